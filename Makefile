@@ -1,0 +1,39 @@
+# Every target makes its environment first: Python 3.11+, make and PyPI are all it needs.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run test check fix proto bench clean
+
+run: .venv/ready
+	$(BIN)/bitseg demo
+
+test: .venv/ready
+	$(BIN)/pytest tests
+
+check: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	cd proto && ../$(BIN)/buf lint
+	$(BIN)/python proto/generate.py --check
+
+fix: .venv/ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+proto: .venv/ready
+	$(BIN)/python proto/generate.py
+
+bench: .venv/ready
+	$(BIN)/pytest bench --benchmark-only --benchmark-columns=median,mean,stddev,rounds
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks .import_linter_cache
+
+.venv/ready: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("bitseg needs Python 3.11 or later" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@

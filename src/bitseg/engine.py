@@ -1,0 +1,328 @@
+"""The Engine: the one writer and the door to every query."""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pyroaring import BitMap
+
+from bitseg.calendar import DAY_MS, FIRST_INSTANT_MS, LAST_INSTANT_MS, Calendar
+from bitseg.clock import Clock, SystemClock
+from bitseg.errors import DataDirectoryError, InvalidArgumentError
+from bitseg.index.bitmaps import to_array
+from bitseg.index.context import Context
+from bitseg.index.index import Index
+from bitseg.ops import MAX_ID_BYTES, MAX_NAME_BYTES, Columns, Limits, Operation, Rejection
+from bitseg.ops import group, malformed_text, timestamp_reason
+from bitseg.query.check import check_names
+from bitseg.query.evaluate import Evaluator
+from bitseg.query.materialise import MaterialisedConditions
+from bitseg.results import CountResult, Evaluation, IngestResult
+from bitseg.segment import parse, validate
+from bitseg.segment.nodes import Condition
+from bitseg.storage import snapshot
+from bitseg.storage.directory import DataDirectory
+from bitseg.values import Column, SparseValues
+
+FUTURE_TOLERANCE_MS = 3_600_000
+MAX_SAMPLE = 1_000
+MAX_RETENTION_DAYS = 100_000
+DEFAULT_MATERIALISED_BYTES = 512 * 2**20
+
+Query = str | Condition
+
+_parse = lru_cache(maxsize=4096)(parse)
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """What is fixed when a workspace is made: its IANA time zone and how many days of events it keeps."""
+
+    timezone: str = "UTC"
+    retention_days: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """All members of a segment at one version, ready to be read page by page."""
+
+    total: int
+    version: int
+    warnings: tuple[str, ...]
+    _engine: "Engine"
+    _dense: NDArray[np.uint32]
+
+    def dense_pages(self, page_size: int) -> Iterator[NDArray[np.uint32]]:
+        """Dense ids, ascending, in arrays of at most `page_size`."""
+        for start in range(0, self.total, page_size):
+            yield self._dense[start : start + page_size]
+
+    def pages(self, page_size: int) -> Iterator[list[str]]:
+        """External ids in lists of at most `page_size`; users deleted meanwhile are left out."""
+        for dense in self.dense_pages(page_size):
+            yield self._engine.external_ids(dense)
+
+
+class Engine:
+    """A workspace that takes operations and answers segments, safe to use from many threads.
+
+    `Engine()` lives in memory alone. `Engine.open` reads a data directory and `close` writes what changed back.
+    A query sees whole batches only.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace | None = None,
+        *,
+        clock: Clock | None = None,
+        materialised_bytes: int = DEFAULT_MATERIALISED_BYTES,
+    ) -> None:
+        self.workspace = workspace or Workspace()
+        retention = self.workspace.retention_days
+        if retention is not None and not 1 <= retention <= MAX_RETENTION_DAYS:
+            raise InvalidArgumentError(f"a retention of {retention} days is out of range", hint="use 1 or more")
+        self._clock = clock or SystemClock()
+        self._lock = threading.RLock()
+        self._index = Index(Calendar(self.workspace.timezone))
+        self._materialised = MaterialisedConditions(materialised_bytes)
+        self._directory: DataDirectory | None = None
+        self._saved_version = -1
+
+    @classmethod
+    def create(cls, path: str | Path, workspace: Workspace | None = None, **options: Any) -> "Engine":
+        """Make a workspace in a directory that has none; DataDirectoryError if it has one."""
+        directory = DataDirectory(Path(path))
+        try:
+            if (directory.path / snapshot.FILE_NAME).exists():
+                raise DataDirectoryError(f"{path} holds a workspace already")
+            engine = cls(workspace, **options)
+            engine._directory = directory
+            engine.save()
+        except BaseException:
+            directory.close()
+            raise
+        return engine
+
+    @classmethod
+    def open(cls, path: str | Path, **options: Any) -> "Engine":
+        """Open the workspace in a directory, or make one in UTC where there is none.
+
+        Raises DirectoryLockedError, CorruptSnapshotError, UnsupportedFormatError or DataDirectoryError.
+        """
+        directory = DataDirectory(Path(path))
+        try:
+            parts = snapshot.read(directory.path)
+            _, settings = next(parts, ("workspace", {}))
+            engine = cls(Workspace(**settings), **options)
+            for kind, state in parts:
+                engine._index.restore(kind, state)
+        except BaseException:
+            directory.close()
+            raise
+        engine._directory = directory
+        engine._saved_version = engine._index.version if settings else -1
+        return engine
+
+    def save(self) -> None:
+        """Write a snapshot if anything changed since the last; DataDirectoryError where the disk refuses."""
+        with self._lock:
+            if self._directory is None or self._saved_version == self._index.version:
+                return
+            settings = {"timezone": self.workspace.timezone, "retention_days": self.workspace.retention_days}
+            snapshot.write(self._directory.path, [("workspace", settings), *self._index.state()])
+            self._saved_version = self._index.version
+
+    def close(self) -> None:
+        """Save and let go of the directory."""
+        with self._lock:
+            try:
+                self.save()
+            finally:
+                if self._directory is not None:
+                    self._directory.close()
+                    self._directory = None
+
+    def __enter__(self) -> "Engine":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def calendar(self) -> Calendar:
+        """Days in the workspace's time zone."""
+        return self._index.calendar
+
+    @property
+    def version(self) -> int:
+        """Grows with every batch that changed something."""
+        return self._index.version
+
+    @property
+    def user_count(self) -> int:
+        """How many users the workspace has."""
+        return len(self._index.users.everyone)
+
+    @property
+    def event_count(self) -> int:
+        """How many events the workspace holds."""
+        return sum(event.total for event in self._index.events.values())
+
+    def now_ms(self) -> int:
+        """The present instant of the engine's clock."""
+        return self._clock.now_ms()
+
+    # Ingest
+
+    def ingest(self, operations: Sequence[Operation]) -> IngestResult:
+        """Apply a batch of row operations. What is bad in it is left out and reported; the rest stands."""
+        with self._lock:
+            limits = self._limits()
+            grouped = group(operations, limits, self._index.messages.is_repeated)
+            rejections = grouped.rejections + self._index.apply(grouped.changes)
+            self._drop_old_events()
+            return self._result(len(operations), grouped.duplicates, rejections)
+
+    def ingest_columns(self, columns: Columns) -> IngestResult:
+        """Apply a block of rows given column by column."""
+        with self._lock:
+            kept, rejections = _well_formed(columns, self._limits())
+            rejections += self._index.apply([kept] if len(kept.user_ids) else [])
+            self._drop_old_events()
+            return self._result(len(columns.user_ids), 0, rejections)
+
+    def _limits(self) -> Limits:
+        now_ms = self.now_ms()
+        retention = self.workspace.retention_days
+        if retention is None:
+            return Limits(now_ms + FUTURE_TOLERANCE_MS)
+        oldest_day = self.calendar.day_of(now_ms) - retention + 1
+        return Limits(now_ms + FUTURE_TOLERANCE_MS, self.calendar.day_start_ms(oldest_day))
+
+    def _drop_old_events(self) -> None:
+        if self.workspace.retention_days is not None:
+            today = self.calendar.day_of(self.now_ms())
+            self._index.drop_events_before(today - self.workspace.retention_days + 1)
+
+    def _result(self, total: int, duplicates: int, rejections: list[Rejection]) -> IngestResult:
+        refused = sum(rejection.name is None for rejection in rejections)
+        ordered = tuple(sorted(rejections, key=lambda rejection: rejection.row))
+        return IngestResult(total - duplicates - refused, duplicates, ordered, self._index.version)
+
+    # Queries
+
+    def count(self, query: Query, as_of: datetime | None = None) -> CountResult:
+        """How many users are in a segment, given as text or as a tree.
+
+        `as_of` stands for now and hides later events; without an offset it is a local time of the workspace. Raises
+        SegmentError, of the class that tells what is wrong with the definition.
+        """
+        started = time.perf_counter()
+        with self._lock:
+            evaluator, condition, warnings = self._prepare(query, as_of)
+            count = evaluator.count(condition)
+            version = self._index.version
+        return CountResult(count, version, time.perf_counter() - started, warnings)
+
+    def evaluate(
+        self, query: Query, as_of: datetime | None = None, *, sample_size: int = 0, include_bitmap: bool = False
+    ) -> Evaluation:
+        """Count a segment and show a sample of its members, spread evenly and the same for the same version."""
+        if not 0 <= sample_size <= MAX_SAMPLE:
+            raise InvalidArgumentError(f"a sample of {sample_size} is out of range", hint=f"use 0 to {MAX_SAMPLE:,}")
+        started = time.perf_counter()
+        with self._lock:
+            evaluator, condition, warnings = self._prepare(query, as_of)
+            members = evaluator.members(condition)
+            total = len(members)
+            size = min(sample_size, total)
+            sample = tuple(self._index.users.external([members[rank * total // size] for rank in range(size)]))
+            version = self._index.version
+        bitmap = members.serialize() if include_bitmap else None
+        return Evaluation(total, version, time.perf_counter() - started, warnings, sample, bitmap)
+
+    def members(self, query: Query, as_of: datetime | None = None) -> Members:
+        """All members of a segment, of one version whatever is ingested while they are read."""
+        with self._lock:
+            evaluator, condition, warnings = self._prepare(query, as_of)
+            members: BitMap = evaluator.members(condition)
+            version = self._index.version
+        dense = to_array(members)
+        return Members(len(dense), version, warnings, self, dense)
+
+    def external_ids(self, dense_ids: NDArray[np.uint32]) -> list[str]:
+        """The external ids of users that have not been deleted."""
+        with self._lock:
+            return self._index.users.external(dense_ids.tolist())
+
+    def _prepare(self, query: Query, as_of: datetime | None) -> tuple[Evaluator, Condition, tuple[str, ...]]:
+        if isinstance(query, str):
+            condition = _parse(query)
+        else:
+            condition = query
+            validate(condition)
+        warnings = check_names(condition, self._index)
+        context = Context(self._as_of_ms(as_of), self.calendar)
+        return Evaluator(self._index, context, self._materialised), condition, warnings
+
+    def _as_of_ms(self, as_of: datetime | None) -> int:
+        if as_of is None:
+            return self.now_ms()
+        if 2 <= as_of.year <= 9998:
+            instant_ms = self.calendar.local_ms(as_of)
+            if FIRST_INSTANT_MS + DAY_MS < instant_ms < LAST_INSTANT_MS - DAY_MS:
+                return instant_ms
+        raise InvalidArgumentError(f"as-of {as_of} is outside the years that can be answered")
+
+
+def _well_formed(columns: Columns, limits: Limits) -> tuple[Columns, list[Rejection]]:
+    """The block without its malformed rows, and why each was left out."""
+    if columns.event is not None:
+        reason = malformed_text(columns.event, "event name", MAX_NAME_BYTES)
+        if reason:
+            return _selected(columns, np.empty(0, np.int64)), [Rejection(int(row), reason) for row in columns.rows]
+    oldest_ms = FIRST_INSTANT_MS if columns.event is None else limits.oldest_event_ms
+    times_ms = columns.timestamps_ms
+    reasons = {
+        int(row): timestamp_reason(int(times_ms[row]), limits)
+        for row in np.flatnonzero((times_ms < oldest_ms) | (times_ms > limits.newest_ms))
+    }
+    faulty = {user_id: malformed_text(user_id, "user id", MAX_ID_BYTES) for user_id in set(columns.user_ids)}
+    faulty = {user_id: reason for user_id, reason in faulty.items() if reason}
+    if faulty:
+        for row, user_id in enumerate(columns.user_ids):
+            reason = faulty.get(user_id)
+            if reason:
+                reasons[row] = reason
+    if not reasons:
+        return columns, []
+    keep = np.setdiff1d(np.arange(len(times_ms)), list(reasons))
+    return _selected(columns, keep), [Rejection(int(columns.rows[row]), reason) for row, reason in reasons.items()]
+
+
+def _selected(columns: Columns, keep: NDArray[np.int64]) -> Columns:
+    values: dict[str, Column | SparseValues] = {}
+    for name, each in columns.values.items():
+        if isinstance(each, Column):
+            values[name] = Column(each.type, each.data[keep], each.entries)
+        else:
+            place = {int(row): position for position, row in enumerate(keep)}
+            pairs = [(place[row], value) for row, value in zip(each.rows, each.values, strict=True) if row in place]
+            values[name] = SparseValues([row for row, _ in pairs], [value for _, value in pairs])
+    return Columns(
+        columns.event,
+        [columns.user_ids[row] for row in keep],
+        columns.timestamps_ms[keep],
+        values,
+        columns.rows[keep],
+    )

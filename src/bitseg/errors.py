@@ -1,0 +1,108 @@
+"""Every error that bitseg raises on purpose: what was wrong, where, and what to do."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in an expression: `offset` counts characters from 0, `line` and `column` from 1."""
+
+    offset: int
+    line: int
+    column: int
+
+    @classmethod
+    def at(cls, text: str, offset: int) -> "Position":
+        """The position of character `offset` of `text`."""
+        before = text[:offset]
+        return cls(offset, before.count("\n") + 1, offset - (before.rfind("\n") + 1) + 1)
+
+    def __str__(self) -> str:
+        return f"line {self.line}, column {self.column}"
+
+
+class BitsegError(Exception):
+    """The base of every bitseg error. `hint`, where there is one, says what to do about it."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class SegmentError(BitsegError):
+    """A segment definition that cannot be answered. `position` is known when it came as text."""
+
+    def __init__(self, message: str, *, hint: str | None = None, position: Position | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.position = position
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return f"{self.position}: {text}" if self.position else text
+
+
+class SegmentSyntaxError(SegmentError):
+    """Text that is not in the segment language. `expected` lists what could have stood there."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        position: Position,
+        expected: tuple[str, ...] = (),
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, position=position)
+        self.expected = expected
+
+
+class InvalidSegmentError(SegmentError):
+    """A well-formed definition that means nothing: a range turned round, a bucket out of range."""
+
+
+class UnknownAttributeError(SegmentError):
+    """A condition on an attribute that no user has ever had."""
+
+
+class TypeMismatchError(SegmentError):
+    """An operator or a value that does not fit the type of its attribute or property."""
+
+
+class NotEvaluatedError(SegmentError):
+    """A condition of the language that this version parses but does not evaluate."""
+
+
+class InvalidArgumentError(BitsegError):
+    """An argument outside what the call takes."""
+
+
+class DataDirectoryError(BitsegError):
+    """A data directory that cannot be used: its files, its owner, or the disk."""
+
+
+class DirectoryLockedError(DataDirectoryError):
+    """A data directory that another process has open."""
+
+
+class CorruptSnapshotError(DataDirectoryError):
+    """A snapshot whose bytes are not what was written."""
+
+
+class UnsupportedFormatError(DataDirectoryError):
+    """A file that is not bitseg's, or was written by a version this one does not know."""
+
+
+class ImportFileError(BitsegError):
+    """A file that cannot be imported at all: missing, unreadable, or without the columns named."""
+
+
+class ServerUnavailableError(BitsegError):
+    """No answer from a bitseg server at the address given."""
+
+
+class RequestError(BitsegError):
+    """A request that the server refused for a reason that no other error here stands for."""

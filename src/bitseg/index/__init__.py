@@ -1,0 +1,1 @@
+"""Users, attributes and events as columns and Roaring bitmaps."""

@@ -1,0 +1,155 @@
+"""The whole of a workspace in memory: what operations change and queries read."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitseg.calendar import Calendar
+from bitseg.index.attributes import MAX_ATTRIBUTES, Attribute
+from bitseg.index.coerce import coerce
+from bitseg.index.events import MAX_EVENT_NAMES, MAX_PROPERTIES, Event, Property
+from bitseg.index.messages import SeenMessages
+from bitseg.index.users import UserDirectory
+from bitseg.ops import MAX_NAME_BYTES, Change, Columns, Deletion, Rejection, malformed_text
+from bitseg.values import Column, SparseValues, empty, present
+
+
+class Index:
+    """Users, attributes and events of one workspace. `version` grows with every change applied."""
+
+    def __init__(self, calendar: Calendar) -> None:
+        self.calendar = calendar
+        self.users = UserDirectory()
+        self.attributes: dict[str, Attribute] = {}
+        self.events: dict[str, Event] = {}
+        self.messages = SeenMessages()
+        self.version = 0
+
+    def apply(self, changes: Sequence[Change]) -> list[Rejection]:
+        """Make changes in order; what of them was left out. Rows left out whole have no name in their rejection."""
+        rejections: list[Rejection] = []
+        for change in changes:
+            if isinstance(change, Deletion):
+                self._delete(change.user_id)
+            elif change.event is None:
+                self._identify(change, rejections)
+            else:
+                self._track(change, change.event, rejections)
+        if changes:
+            self.version += 1
+        return rejections
+
+    def _delete(self, user_id: str) -> None:
+        user = self.users.delete(user_id)
+        if user is not None:
+            for attribute in self.attributes.values():
+                attribute.clear(user)
+            for event in self.events.values():
+                event.remove(user)
+
+    def _identify(self, block: Columns, rejections: list[Rejection]) -> None:
+        users = self.users.assign(block.user_ids)
+        for name, values in block.values.items():
+            attribute = self.attributes.get(name)
+            if attribute is None:
+                reason = malformed_text(name, "attribute name", MAX_NAME_BYTES)
+                if reason is None and len(self.attributes) >= MAX_ATTRIBUTES:
+                    reason = f"there are {MAX_ATTRIBUTES:,} attributes already, the limit"
+                if reason is not None:
+                    rejections += _all_refused(block, name, values, reason)
+                    continue
+            coerced = coerce(values, attribute.type if attribute else None, self.calendar)
+            rejections += [Rejection(int(block.rows[row]), reason, name) for row, reason in coerced.refused]
+            if coerced.column is None:
+                continue
+            if attribute is None:
+                attribute = self.attributes[name] = Attribute(name, coerced.column.type)
+            positions = coerced.positions
+            if len(positions):
+                attribute.write(users[positions], block.timestamps_ms[positions], coerced.column)
+
+    def _track(self, block: Columns, name: str, rejections: list[Rejection]) -> None:
+        event = self.events.get(name)
+        if event is None:
+            if len(self.events) >= MAX_EVENT_NAMES:
+                reason = f"there are {MAX_EVENT_NAMES:,} event names already, the limit"
+                rejections += [Rejection(int(row), reason) for row in block.rows]
+                return
+            event = self.events[name] = Event(name)
+        users = self.users.assign(block.user_ids)
+        columns: dict[str, NDArray[Any]] = {}
+        for property_name, values in block.values.items():
+            data = self._property_column(event, property_name, values, block, rejections)
+            if data is not None:
+                columns[property_name] = data
+        event.append(users, block.timestamps_ms, columns, self.calendar)
+
+    def _property_column(
+        self, event: Event, name: str, values: Column | SparseValues, block: Columns, rejections: list[Rejection]
+    ) -> NDArray[Any] | None:
+        """The values of a property for all rows of a block, in the terms of the event's own dictionary."""
+        found = event.properties.get(name)
+        if found is None:
+            reason = malformed_text(name, "property name", MAX_NAME_BYTES)
+            if reason is None and len(event.properties) >= MAX_PROPERTIES:
+                reason = f"the event {event.name!r} has {MAX_PROPERTIES:,} properties already, the limit"
+            if reason is not None:
+                rejections += _all_refused(block, name, values, reason)
+                return None
+        coerced = coerce(values, found.type if found else None, self.calendar)
+        rejections += [Rejection(int(block.rows[row]), reason, name) for row, reason in coerced.refused]
+        if coerced.column is None or not len(coerced.positions):
+            return None
+        if found is None:
+            found = event.properties[name] = Property(coerced.column.type)
+        data = coerced.column.data
+        if found.dictionary is not None:
+            data = found.dictionary.recode(data, coerced.column.entries)
+        whole = empty(found.type, len(block.user_ids))
+        whole[coerced.positions] = data
+        return whole
+
+    def drop_events_before(self, day: int) -> int:
+        """Forget all events of days before `day`; how many they were."""
+        dropped = sum(event.drop_before(day) for event in self.events.values())
+        if dropped:
+            self.version += 1
+        return dropped
+
+    def state(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The parts of a snapshot, each a kind and plain values, one at a time to keep memory bounded."""
+        yield "users", {**self.users.state(), "version": self.version}
+        yield "messages", self.messages.state()
+        for attribute in self.attributes.values():
+            yield "attribute", attribute.state()
+        for event in self.events.values():
+            yield "event", event.state()
+
+    def restore(self, kind: str, state: Mapping[str, Any]) -> None:
+        """Take back one part of a snapshot."""
+        match kind:
+            case "users":
+                self.users = UserDirectory.from_state(state)
+                self.version = state["version"]
+            case "messages":
+                self.messages = SeenMessages.from_state(state)
+            case "attribute":
+                attribute = Attribute.from_state(state)
+                self.attributes[attribute.name] = attribute
+            case "event":
+                event = Event.from_state(state, self.calendar)
+                self.events[event.name] = event
+            case _:
+                raise KeyError(kind)
+
+
+def _all_refused(block: Columns, name: str, values: Column | SparseValues, reason: str) -> list[Rejection]:
+    if isinstance(values, Column):
+        rows = np.flatnonzero(present(values.type, values.data))
+    else:
+        rows = np.array(
+            [row for row, value in zip(values.rows, values.values, strict=True) if value is not None], np.int64
+        )
+    return [Rejection(int(row), reason, name) for row in block.rows[rows]]

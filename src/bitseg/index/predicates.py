@@ -1,0 +1,378 @@
+"""Predicates over columns: which rows satisfy what is asked. Rows without a value satisfy only `is not set`."""
+
+from collections.abc import Callable
+from functools import singledispatch
+from typing import Any
+
+import numpy as np
+import re2
+from numpy.typing import NDArray
+
+from bitseg.calendar import from_day, to_day
+from bitseg.errors import TypeMismatchError
+from bitseg.index.context import Context
+from bitseg.index.dictionary import Dictionary
+from bitseg.segment import versions
+from bitseg.segment.nodes import (
+    Anniversary,
+    Between,
+    Boolean,
+    Compare,
+    Contains,
+    Day,
+    EndsWith,
+    Falls,
+    Has,
+    InLast,
+    InNext,
+    InRange,
+    Instant,
+    IsSet,
+    Literal,
+    Matches,
+    MoreThanAgo,
+    Number,
+    OneOf,
+    Operator,
+    Predicate,
+    Quantifier,
+    StartsWith,
+    Text,
+    Unit,
+    Version,
+    Window,
+    WithinRadius,
+)
+from bitseg.segment.patterns import Part, parse_pattern
+from bitseg.segment.windows import Interval, resolve
+from bitseg.values import DICTIONARY_TYPES, ValueType, present
+
+# The mean radius of the Earth as the IUGG gives it, for the great-circle distance.
+EARTH_RADIUS_KM = 6371.0088
+
+Mask = NDArray[np.bool_]
+EntryTest = Callable[[Any], bool]
+
+_LITERAL_TYPES: dict[type, frozenset[ValueType]] = {
+    Text: frozenset({ValueType.STRING}),
+    Version: frozenset({ValueType.STRING}),
+    Number: frozenset({ValueType.NUMBER}),
+    Boolean: frozenset({ValueType.BOOLEAN}),
+    Day: frozenset({ValueType.DATE, ValueType.DATETIME}),
+    Instant: frozenset({ValueType.DATETIME}),
+}
+_COMPARE: dict[Operator, Callable[[Any, Any], Any]] = {
+    Operator.EQUAL: lambda a, b: a == b,
+    Operator.NOT_EQUAL: lambda a, b: a != b,
+    Operator.LESS: lambda a, b: a < b,
+    Operator.LESS_OR_EQUAL: lambda a, b: a <= b,
+    Operator.GREATER: lambda a, b: a > b,
+    Operator.GREATER_OR_EQUAL: lambda a, b: a >= b,
+}
+
+
+def require_fit(subject: str, predicate: Predicate, value_type: ValueType) -> None:
+    """Raise TypeMismatchError unless the predicate can be asked of values of the type.
+
+    `subject` names the attribute or property in the message.
+    """
+    allowed = fitting_types(predicate)
+    if value_type in allowed:
+        return
+    wanted = " or ".join(sorted(kind.value for kind in allowed))
+    hint = f"the condition fits {wanted}"
+    if isinstance(predicate, Compare | OneOf | InRange) and value_type in (ValueType.DATE, ValueType.DATETIME):
+        hint = "compare it with a bare date such as 2024-01-31"
+        if value_type is ValueType.DATETIME:
+            hint += " or a datetime such as 2024-01-31T10:00:00Z"
+    elif value_type is ValueType.LIST:
+        hint = 'lists are asked with has: has "vip", has any ("vip", "new")'
+    raise TypeMismatchError(f"{subject} is a {value_type.value}", hint=hint)
+
+
+def fitting_types(predicate: Predicate) -> frozenset[ValueType]:
+    """The types of values that a predicate can be asked of."""
+    match predicate:
+        case IsSet():
+            return frozenset(ValueType)
+        case Compare(_, value):
+            return _LITERAL_TYPES[type(value)]
+        case OneOf(values):
+            return _LITERAL_TYPES[type(values[0])]
+        case InRange(low, _):
+            return _LITERAL_TYPES[type(low)]
+        case Has():
+            return frozenset({ValueType.LIST})
+        case Falls(window):
+            exact = _is_exact(window)
+            return frozenset({ValueType.DATETIME} if exact else {ValueType.DATE, ValueType.DATETIME})
+        case Anniversary():
+            return frozenset({ValueType.DATE, ValueType.DATETIME})
+        case WithinRadius():
+            return frozenset({ValueType.GEO})
+        case Contains() | StartsWith() | EndsWith() | Matches():
+            return frozenset({ValueType.STRING})
+
+
+def _is_exact(window: Window) -> bool:
+    """Whether the window cuts days, so that it cannot be asked of dates."""
+    if isinstance(window, InLast | InNext | MoreThanAgo):
+        return window.duration.unit in (Unit.MINUTES, Unit.HOURS)
+    if isinstance(window, Between):
+        return isinstance(window.start, Instant)
+    return isinstance(getattr(window, "moment", None), Instant)
+
+
+def test(
+    predicate: Predicate, value_type: ValueType, data: NDArray[Any], dictionary: Dictionary | None, context: Context
+) -> Mask:
+    """Which rows of a column satisfy the predicate, which must fit the type; shape (n,)."""
+    mask: Mask
+    if isinstance(predicate, IsSet):
+        mask = present(value_type, data)
+        return ~mask if predicate.negated else mask
+    if value_type in DICTIONARY_TYPES:
+        assert dictionary is not None
+        mask = entry_mask(predicate, dictionary, context)[data]
+        return mask
+    mask = _column_test(predicate, value_type, data, context)
+    return mask & present(value_type, data)
+
+
+def entry_mask(predicate: Predicate, dictionary: Dictionary, context: Context) -> Mask:
+    """Which entries of a dictionary satisfy the predicate; shape (entries + 1,).
+
+    The last item stands for "no value" and is False, so that the mask can be indexed with codes as they are.
+    """
+    key = (id(dictionary), predicate)
+    kept = context.entry_masks.get(key)
+    if kept is not None and len(kept[1]) == len(dictionary) + 1:
+        return kept[1]
+    mask = np.zeros(len(dictionary) + 1, bool)
+    codes = exact_codes(predicate, dictionary)
+    if codes is not None:
+        mask[codes] = True
+    else:
+        satisfies = _entry_test(predicate)
+        mask[:-1] = [satisfies(entry) for entry in dictionary.entries]
+    context.entry_masks[key] = (dictionary, mask)
+    return mask
+
+
+def exact_codes(predicate: Predicate, dictionary: Dictionary) -> list[int] | None:
+    """The codes that satisfy `=` or `in` over strings, found by look-up; None for other predicates."""
+    match predicate:
+        case Compare(Operator.EQUAL, Text(value)):
+            wanted = [value]
+        case OneOf(values, False) if isinstance(values[0], Text):
+            wanted = [str(value.value) for value in values if isinstance(value, Text)]
+        case _:
+            return None
+    return [code for value in wanted if (code := dictionary.find(value)) is not None]
+
+
+@singledispatch
+def _entry_test(predicate: object) -> EntryTest:
+    """A test of one dictionary entry: a string, or the items of a list."""
+    raise TypeError(f"{type(predicate).__name__} is not asked of strings or lists")
+
+
+@_entry_test.register
+def _(predicate: Compare) -> EntryTest:
+    compare = _COMPARE[predicate.operator]
+    value = predicate.value
+    if isinstance(value, Version):
+        key = versions.parse(value.value)
+        return lambda entry: (found := versions.parse(entry)) is not None and compare(found, key)
+    return lambda entry: compare(entry, value.value if isinstance(value, Text) else None)
+
+
+@_entry_test.register
+def _(predicate: OneOf) -> EntryTest:
+    values = {value.value for value in predicate.values if isinstance(value, Text)}
+    return lambda entry: (entry in values) != predicate.negated
+
+
+@_entry_test.register
+def _(predicate: InRange) -> EntryTest:
+    assert isinstance(predicate.low, Version)
+    assert isinstance(predicate.high, Version)
+    low, high = versions.parse(predicate.low.value), versions.parse(predicate.high.value)
+    assert low is not None
+    assert high is not None
+    return lambda entry: (found := versions.parse(entry)) is not None and low <= found <= high
+
+
+@_entry_test.register
+def _(predicate: Contains) -> EntryTest:
+    alternatives = [[_searcher(_part_expression(part)) for part in parts] for parts in parse_pattern(predicate.pattern)]
+
+    def satisfies(entry: str) -> bool:
+        found = any(all(search(entry) for search in parts) for parts in alternatives)
+        return found != predicate.negated
+
+    return satisfies
+
+
+def _part_expression(part: Part) -> str:
+    return r"(?is)" + ".*".join(map(re2.escape, part.pieces))
+
+
+def _searcher(expression: str) -> Callable[[str], Any]:
+    options = re2.Options()
+    options.log_errors = False
+    search: Callable[[str], Any] = re2.compile(expression, options).search
+    return search
+
+
+@_entry_test.register
+def _(predicate: StartsWith) -> EntryTest:
+    return _as_test(_searcher(r"(?is)\A" + re2.escape(predicate.prefix)))
+
+
+@_entry_test.register
+def _(predicate: EndsWith) -> EntryTest:
+    return _as_test(_searcher(r"(?is)" + re2.escape(predicate.suffix) + r"\z"))
+
+
+@_entry_test.register
+def _(predicate: Matches) -> EntryTest:
+    return _as_test(_searcher(predicate.expression))
+
+
+def _as_test(search: Callable[[str], Any]) -> EntryTest:
+    return lambda entry: search(entry) is not None
+
+
+@_entry_test.register
+def _(predicate: Has) -> EntryTest:
+    wanted = set(predicate.values)
+    match predicate.quantifier:
+        case Quantifier.ANY:
+            return lambda entry: not wanted.isdisjoint(entry)
+        case Quantifier.ALL:
+            return lambda entry: wanted.issubset(entry)
+        case Quantifier.NONE:
+            return lambda entry: wanted.isdisjoint(entry)
+
+
+@singledispatch
+def _column_test(predicate: object, value_type: ValueType, data: NDArray[Any], context: Context) -> Mask:
+    """Which rows of numbers, booleans, dates, datetimes or points satisfy the predicate; gaps may come out either way."""
+    raise TypeError(f"{type(predicate).__name__} is not asked of a {value_type.value}")
+
+
+@_column_test.register
+def _(predicate: Compare, value_type: ValueType, data: NDArray[Any], context: Context) -> Mask:
+    return _compare(predicate.operator, predicate.value, value_type, data, context)
+
+
+def _compare(
+    operator: Operator, literal: Literal, value_type: ValueType, data: NDArray[Any], context: Context
+) -> Mask:
+    mask: Mask
+    if isinstance(literal, Number | Boolean):
+        mask = _COMPARE[operator](data, literal.value)
+        return mask
+    low, high = _bounds(literal, value_type, context)
+    match operator:
+        case Operator.EQUAL:
+            mask = (data >= low) & (data < high)
+        case Operator.NOT_EQUAL:
+            mask = (data < low) | (data >= high)
+        case Operator.LESS:
+            mask = data < low
+        case Operator.LESS_OR_EQUAL:
+            mask = data < high
+        case Operator.GREATER:
+            mask = data >= high
+        case Operator.GREATER_OR_EQUAL:
+            mask = data >= low
+    return mask
+
+
+def _bounds(literal: Literal, value_type: ValueType, context: Context) -> tuple[int, int]:
+    """The half-open range that a day or an instant is, in days for dates and milliseconds for datetimes."""
+    if isinstance(literal, Instant):
+        return literal.value_ms, literal.value_ms + 1
+    assert isinstance(literal, Day)
+    day = to_day(literal.value)
+    if value_type is ValueType.DATE:
+        return day, day + 1
+    return context.calendar.day_start_ms(day), context.calendar.day_start_ms(day + 1)
+
+
+@_column_test.register
+def _(predicate: OneOf, value_type: ValueType, data: NDArray[Any], context: Context) -> Mask:
+    if value_type in (ValueType.NUMBER, ValueType.BOOLEAN):
+        mask = np.isin(data, [literal.value for literal in predicate.values if isinstance(literal, Number | Boolean)])
+    else:
+        mask = np.zeros(len(data), bool)
+        for literal in predicate.values:
+            mask |= _compare(Operator.EQUAL, literal, value_type, data, context)
+    return ~mask if predicate.negated else mask
+
+
+@_column_test.register
+def _(predicate: InRange, value_type: ValueType, data: NDArray[Any], context: Context) -> Mask:
+    low = _compare(Operator.GREATER_OR_EQUAL, predicate.low, value_type, data, context)
+    return low & _compare(Operator.LESS_OR_EQUAL, predicate.high, value_type, data, context)
+
+
+@_column_test.register
+def _(predicate: Falls, value_type: ValueType, data: NDArray[Any], context: Context) -> Mask:
+    interval = resolve(predicate.window, context.now_ms, context.calendar)
+    mask: Mask
+    if value_type is ValueType.DATE:
+        first, last = _day_span(interval, context)
+        mask = (data >= first) & (data <= last)
+    else:
+        mask = (data >= interval.start_ms) & (data < interval.end_ms)
+    return mask
+
+
+def _day_span(interval: Interval, context: Context) -> tuple[int, int]:
+    """The first and last day that lie wholly in an interval of whole days."""
+    return context.calendar.day_of(interval.start_ms), context.calendar.day_of(interval.end_ms - 1)
+
+
+@_column_test.register
+def _(predicate: Anniversary, value_type: ValueType, data: NDArray[Any], context: Context) -> Mask:
+    first, last = _day_span(resolve(predicate.window, context.now_ms, context.calendar), context)
+    # Five years hold every month and day, 29 February and its stand-in included.
+    celebrated = np.zeros((13, 32), bool)
+    for day in range(first, min(last, first + 5 * 366) + 1):
+        date = from_day(day)
+        celebrated[date.month, date.day] = True
+        if (date.month, date.day) == (2, 28) and (from_day(day + 1).month == 3):
+            celebrated[2, 29] = True
+    days = data if value_type is ValueType.DATE else _local_days(data, context)
+    mask: Mask = celebrated[_months_and_days(days)]
+    return mask
+
+
+def _local_days(data: NDArray[np.int64], context: Context) -> NDArray[np.int32]:
+    has_value = present(ValueType.DATETIME, data)
+    days = np.zeros(len(data), np.int32)
+    days[has_value] = context.calendar.days_of(data[has_value])
+    return days
+
+
+def _months_and_days(days: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    dates = days.astype(np.int64).astype("datetime64[D]")
+    months = dates.astype("datetime64[M]")
+    return months.astype(np.int64) % 12 + 1, (dates - months).astype(np.int64) + 1
+
+
+@_column_test.register
+def _(predicate: WithinRadius, value_type: ValueType, data: NDArray[Any], context: Context) -> Mask:
+    """Great-circle distance by the haversine formula, which keeps its precision at short distances."""
+    latitude, longitude = np.radians(data[:, 0]), np.radians(data[:, 1])
+    there_latitude, there_longitude = np.radians(predicate.latitude), np.radians(predicate.longitude)
+    haversine = (
+        np.sin((latitude - there_latitude) / 2) ** 2
+        + np.cos(latitude) * np.cos(there_latitude) * np.sin((longitude - there_longitude) / 2) ** 2
+    )
+    distance_km = 2 * EARTH_RADIUS_KM * np.arcsin(np.sqrt(np.minimum(haversine, 1)))
+    mask: Mask = distance_km <= predicate.radius_km
+    return mask

@@ -1,0 +1,116 @@
+import datetime
+
+from bitseg.pb import segment_pb2 as _segment_pb2
+from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class IdKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ID_KIND_UNSPECIFIED: _ClassVar[IdKind]
+    ID_KIND_EXTERNAL: _ClassVar[IdKind]
+    ID_KIND_DENSE: _ClassVar[IdKind]
+ID_KIND_UNSPECIFIED: IdKind
+ID_KIND_EXTERNAL: IdKind
+ID_KIND_DENSE: IdKind
+
+class CountRequest(_message.Message):
+    __slots__ = ("expression", "definition", "as_of")
+    EXPRESSION_FIELD_NUMBER: _ClassVar[int]
+    DEFINITION_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_FIELD_NUMBER: _ClassVar[int]
+    expression: str
+    definition: _segment_pb2.Segment
+    as_of: _timestamp_pb2.Timestamp
+    def __init__(self, expression: _Optional[str] = ..., definition: _Optional[_Union[_segment_pb2.Segment, _Mapping]] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class CountResponse(_message.Message):
+    __slots__ = ("count", "version", "elapsed", "warnings")
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    ELAPSED_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    count: int
+    version: int
+    elapsed: _duration_pb2.Duration
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, count: _Optional[int] = ..., version: _Optional[int] = ..., elapsed: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class EvaluateRequest(_message.Message):
+    __slots__ = ("expression", "definition", "as_of", "sample_size", "include_bitmap")
+    EXPRESSION_FIELD_NUMBER: _ClassVar[int]
+    DEFINITION_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_FIELD_NUMBER: _ClassVar[int]
+    SAMPLE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_BITMAP_FIELD_NUMBER: _ClassVar[int]
+    expression: str
+    definition: _segment_pb2.Segment
+    as_of: _timestamp_pb2.Timestamp
+    sample_size: int
+    include_bitmap: bool
+    def __init__(self, expression: _Optional[str] = ..., definition: _Optional[_Union[_segment_pb2.Segment, _Mapping]] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., sample_size: _Optional[int] = ..., include_bitmap: _Optional[bool] = ...) -> None: ...
+
+class EvaluateResponse(_message.Message):
+    __slots__ = ("count", "version", "elapsed", "warnings", "sample_user_ids", "bitmap")
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    ELAPSED_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    SAMPLE_USER_IDS_FIELD_NUMBER: _ClassVar[int]
+    BITMAP_FIELD_NUMBER: _ClassVar[int]
+    count: int
+    version: int
+    elapsed: _duration_pb2.Duration
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    sample_user_ids: _containers.RepeatedScalarFieldContainer[str]
+    bitmap: bytes
+    def __init__(self, count: _Optional[int] = ..., version: _Optional[int] = ..., elapsed: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., warnings: _Optional[_Iterable[str]] = ..., sample_user_ids: _Optional[_Iterable[str]] = ..., bitmap: _Optional[bytes] = ...) -> None: ...
+
+class StreamMembersRequest(_message.Message):
+    __slots__ = ("expression", "definition", "as_of", "page_size", "id_kind")
+    EXPRESSION_FIELD_NUMBER: _ClassVar[int]
+    DEFINITION_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    ID_KIND_FIELD_NUMBER: _ClassVar[int]
+    expression: str
+    definition: _segment_pb2.Segment
+    as_of: _timestamp_pb2.Timestamp
+    page_size: int
+    id_kind: IdKind
+    def __init__(self, expression: _Optional[str] = ..., definition: _Optional[_Union[_segment_pb2.Segment, _Mapping]] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., page_size: _Optional[int] = ..., id_kind: _Optional[_Union[IdKind, str]] = ...) -> None: ...
+
+class StreamMembersResponse(_message.Message):
+    __slots__ = ("user_ids", "dense_ids", "total", "version", "warnings")
+    USER_IDS_FIELD_NUMBER: _ClassVar[int]
+    DENSE_IDS_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    user_ids: _containers.RepeatedScalarFieldContainer[str]
+    dense_ids: _containers.RepeatedScalarFieldContainer[int]
+    total: int
+    version: int
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, user_ids: _Optional[_Iterable[str]] = ..., dense_ids: _Optional[_Iterable[int]] = ..., total: _Optional[int] = ..., version: _Optional[int] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ExpressionError(_message.Message):
+    __slots__ = ("offset", "line", "column", "expected", "hint")
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    LINE_FIELD_NUMBER: _ClassVar[int]
+    COLUMN_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_FIELD_NUMBER: _ClassVar[int]
+    HINT_FIELD_NUMBER: _ClassVar[int]
+    offset: int
+    line: int
+    column: int
+    expected: _containers.RepeatedScalarFieldContainer[str]
+    hint: str
+    def __init__(self, offset: _Optional[int] = ..., line: _Optional[int] = ..., column: _Optional[int] = ..., expected: _Optional[_Iterable[str]] = ..., hint: _Optional[str] = ...) -> None: ...

@@ -1,0 +1,1 @@
+"""From a segment tree to its members: normalise, check, estimate, plan, evaluate."""

@@ -1,0 +1,59 @@
+"""About how many users are in a condition, found without evaluating it. Only the order of work depends on it."""
+
+from functools import singledispatch
+
+from bitseg.index.context import Context
+from bitseg.index.index import Index
+from bitseg.segment.nodes import And, Comparison, Did, InBucket, Not, Or, Sequence
+from bitseg.segment.windows import resolve
+
+
+@singledispatch
+def estimate(condition: object, index: Index, context: Context) -> int:
+    """An upper guess at the number of members."""
+    return len(index.users.everyone)
+
+
+@estimate.register
+def _(condition: And, index: Index, context: Context) -> int:
+    return min(estimate(each, index, context) for each in condition.conditions)
+
+
+@estimate.register
+def _(condition: Or, index: Index, context: Context) -> int:
+    total = sum(estimate(each, index, context) for each in condition.conditions)
+    return min(total, len(index.users.everyone))
+
+
+@estimate.register
+def _(condition: Not, index: Index, context: Context) -> int:
+    return max(len(index.users.everyone) - estimate(condition.condition, index, context), 0)
+
+
+@estimate.register
+def _(condition: Comparison, index: Index, context: Context) -> int:
+    attribute = index.attributes.get(condition.name)
+    return attribute.estimate(condition.predicate) if attribute else 0
+
+
+@estimate.register
+def _(condition: Did, index: Index, context: Context) -> int:
+    names = index.events if condition.event is None else [condition.event]
+    interval = resolve(condition.window, context.now_ms, context.calendar)
+    total = 0
+    for name in names:
+        event = index.events.get(name)
+        if event is not None:
+            total += sum(len(partition.bitmap) for partition, _ in event.within(interval))
+    return min(total, len(index.users.everyone))
+
+
+@estimate.register
+def _(condition: Sequence, index: Index, context: Context) -> int:
+    first = Did(condition.event, condition.where, window=condition.window)
+    return estimate(first, index, context)
+
+
+@estimate.register
+def _(condition: InBucket, index: Index, context: Context) -> int:
+    return len(index.users.everyone) * (condition.last - condition.first + 1) // condition.of

@@ -1,0 +1,223 @@
+"""Working out a plan: bitmaps of members, or their count without making the last bitmap.
+
+No function here changes a bitmap that the index or the materialised conditions own.
+"""
+
+from collections.abc import Hashable, Sequence
+from functools import singledispatch
+
+from pyroaring import BitMap
+
+from bitseg.index import aggregates, buckets, sequences
+from bitseg.index.context import Context
+from bitseg.index.events import Event
+from bitseg.index.index import Index
+from bitseg.index.occurrences import Occurrences
+from bitseg.query.estimate import estimate
+from bitseg.query.materialise import MaterialisedConditions
+from bitseg.query.normalise import normalise
+from bitseg.query.plan import Complement, Intersect, Leaf, Plan, Union, plan
+from bitseg.segment.nodes import (
+    Anniversary,
+    Comparison,
+    Condition,
+    Did,
+    Everyone,
+    Falls,
+    InBucket,
+    Sequence as SequenceNode,
+    children,
+)
+from bitseg.segment.windows import ALL_TIME, Interval, duration_ms, resolve
+
+
+class Evaluator:
+    """Answers conditions over one index at one moment. Each distinct leaf is worked out once."""
+
+    def __init__(self, index: Index, context: Context, materialised: MaterialisedConditions) -> None:
+        self.index = index
+        self.context = context
+        self._materialised = materialised
+        self._leaves: dict[Condition, BitMap] = {}
+
+    def plan(self, condition: Condition) -> Plan:
+        """The plan of a condition."""
+        return plan(normalise(condition), lambda each: estimate(each, self.index, self.context))
+
+    def count(self, condition: Condition) -> int:
+        """How many users are in the condition."""
+        return self._count(self.plan(condition))
+
+    def members(self, condition: Condition) -> BitMap:
+        """The users in the condition, as a bitmap that must not be changed."""
+        return self._members(self.plan(condition))
+
+    def _count(self, node: Plan) -> int:
+        match node:
+            case Complement(part):
+                return len(self.index.users.everyone) - self._count(part)
+            case Intersect(parts, excluded) if len(parts) + len(excluded) > 1:
+                # The last operation counts what it would have made.
+                if excluded:
+                    rest = self._members(Intersect(parts, excluded[:-1]))
+                    return rest.difference_cardinality(self._members(excluded[-1])) if rest else 0
+                rest = self._members(Intersect(parts[:-1]))
+                return rest.intersection_cardinality(self._members(parts[-1])) if rest else 0
+            case Union((first, second)):
+                return self._members(first).union_cardinality(self._members(second))
+        return len(self._members(node))
+
+    def _members(self, node: Plan) -> BitMap:
+        match node:
+            case Leaf(condition):
+                return self._leaf(condition)
+            case Complement(part):
+                return self.index.users.everyone - self._members(part)
+            case Union(parts):
+                return BitMap.union(*map(self._members, parts))
+            case Intersect(parts, excluded):
+                result = self._members(parts[0])
+                for part in parts[1:]:
+                    if not result:
+                        return result
+                    result = result & self._members(part)
+                for part in excluded:
+                    if not result:
+                        return result
+                    result = result - self._members(part)
+                return result
+
+    def _leaf(self, condition: Condition) -> BitMap:
+        found = self._leaves.get(condition)
+        if found is None:
+            found = self._leaves[condition] = self._materialised_leaf(condition)
+        return found
+
+    def _materialised_leaf(self, condition: Condition) -> BitMap:
+        if isinstance(condition, Everyone):
+            return self.index.users.everyone
+        key = (condition, _moment_key(condition, self.index, self.context))
+        stamp = _stamp(condition, self.index)
+        return self._materialised.get(key, stamp, lambda: leaf_members(condition, self.index, self.context))
+
+
+@singledispatch
+def leaf_members(condition: object, index: Index, context: Context) -> BitMap:
+    """The users in a condition that has no conditions below it; the bitmap must not be changed."""
+    raise TypeError(f"no evaluation for the condition {type(condition).__name__}")
+
+
+@leaf_members.register
+def _(condition: Everyone, index: Index, context: Context) -> BitMap:
+    return index.users.everyone
+
+
+@leaf_members.register
+def _(condition: Comparison, index: Index, context: Context) -> BitMap:
+    return index.attributes[condition.name].members(condition.predicate, context)
+
+
+@leaf_members.register
+def _(condition: Did, index: Index, context: Context) -> BitMap:
+    events = _events(condition.event, index)
+    past = Interval(ALL_TIME.start_ms, context.now_ms + 1)
+    interval = resolve(condition.window, context.now_ms, context.calendar).clipped(past)
+    occurrences = Occurrences(
+        events, interval, context, condition.where, condition.time_of_day, condition.weekdays
+    )
+    if condition.quantity is None:
+        return occurrences.users()
+    all_time = Occurrences(events, past, context, condition.where)
+    return aggregates.members(condition.quantity, occurrences, all_time)
+
+
+@leaf_members.register
+def _(condition: SequenceNode, index: Index, context: Context) -> BitMap:
+    past = Interval(ALL_TIME.start_ms, context.now_ms + 1)
+    window = resolve(condition.window, context.now_ms, context.calendar)
+    first = Occurrences(_events(condition.event, index), window.clipped(past), context, condition.where)
+    steps = [
+        sequences.Step(
+            Occurrences(_events(step.event, index), past, context, step.where),
+            duration_ms(step.within),
+            step.negated,
+        )
+        for step in condition.steps
+    ]
+    return sequences.members(first, steps, context.now_ms)
+
+
+@leaf_members.register
+def _(condition: InBucket, index: Index, context: Context) -> BitMap:
+    return buckets.members(condition, index.users)
+
+
+def _events(name: str | None, index: Index) -> Sequence[Event]:
+    if name is None:
+        return list(index.events.values())
+    event = index.events.get(name)
+    return [] if event is None else [event]
+
+
+def _stamp(condition: Condition, index: Index) -> Hashable:
+    """What changes whenever the data that a leaf is made from changes."""
+    match condition:
+        case Comparison(name, _):
+            return index.attributes[name].revision
+        case Did(event):
+            return _event_revisions([event], index)
+        case SequenceNode(event, steps):
+            return _event_revisions([event, *(step.event for step in steps)], index)
+        case InBucket():
+            return index.users.revision
+    return index.version
+
+
+def _event_revisions(names: list[str | None], index: Index) -> Hashable:
+    if None in names:
+        return index.version
+    return tuple(index.events[name].revision if name in index.events else -1 for name in names if name is not None)
+
+
+def _moment_key(condition: Condition, index: Index, context: Context) -> Hashable:
+    """All that a leaf's members depend on in the moment, and as little of it as may be.
+
+    Instants are drawn in to the first and last event there is: between those, moments that see the same events have
+    the same key.
+    """
+    match condition:
+        case Comparison():
+            return _windows_within(condition, context)
+        case Did(event, where, window=window):
+            names: list[str | None] = [event]
+            wheres = [where]
+        case SequenceNode(event, steps, where, window):
+            names = [event, *(step.event for step in steps)]
+            wheres = [where, *(step.where for step in steps)]
+        case _:
+            return None
+    interval = resolve(window, context.now_ms, context.calendar)
+    spans = [_drawn_in(name, index, interval, context.now_ms) for name in names]
+    inner = tuple(_windows_within(where, context) for where in wheres if where is not None)
+    waits = isinstance(condition, SequenceNode) and condition.steps[-1].negated
+    return tuple(spans), inner, context.now_ms if waits else None
+
+
+def _drawn_in(name: str | None, index: Index, interval: Interval, now_ms: int) -> Hashable:
+    events = _events(name, index)
+    if not events:
+        return None
+    first_ms = min(event.first_ms for event in events)
+    end_ms = max(event.last_ms for event in events) + 1
+    drawn = interval.clipped(Interval(first_ms, min(end_ms, now_ms + 1)))
+    return drawn, min(end_ms, now_ms + 1)
+
+
+def _windows_within(condition: Condition, context: Context) -> Hashable:
+    """The intervals that the date predicates of a condition mean at this moment."""
+    if isinstance(condition, Comparison):
+        predicate = condition.predicate
+        if isinstance(predicate, Falls | Anniversary):
+            return resolve(predicate.window, context.now_ms, context.calendar)
+        return None
+    return tuple(_windows_within(each, context) for each in children(condition))

@@ -1,0 +1,100 @@
+"""Rewriting a tree into a simpler one with the same members. Each rule is a pure function of one node."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from bitseg.segment.nodes import And, Comparison, Condition, Did, Everyone, IsSet, Not, Or
+
+Rule = Callable[[Condition], Condition]
+
+NOBODY = Not(Everyone())
+
+
+def split_did_not(node: Condition) -> Condition:
+    """`did not X` is everyone who is not in `did X`."""
+    return Not(replace(node, negated=False)) if isinstance(node, Did) and node.negated else node
+
+
+def split_is_not_set(node: Condition) -> Condition:
+    """`plan is not set` is everyone who is not in `plan is set`."""
+    if isinstance(node, Comparison) and node.predicate == IsSet(negated=True):
+        return Not(Comparison(node.name, IsSet()))
+    return node
+
+
+def drop_double_not(node: Condition) -> Condition:
+    """`not not a` is `a`."""
+    if isinstance(node, Not) and isinstance(node.condition, Not):
+        return node.condition.condition
+    return node
+
+
+def flatten(node: Condition) -> Condition:
+    """`(a and b) and c` is `a and b and c`; likewise with or."""
+    if not isinstance(node, And | Or):
+        return node
+    kind = type(node)
+    flat: list[Condition] = []
+    for each in node.conditions:
+        flat += each.conditions if isinstance(each, kind) else (each,)
+    return kind(tuple(flat))
+
+
+def drop_repeats(node: Condition) -> Condition:
+    """`a and a` is `a`; likewise with or."""
+    return type(node)(tuple(dict.fromkeys(node.conditions))) if isinstance(node, And | Or) else node
+
+
+def absorb_everyone(node: Condition) -> Condition:
+    """`everyone` adds nothing to an and, and is all of an or; `not everyone` the other way round."""
+    if not isinstance(node, And | Or):
+        return node
+    neutral, absorbing = (Everyone(), NOBODY) if isinstance(node, And) else (NOBODY, Everyone())
+    if absorbing in node.conditions:
+        return absorbing
+    rest = tuple(each for each in node.conditions if each != neutral)
+    return type(node)(rest) if rest else neutral
+
+
+def settle_contradictions(node: Condition) -> Condition:
+    """`a and not a` is nobody, `a or not a` everyone."""
+    if not isinstance(node, And | Or):
+        return node
+    present = set(node.conditions)
+    if any(isinstance(each, Not) and each.condition in present for each in node.conditions):
+        return NOBODY if isinstance(node, And) else Everyone()
+    return node
+
+
+def unwrap_single(node: Condition) -> Condition:
+    """An and or an or of one condition is that condition."""
+    return node.conditions[0] if isinstance(node, And | Or) and len(node.conditions) == 1 else node
+
+
+RULES: tuple[Rule, ...] = (
+    split_did_not,
+    split_is_not_set,
+    drop_double_not,
+    flatten,
+    drop_repeats,
+    absorb_everyone,
+    settle_contradictions,
+    unwrap_single,
+)
+
+
+def normalise(condition: Condition) -> Condition:
+    """The tree with every rule applied until none changes anything, from the leaves up.
+
+    The depth that `validate` allows bounds the recursion. A `where` is left as it is.
+    """
+    if isinstance(condition, And | Or):
+        condition = type(condition)(tuple(map(normalise, condition.conditions)))
+    elif isinstance(condition, Not):
+        condition = Not(normalise(condition.condition))
+    while True:
+        before = condition
+        for rule in RULES:
+            condition = rule(condition)
+        if condition == before:
+            return condition

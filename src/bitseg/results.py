@@ -1,0 +1,37 @@
+"""What the engine answers, and the client after it."""
+
+from dataclasses import dataclass
+
+from bitseg.ops import Rejection
+
+
+@dataclass(frozen=True, slots=True)
+class CountResult:
+    """How many users are in a segment, at one version, and the seconds it took inside the engine."""
+
+    count: int
+    version: int
+    elapsed_seconds: float
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A count with a sample of members and, if asked, all of them as portable Roaring bytes of dense ids."""
+
+    count: int
+    version: int
+    elapsed_seconds: float
+    warnings: tuple[str, ...] = ()
+    sample: tuple[str, ...] = ()
+    bitmap: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IngestResult:
+    """What became of a batch. A rejection with a name left out one value; one without, the whole row."""
+
+    accepted: int
+    duplicates: int
+    rejections: tuple[Rejection, ...]
+    version: int

@@ -1,0 +1,1 @@
+"""Bytes on disk; knows nothing of the index."""
