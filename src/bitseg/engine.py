@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -25,7 +25,7 @@ from bitseg.ops import group, malformed_text, timestamp_reason
 from bitseg.query.check import check_names
 from bitseg.query.evaluate import Evaluator
 from bitseg.query.materialise import MaterialisedConditions
-from bitseg.results import CountResult, Evaluation, IngestResult
+from bitseg.results import CountResult, Evaluation, IngestResult, Members
 from bitseg.segment import parse, validate
 from bitseg.segment.nodes import Condition
 from bitseg.storage import snapshot
@@ -34,6 +34,8 @@ from bitseg.values import Column, SparseValues
 
 FUTURE_TOLERANCE_MS = 3_600_000
 MAX_SAMPLE = 1_000
+DEFAULT_PAGE_SIZE = 10_000
+MAX_PAGE_SIZE = 100_000
 MAX_RETENTION_DAYS = 100_000
 DEFAULT_MATERIALISED_BYTES = 512 * 2**20
 
@@ -48,27 +50,6 @@ class Workspace:
 
     timezone: str = "UTC"
     retention_days: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Members:
-    """All members of a segment at one version, ready to be read page by page."""
-
-    total: int
-    version: int
-    warnings: tuple[str, ...]
-    _engine: "Engine"
-    _dense: NDArray[np.uint32]
-
-    def dense_pages(self, page_size: int) -> Iterator[NDArray[np.uint32]]:
-        """Dense ids, ascending, in arrays of at most `page_size`."""
-        for start in range(0, self.total, page_size):
-            yield self._dense[start : start + page_size]
-
-    def pages(self, page_size: int) -> Iterator[list[str]]:
-        """External ids in lists of at most `page_size`; users deleted meanwhile are left out."""
-        for dense in self.dense_pages(page_size):
-            yield self._engine.external_ids(dense)
 
 
 class Engine:
@@ -251,17 +232,30 @@ class Engine:
         bitmap = members.serialize() if include_bitmap else None
         return Evaluation(total, version, time.perf_counter() - started, warnings, sample, bitmap)
 
-    def members(self, query: Query, as_of: datetime | None = None) -> Members:
-        """All members of a segment, of one version whatever is ingested while they are read."""
+    def members(
+        self, query: Query, as_of: datetime | None = None, *, page_size: int = DEFAULT_PAGE_SIZE
+    ) -> Members[list[str]]:
+        """The external ids of all members of a segment, of one version whatever is ingested meanwhile."""
+        dense = self.dense_members(query, as_of, page_size=page_size)
+        return Members(dense.total, dense.version, dense.warnings, map(self._external_ids, dense.pages))
+
+    def dense_members(
+        self, query: Query, as_of: datetime | None = None, *, page_size: int = DEFAULT_PAGE_SIZE
+    ) -> Members[NDArray[np.uint32]]:
+        """The dense ids of all members of a segment, ascending, in arrays of at most `page_size`."""
+        if not 1 <= page_size <= MAX_PAGE_SIZE:
+            raise InvalidArgumentError(
+                f"a page size of {page_size} is out of range", hint=f"use 1 to {MAX_PAGE_SIZE:,}"
+            )
         with self._lock:
             evaluator, condition, warnings = self._prepare(query, as_of)
             members: BitMap = evaluator.members(condition)
             version = self._index.version
         dense = to_array(members)
-        return Members(len(dense), version, warnings, self, dense)
+        pages = (dense[start : start + page_size] for start in range(0, len(dense), page_size))
+        return Members(len(dense), version, warnings, pages)
 
-    def external_ids(self, dense_ids: NDArray[np.uint32]) -> list[str]:
-        """The external ids of users that have not been deleted."""
+    def _external_ids(self, dense_ids: NDArray[np.uint32]) -> list[str]:
         with self._lock:
             return self._index.users.external(dense_ids.tolist())
 

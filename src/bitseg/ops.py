@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitseg.calendar import FIRST_INSTANT_MS, LAST_INSTANT_MS, format_instant
-from bitseg.values import Column, SparseValues
+from bitseg.values import Column, SparseValues, decode
 
 MAX_ID_BYTES = 512
 MAX_NAME_BYTES = 256
@@ -203,6 +203,28 @@ def malformed_text(text: str, what: str, max_bytes: int) -> str | None:
     except UnicodeEncodeError:
         return f"the {what} is not valid Unicode"
     return f"the {what} has {length:,} bytes, the limit is {max_bytes}" if length > max_bytes else None
+
+
+def rows_of(columns: Columns) -> list[Operation]:
+    """The row operations that a block stands for, in its order."""
+    values: list[dict[str, Any]] = [{} for _ in columns.user_ids]
+    for name, each in columns.values.items():
+        if isinstance(each, Column):
+            for row, stored in enumerate(each.data):
+                value = decode(each.type, stored, each.entries)
+                if value is not None:
+                    values[row][name] = value
+        else:
+            for row, value in zip(each.rows, each.values, strict=True):
+                values[row][name] = value
+    timestamps_ms = columns.timestamps_ms.tolist()
+    if columns.event is None:
+        return [*map(Identify, columns.user_ids, values, timestamps_ms)]
+    event = columns.event
+    return [
+        Track(user_id, event, properties, timestamp_ms)
+        for user_id, properties, timestamp_ms in zip(columns.user_ids, values, timestamps_ms, strict=True)
+    ]
 
 
 def timestamp_reason(timestamp_ms: int, limits: Limits) -> str:

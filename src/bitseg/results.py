@@ -1,6 +1,8 @@
 """What the engine answers, and the client after it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from bitseg.ops import Rejection
 
@@ -25,6 +27,22 @@ class Evaluation:
     warnings: tuple[str, ...] = ()
     sample: tuple[str, ...] = ()
     bitmap: bytes | None = None
+
+
+Page = TypeVar("Page")
+
+
+@dataclass(frozen=True, slots=True)
+class Members(Generic[Page]):
+    """All members of a segment at one version, page by page, each member once.
+
+    `total` counts them; users deleted while the pages are read are left out of those that follow.
+    """
+
+    total: int
+    version: int
+    warnings: tuple[str, ...]
+    pages: Iterator[Page]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,11 @@
-"""Segment trees, operations and values to protobuf and JSON, and back.
+"""Segment trees to protobuf and JSON, and back.
 
-The codec of trees is generic: a node class has the name and the fields of its message, a union of node classes is a
+The codec is generic: a node class has the name and the fields of its message, a union of node classes is a
 message with a oneof, and an enum value's name is the protobuf value's without its prefix.
 """
 
 from dataclasses import MISSING, fields
-from datetime import UTC, date, datetime
+from datetime import date
 from enum import Enum
 from functools import lru_cache
 from typing import Any, get_args
@@ -13,14 +13,12 @@ from typing import Any, get_args
 from google.protobuf import json_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
-from google.protobuf.struct_pb2 import Struct
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from bitseg.errors import InvalidSegmentError
-from bitseg.ops import Delete, Identify, Operation, Track, page
-from bitseg.pb import ingest_pb2, segment_pb2
+from bitseg.pb import segment_pb2
 from bitseg.segment import nodes, validate
 from bitseg.segment.nodes import And, Condition, Or
+from bitseg.wire.timestamps import from_timestamp, to_timestamp
 
 # Messages that stand for a union of node classes, by the name of the message.
 _UNIONS: dict[str, Any] = {
@@ -188,73 +186,3 @@ def _read_value(value: Any, descriptor: FieldDescriptor, path: str) -> Any:
         # Adding zero turns -0.0 into 0.0, which is how the text form reads it back.
         return value + 0.0
     return value
-
-
-def to_timestamp(instant_ms: int) -> Timestamp:
-    """An instant as a protobuf timestamp."""
-    seconds, milliseconds = divmod(instant_ms, 1000)
-    return Timestamp(seconds=seconds, nanos=milliseconds * 1_000_000)
-
-
-def from_timestamp(timestamp: Timestamp) -> int:
-    """Milliseconds since the epoch, rounded down."""
-    return timestamp.seconds * 1000 + timestamp.nanos // 1_000_000
-
-
-def datetime_of(timestamp: Timestamp) -> datetime:
-    """A protobuf timestamp as a UTC datetime; ValueError outside the years 1 to 9999."""
-    return timestamp.ToDatetime(tzinfo=UTC)
-
-
-def to_operation(operation: Operation) -> ingest_pb2.Operation:
-    """The protobuf form of a row operation."""
-    message = ingest_pb2.Operation()
-    match operation:
-        case Identify(user_id, traits, timestamp_ms, message_id):
-            message.identify.user_id = user_id
-            message.identify.traits.update(traits)
-            message.identify.timestamp.CopyFrom(to_timestamp(timestamp_ms))
-            message.identify.message_id = message_id or ""
-        case Track(user_id, event, properties, timestamp_ms, message_id):
-            message.track.user_id = user_id
-            message.track.event = event
-            message.track.properties.update(properties)
-            message.track.timestamp.CopyFrom(to_timestamp(timestamp_ms))
-            message.track.message_id = message_id or ""
-        case Delete(user_id):
-            message.delete_user.user_id = user_id
-    return message
-
-
-def from_operation(message: ingest_pb2.Operation, now_ms: int) -> Operation | None:
-    """The row operation of a message, at `now_ms` where it has no timestamp; None for an empty one."""
-    kind = message.WhichOneof("operation")
-    if kind == "delete_user":
-        return Delete(message.delete_user.user_id)
-    if kind == "identify":
-        identify = message.identify
-        timestamp_ms = from_timestamp(identify.timestamp) if identify.HasField("timestamp") else now_ms
-        return Identify(identify.user_id, _plain(identify.traits), timestamp_ms, identify.message_id or None)
-    if kind == "track":
-        track = message.track
-        timestamp_ms = from_timestamp(track.timestamp) if track.HasField("timestamp") else now_ms
-        return Track(track.user_id, track.event, _plain(track.properties), timestamp_ms, track.message_id or None)
-    if kind == "page":
-        viewed = message.page
-        timestamp_ms = from_timestamp(viewed.timestamp) if viewed.HasField("timestamp") else now_ms
-        properties = _plain(viewed.properties)
-        return page(viewed.user_id, viewed.name or None, properties, timestamp_ms, viewed.message_id or None)
-    return None
-
-
-def _plain(struct: Struct) -> dict[str, Any]:
-    return {name: _plain_value(value) for name, value in struct.fields.items()}
-
-
-def _plain_value(value: Any) -> Any:
-    kind = value.WhichOneof("kind")
-    if kind == "list_value":
-        return [_plain_value(item) for item in value.list_value.values]
-    if kind == "struct_value":
-        return _plain(value.struct_value)
-    return None if kind in ("null_value", None) else getattr(value, kind)

@@ -1,0 +1,81 @@
+"""The asyncio client."""
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from types import TracebackType
+
+import grpc
+import grpc.aio
+
+from bitseg.client import convert
+from bitseg.client.convert import Query
+from bitseg.ops import Operation
+from bitseg.pb import ingest_pb2_grpc, query_pb2, query_pb2_grpc
+from bitseg.results import CountResult, Evaluation, IngestResult
+
+
+class AsyncClient:
+    """Calls a bitseg server at HOST:PORT from one event loop.
+
+    Queries are text or trees. Calls raise the same errors as the engine, ServerUnavailableError where no server
+    answers, and RequestError for what else goes wrong. `timeout_seconds` bounds each call.
+    """
+
+    def __init__(self, target: str, *, timeout_seconds: float | None = None) -> None:
+        self._target = target
+        self._timeout = timeout_seconds
+        self._channel = grpc.aio.insecure_channel(target, options=convert.CHANNEL_OPTIONS)
+        self._query = query_pb2_grpc.QueryServiceStub(self._channel)
+        self._ingest = ingest_pb2_grpc.IngestServiceStub(self._channel)
+
+    async def count(self, query: Query, as_of: datetime | None = None) -> CountResult:
+        """How many users are in a segment."""
+        request = query_pb2.CountRequest(**convert.query_fields(query, as_of))
+        with self._errors():
+            return convert.count_result(await self._query.Count(request, timeout=self._timeout))
+
+    async def evaluate(
+        self, query: Query, as_of: datetime | None = None, *, sample_size: int = 0, include_bitmap: bool = False
+    ) -> Evaluation:
+        """Count a segment, with a sample of its members and, if asked, all of them as a Roaring bitmap."""
+        request = query_pb2.EvaluateRequest(
+            **convert.query_fields(query, as_of), sample_size=sample_size, include_bitmap=include_bitmap
+        )
+        with self._errors():
+            return convert.evaluation(await self._query.Evaluate(request, timeout=self._timeout))
+
+    async def members(
+        self, query: Query, as_of: datetime | None = None, *, page_size: int = 0
+    ) -> AsyncIterator[list[str]]:
+        """The external ids of all members, page by page, all of one version."""
+        request = query_pb2.StreamMembersRequest(**convert.query_fields(query, as_of), page_size=page_size)
+        with self._errors():
+            async for response in self._query.StreamMembers(request, timeout=self._timeout):
+                if response.user_ids:
+                    yield list(response.user_ids)
+
+    async def ingest(self, operations: Sequence[Operation]) -> IngestResult:
+        """Apply a batch as a whole."""
+        request = convert.ingest_request(operations)
+        with self._errors():
+            return convert.ingest_result(await self._ingest.IngestBatch(request, timeout=self._timeout))
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._channel.close()
+
+    async def __aenter__(self) -> "AsyncClient":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise convert.as_bitseg_error(error, self._target) from None

@@ -1,0 +1,97 @@
+"""The synchronous client."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from itertools import chain
+from types import TracebackType
+
+import grpc
+
+from bitseg.client import convert
+from bitseg.client.convert import Query
+from bitseg.ops import Columns, Operation, rows_of
+from bitseg.pb import ingest_pb2_grpc, query_pb2, query_pb2_grpc
+from bitseg.results import CountResult, Evaluation, IngestResult, Members
+
+
+class Client:
+    """Calls a bitseg server at HOST:PORT; safe to use from many threads.
+
+    Queries are text or trees. Calls raise the same errors as the engine, ServerUnavailableError where no server
+    answers, and RequestError for what else goes wrong. `timeout_seconds` bounds each call.
+    """
+
+    def __init__(self, target: str, *, timeout_seconds: float | None = None) -> None:
+        self._target = target
+        self._timeout = timeout_seconds
+        self._channel = grpc.insecure_channel(target, options=convert.CHANNEL_OPTIONS)
+        self._query = query_pb2_grpc.QueryServiceStub(self._channel)
+        self._ingest = ingest_pb2_grpc.IngestServiceStub(self._channel)
+
+    def count(self, query: Query, as_of: datetime | None = None) -> CountResult:
+        """How many users are in a segment."""
+        request = query_pb2.CountRequest(**convert.query_fields(query, as_of))
+        with self._errors():
+            return convert.count_result(self._query.Count(request, timeout=self._timeout))
+
+    def evaluate(
+        self, query: Query, as_of: datetime | None = None, *, sample_size: int = 0, include_bitmap: bool = False
+    ) -> Evaluation:
+        """Count a segment, with a sample of its members and, if asked, all of them as a Roaring bitmap."""
+        request = query_pb2.EvaluateRequest(
+            **convert.query_fields(query, as_of), sample_size=sample_size, include_bitmap=include_bitmap
+        )
+        with self._errors():
+            return convert.evaluation(self._query.Evaluate(request, timeout=self._timeout))
+
+    def members(
+        self, query: Query, as_of: datetime | None = None, *, page_size: int = 0
+    ) -> Members[list[str]]:
+        """The external ids of all members, page by page, all of one version."""
+        request = query_pb2.StreamMembersRequest(**convert.query_fields(query, as_of), page_size=page_size)
+        with self._errors():
+            responses = self._query.StreamMembers(request, timeout=self._timeout)
+            first = next(responses)
+        pages = self._pages(chain([first], responses))
+        return Members(first.total, first.version, tuple(first.warnings), pages)
+
+    def ingest(self, operations: Sequence[Operation]) -> IngestResult:
+        """Apply a batch as a whole."""
+        request = convert.ingest_request(operations)
+        with self._errors():
+            return convert.ingest_result(self._ingest.IngestBatch(request, timeout=self._timeout))
+
+    def ingest_columns(self, columns: Columns) -> IngestResult:
+        """Send a block of rows in batches that fit into messages; the answer adds them up."""
+        operations = rows_of(columns)
+        results = [
+            self.ingest(operations[start : start + convert.BATCH_OPERATIONS])
+            for start in range(0, len(operations), convert.BATCH_OPERATIONS)
+        ]
+        return convert.combined(results, columns.rows.tolist())
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._channel.close()
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _pages(self, responses: Iterator[query_pb2.StreamMembersResponse]) -> Iterator[list[str]]:
+        with self._errors():
+            for response in responses:
+                if response.user_ids:
+                    yield list(response.user_ids)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise convert.as_bitseg_error(error, self._target) from None

@@ -1,0 +1,59 @@
+"""IngestService: check, call, convert."""
+
+import grpc
+
+from bitseg.engine import Engine
+from bitseg.errors import InvalidArgumentError
+from bitseg.ops import Operation, Rejection
+from bitseg.pb import ingest_pb2, ingest_pb2_grpc
+from bitseg.wire.operations import from_operation
+
+MAX_BATCH_OPERATIONS = 100_000
+
+
+class IngestService(ingest_pb2_grpc.IngestServiceServicer):
+    """Feeds operations to an engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def IngestBatch(  # noqa: N802
+        self, request: ingest_pb2.IngestBatchRequest, context: grpc.ServicerContext
+    ) -> ingest_pb2.IngestBatchResponse:
+        if len(request.operations) > MAX_BATCH_OPERATIONS:
+            raise InvalidArgumentError(
+                f"the batch has {len(request.operations):,} operations, the limit is {MAX_BATCH_OPERATIONS:,}",
+                hint="send it in parts",
+            )
+        operations, places, empty = _operations(request, self._engine.now_ms())
+        result = self._engine.ingest(operations)
+        rejections = [Rejection(places[each.row], each.reason, each.name) for each in result.rejections]
+        return ingest_pb2.IngestBatchResponse(
+            accepted=result.accepted,
+            duplicates=result.duplicates,
+            rejections=map(_rejection, sorted(rejections + empty, key=lambda each: each.row)),
+            version=result.version,
+        )
+
+
+def _operations(
+    request: ingest_pb2.IngestBatchRequest, now_ms: int
+) -> tuple[list[Operation], list[int], list[Rejection]]:
+    """The operations of a batch, their places in it, and the rejections of those that are empty."""
+    operations: list[Operation] = []
+    places: list[int] = []
+    empty: list[Rejection] = []
+    for place, message in enumerate(request.operations):
+        operation = from_operation(message, now_ms)
+        if operation is None:
+            empty.append(Rejection(place, "the operation is empty: set identify, track, page or delete_user"))
+        else:
+            operations.append(operation)
+            places.append(place)
+    return operations, places, empty
+
+
+def _rejection(rejection: Rejection) -> ingest_pb2.Rejection:
+    return ingest_pb2.Rejection(
+        operation=rejection.row, name=rejection.name or "", reason=rejection.reason
+    )

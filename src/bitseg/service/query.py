@@ -1,0 +1,89 @@
+"""QueryService: check, call, convert."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+
+from bitseg.engine import DEFAULT_PAGE_SIZE, Engine, Query
+from bitseg.errors import InvalidArgumentError
+from bitseg.pb import query_pb2, query_pb2_grpc
+from bitseg.results import CountResult, Evaluation, Members
+from bitseg.wire.segments import from_message
+from bitseg.wire.timestamps import to_datetime
+
+Request = query_pb2.CountRequest | query_pb2.EvaluateRequest | query_pb2.StreamMembersRequest
+
+
+class QueryService(query_pb2_grpc.QueryServiceServicer):
+    """Answers segments from an engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def Count(  # noqa: N802
+        self, request: query_pb2.CountRequest, context: grpc.ServicerContext
+    ) -> query_pb2.CountResponse:
+        result = self._engine.count(_query(request), _as_of(request))
+        return query_pb2.CountResponse(**_shared(result))
+
+    def Evaluate(  # noqa: N802
+        self, request: query_pb2.EvaluateRequest, context: grpc.ServicerContext
+    ) -> query_pb2.EvaluateResponse:
+        result = self._engine.evaluate(
+            _query(request),
+            _as_of(request),
+            sample_size=request.sample_size,
+            include_bitmap=request.include_bitmap,
+        )
+        return query_pb2.EvaluateResponse(
+            **_shared(result), sample_user_ids=result.sample, bitmap=result.bitmap or b""
+        )
+
+    def StreamMembers(  # noqa: N802
+        self, request: query_pb2.StreamMembersRequest, context: grpc.ServicerContext
+    ) -> Iterator[query_pb2.StreamMembersResponse]:
+        is_dense = request.id_kind == query_pb2.ID_KIND_DENSE
+        answer = self._engine.dense_members if is_dense else self._engine.members
+        field = "dense_ids" if is_dense else "user_ids"
+        members: Members[Any] = answer(
+            _query(request), _as_of(request), page_size=request.page_size or DEFAULT_PAGE_SIZE
+        )
+        warnings = members.warnings
+        for page in _at_least_one(members.pages):
+            if not context.is_active():
+                return
+            yield query_pb2.StreamMembersResponse(
+                **{field: page}, total=members.total, version=members.version, warnings=warnings
+            )
+            warnings = ()
+
+
+def _query(request: Request) -> Query:
+    kind = request.WhichOneof("query")
+    if kind == "definition":
+        return from_message(request.definition)
+    if kind == "expression":
+        return request.expression
+    raise InvalidArgumentError("the request has no query", hint="set expression or definition")
+
+
+def _as_of(request: Request) -> datetime | None:
+    return to_datetime(request.as_of, "as_of") if request.HasField("as_of") else None
+
+
+def _shared(result: CountResult | Evaluation) -> dict[str, Any]:
+    return {
+        "count": result.count,
+        "version": result.version,
+        "elapsed": Duration(nanos=round(result.elapsed_seconds * 1e9) % 10**9, seconds=int(result.elapsed_seconds)),
+        "warnings": result.warnings,
+    }
+
+
+def _at_least_one(pages: Iterator[Any]) -> Iterator[Any]:
+    first = next(pages, ())
+    yield first
+    yield from pages

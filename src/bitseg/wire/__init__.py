@@ -1,0 +1,1 @@
+"""Segments, operations and errors to protobuf and back."""

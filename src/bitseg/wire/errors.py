@@ -1,0 +1,89 @@
+"""Errors as gRPC statuses with details, and back: one table for both directions.
+
+A status carries `google.rpc.ErrorInfo`, whose reason names the class of the error; where something of the request was
+wrong also `google.rpc.BadRequest`; and for an error with a position `bitseg.v1.ExpressionError`.
+"""
+
+import re
+
+import grpc
+from google.protobuf.message import Message
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+from bitseg import errors
+from bitseg.errors import BitsegError, Position, SegmentError, SegmentSyntaxError
+from bitseg.pb import query_pb2
+
+DOMAIN = "bitseg"
+
+STATUS_CODES: dict[type[BitsegError], grpc.StatusCode] = {
+    errors.SegmentSyntaxError: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.InvalidSegmentError: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.UnknownAttributeError: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.TypeMismatchError: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.NotEvaluatedError: grpc.StatusCode.UNIMPLEMENTED,
+    errors.InvalidArgumentError: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.DirectoryLockedError: grpc.StatusCode.UNAVAILABLE,
+    errors.CorruptSnapshotError: grpc.StatusCode.DATA_LOSS,
+    errors.UnsupportedFormatError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.DataDirectoryError: grpc.StatusCode.UNAVAILABLE,
+    errors.ImportFileError: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.ServerUnavailableError: grpc.StatusCode.UNAVAILABLE,
+    errors.RequestError: grpc.StatusCode.INTERNAL,
+}
+
+
+def _reason(kind: type[BitsegError]) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__.removesuffix("Error")).upper()
+
+
+_CLASSES = {_reason(kind): kind for kind in STATUS_CODES}
+
+
+def to_status(error: BitsegError) -> status_pb2.Status:
+    """The status that stands for an error."""
+    code = STATUS_CODES[type(error)]
+    info = error_details_pb2.ErrorInfo(reason=_reason(type(error)), domain=DOMAIN)
+    info.metadata["message"] = error.message
+    if error.hint:
+        info.metadata["hint"] = error.hint
+    details: list[Message] = [info]
+    if code is grpc.StatusCode.INVALID_ARGUMENT:
+        field = "query" if isinstance(error, SegmentError) else "request"
+        violation = error_details_pb2.BadRequest.FieldViolation(field=field, description=str(error))
+        details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+    if isinstance(error, SegmentError) and error.position is not None:
+        details.append(
+            query_pb2.ExpressionError(
+                offset=error.position.offset,
+                line=error.position.line,
+                column=error.position.column,
+                expected=error.expected if isinstance(error, SegmentSyntaxError) else (),
+                hint=error.hint or "",
+            )
+        )
+    status = status_pb2.Status(code=code.value[0], message=str(error))
+    for detail in details:
+        status.details.add().Pack(detail)
+    return status
+
+
+def from_status(status: status_pb2.Status) -> BitsegError:
+    """The error that a status stands for; RequestError where it names none of bitseg's."""
+    info, position, expected = error_details_pb2.ErrorInfo(), None, ()
+    for detail in status.details:
+        located = query_pb2.ExpressionError()
+        if detail.Unpack(located):
+            position = Position(located.offset, located.line, located.column)
+            expected = tuple(located.expected)
+        else:
+            detail.Unpack(info)
+    kind = _CLASSES.get(info.reason) if info.domain == DOMAIN else None
+    if kind is None:
+        return errors.RequestError(f"{code_pb2.Code.Name(status.code)}: {status.message}")
+    message, hint = info.metadata["message"], info.metadata.get("hint")
+    if kind is SegmentSyntaxError and position is not None:
+        return SegmentSyntaxError(message, position=position, expected=expected, hint=hint)
+    if issubclass(kind, SegmentError):
+        return kind(message, hint=hint, position=position)
+    return kind(message, hint=hint)

@@ -1,0 +1,59 @@
+"""Row operations to protobuf and back."""
+
+from typing import Any
+
+from google.protobuf.struct_pb2 import Struct
+
+from bitseg.ops import Delete, Identify, Operation, Track, page
+from bitseg.pb import ingest_pb2
+from bitseg.wire.timestamps import from_timestamp, to_timestamp
+
+
+def to_operation(operation: Operation) -> ingest_pb2.Operation:
+    """The protobuf form of a row operation."""
+    message = ingest_pb2.Operation()
+    match operation:
+        case Identify(user_id, traits, timestamp_ms, message_id):
+            message.identify.user_id = user_id
+            message.identify.traits.update(traits)
+            message.identify.timestamp.CopyFrom(to_timestamp(timestamp_ms))
+            message.identify.message_id = message_id or ""
+        case Track(user_id, event, properties, timestamp_ms, message_id):
+            message.track.user_id = user_id
+            message.track.event = event
+            message.track.properties.update(properties)
+            message.track.timestamp.CopyFrom(to_timestamp(timestamp_ms))
+            message.track.message_id = message_id or ""
+        case Delete(user_id):
+            message.delete_user.user_id = user_id
+    return message
+
+
+def from_operation(message: ingest_pb2.Operation, now_ms: int) -> Operation | None:
+    """The row operation of a message, at `now_ms` where it has no timestamp; None for an empty one."""
+    kind = message.WhichOneof("operation")
+    if kind is None:
+        return None
+    if kind == "delete_user":
+        return Delete(message.delete_user.user_id)
+    body = getattr(message, kind)
+    user_id, message_id = body.user_id, body.message_id or None
+    timestamp_ms = from_timestamp(body.timestamp) if body.HasField("timestamp") else now_ms
+    if kind == "identify":
+        return Identify(user_id, _plain(body.traits), timestamp_ms, message_id)
+    if kind == "track":
+        return Track(user_id, body.event, _plain(body.properties), timestamp_ms, message_id)
+    return page(user_id, body.name or None, _plain(body.properties), timestamp_ms, message_id)
+
+
+def _plain(struct: Struct) -> dict[str, Any]:
+    return {name: _plain_value(value) for name, value in struct.fields.items()}
+
+
+def _plain_value(value: Any) -> Any:
+    kind = value.WhichOneof("kind")
+    if kind == "list_value":
+        return [_plain_value(item) for item in value.list_value.values]
+    if kind == "struct_value":
+        return _plain(value.struct_value)
+    return None if kind in ("null_value", None) else getattr(value, kind)
