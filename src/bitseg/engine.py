@@ -93,11 +93,15 @@ class Engine:
         return engine
 
     @classmethod
-    def open(cls, path: str | Path, **options: Any) -> "Engine":
-        """Open the workspace in a directory, or make one in UTC where there is none.
+    def open(cls, path: str | Path, *, create: bool = True, **options: Any) -> "Engine":
+        """Open the workspace in a directory; where there is none, make one in UTC if `create` is set.
 
         Raises DirectoryLockedError, CorruptSnapshotError, UnsupportedFormatError or DataDirectoryError.
         """
+        if not create and not (Path(path) / snapshot.FILE_NAME).exists():
+            raise DataDirectoryError(
+                f"there is no workspace in {path}", hint="make one with bitseg import or bitseg init"
+            )
         directory = DataDirectory(Path(path))
         try:
             parts = snapshot.read(directory.path)

@@ -1,0 +1,187 @@
+"""The command `bitseg`."""
+
+import sys
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+import click
+
+from bitseg.cli.demo import demo_command
+from bitseg.cli.importing import import_command
+from bitseg.cli.output import message, print_error, print_json, print_warnings
+from bitseg.cli.signals import stop_on_signals
+from bitseg.cli.target import Target, as_of_option, data_option, parse_as_of, target_options
+from bitseg.engine import Engine, Workspace
+from bitseg.errors import BitsegError, ImportFileError, InvalidArgumentError
+from bitseg.segment import format, parse
+from bitseg.segment.nodes import Condition
+from bitseg.service.server import DEFAULT_ADDRESS, Server
+from bitseg.wire.segments import from_json, to_json
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(installed_version("bitseg"), prog_name="bitseg")
+def cli() -> None:
+    """Exact, live user segments: import users and events, then count and list who is in a segment.
+
+    A segment is an expression such as 'country = "US" and did "Charged" at least 3 times in last 30 days'.
+    """
+
+
+@cli.command("init")
+@data_option
+@click.option("--timezone", default="UTC", show_default=True, metavar="ZONE", help="IANA zone whose days count.")
+@click.option("--retention-days", type=int, metavar="N", help="Keep events of the last N days only.")
+def init_command(data: Path, timezone: str, retention_days: int | None) -> None:
+    """Make a workspace; its time zone is fixed from then on.
+
+    Without this, the first import makes one in UTC that keeps all events.
+    """
+    Engine.create(data, Workspace(timezone, retention_days)).close()
+    message(f"made a workspace in {data}, time zone {timezone}")
+
+
+def _query(expression: str | None, definition: Path | None) -> str | Condition:
+    if (expression is None) == (definition is None):
+        raise click.UsageError("give an expression, or --definition FILE with its JSON form")
+    if definition is None:
+        assert expression is not None
+        return expression
+    try:
+        return from_json(definition.read_bytes())
+    except OSError as error:
+        raise ImportFileError(f"cannot read {definition}: {error.strerror}") from error
+
+
+expression_argument = click.argument("expression", required=False)
+definition_option = click.option(
+    "--definition", type=click.Path(path_type=Path, dir_okay=False), help="File with the segment's JSON form."
+)
+
+
+@cli.command("count")
+@expression_argument
+@definition_option
+@click.option("--json", "as_json", is_flag=True, help="Print count, version, time and warnings as JSON.")
+@as_of_option
+@target_options
+def count_command(
+    expression: str | None, definition: Path | None, as_json: bool, as_of: str | None, data: Path, server: str | None
+) -> None:
+    """Print how many users are in a segment."""
+    query = _query(expression, definition)
+    with Target(data, server).opened() as target:
+        result = target.count(query, parse_as_of(as_of, target))
+    if as_json:
+        print_json(
+            {
+                "count": result.count,
+                "version": result.version,
+                "elapsed_ms": round(result.elapsed_seconds * 1000, 3),
+                "warnings": result.warnings,
+            }
+        )
+    else:
+        print_warnings(result.warnings)
+        click.echo(result.count)
+
+
+@cli.command("members")
+@expression_argument
+@definition_option
+@click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Print the first N only.")
+@click.option("--json", "as_json", is_flag=True, help="Print total, version, warnings and members as JSON.")
+@as_of_option
+@target_options
+def members_command(
+    expression: str | None,
+    definition: Path | None,
+    limit: int | None,
+    as_json: bool,
+    as_of: str | None,
+    data: Path,
+    server: str | None,
+) -> None:
+    """Print the ids of the users in a segment, one a line."""
+    query = _query(expression, definition)
+    with Target(data, server).opened() as target:
+        members = target.members(query, parse_as_of(as_of, target))
+        left = members.total if limit is None else limit
+        shown: list[str] = []
+        if not as_json:
+            print_warnings(members.warnings)
+        for page in members.pages:
+            page = page[:left]
+            left -= len(page)
+            if as_json:
+                shown += page
+            elif page:
+                click.echo("\n".join(page))
+            if not left:
+                break
+    if as_json:
+        print_json(
+            {"total": members.total, "version": members.version, "warnings": members.warnings, "members": shown}
+        )
+
+
+@cli.command("format")
+@expression_argument
+@definition_option
+@click.option("--json", "as_json", is_flag=True, help="Print the JSON form instead of text.")
+def format_command(expression: str | None, definition: Path | None, as_json: bool) -> None:
+    """Check a segment and print its canonical text, or its JSON form."""
+    query = _query(expression, definition)
+    condition = parse(query) if isinstance(query, str) else query
+    click.echo(to_json(condition) if as_json else format(condition))
+
+
+@cli.command("serve")
+@data_option
+@click.option("--listen", default=DEFAULT_ADDRESS, show_default=True, metavar="HOST:PORT", help="Port 0: any free.")
+def serve_command(data: Path, listen: str) -> None:
+    """Serve the workspace over gRPC until interrupted, then save it."""
+    with Engine.open(data) as engine:
+        server = Server(engine, listen)
+        stopped = stop_on_signals()
+        server.start()
+        message(
+            f"serving {data} ({engine.user_count:,} users, {engine.event_count:,} events) on {server.address}; "
+            "Ctrl-C saves and stops"
+        )
+        stopped.wait()
+        message("stopping")
+        server.stop()
+
+
+cli.add_command(import_command)
+cli.add_command(demo_command)
+
+
+def main() -> None:
+    """Run the command line; exit status 0, 1 where it failed, 2 where it was called wrongly."""
+    context: click.Context | None = None
+    try:
+        with cli.make_context("bitseg", sys.argv[1:]) as context:
+            cli.invoke(context)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        message("interrupted")
+        sys.exit(1)
+    except BrokenPipeError:
+        # The reader has seen enough; without this, Python complains again while it closes the stream.
+        sys.stdout = None  # type: ignore[assignment]
+        sys.exit(1)
+    except BitsegError as error:
+        print_error(error, _expression())
+        sys.exit(2 if isinstance(error, InvalidArgumentError) else 1)
+
+
+def _expression() -> str | None:
+    """The argument that an error's position points into."""
+    arguments = [each for each in sys.argv[2:] if not each.startswith("--")]
+    return next((each for each in arguments if " " in each or "=" in each), arguments[0] if arguments else None)

@@ -1,0 +1,72 @@
+"""Printing: results to standard output, everything else to standard error."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import click
+import orjson
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from bitseg.errors import BitsegError, SegmentError
+
+
+def print_json(value: object) -> None:
+    """One line of JSON on standard output."""
+    click.echo(orjson.dumps(value))
+
+
+def message(text: str) -> None:
+    """A line for people on standard error."""
+    click.echo(text, err=True)
+
+
+def print_warnings(warnings: Iterable[str]) -> None:
+    """Warnings of an answer, on standard error."""
+    for warning in warnings:
+        message(f"warning: {warning}")
+
+
+def print_error(error: BitsegError, expression: str | None) -> None:
+    """An error on standard error, with the line of the expression that it points into."""
+    message(f"error: {_printable(error.message)}")
+    position = error.position if isinstance(error, SegmentError) else None
+    if position is not None and expression is not None:
+        lines = expression.split("\n")
+        line = lines[position.line - 1] if position.line <= len(lines) else ""
+        start = max(position.column - 61, 0)
+        message(f"  at {position}:")
+        message(f"  {_printable(line[start : start + 100].replace(chr(9), ' '))}")
+        message(f"  {' ' * (position.column - 1 - start)}^")
+    if error.hint:
+        message(f"hint: {_printable(error.hint)}")
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+
+
+class Advance(Protocol):
+    """Called with the work done so far and a word on it."""
+
+    def __call__(self, done: int, note: str = "") -> None: ...
+
+
+@contextmanager
+def progress(title: str, total: int | None) -> Iterator[Advance]:
+    """A progress bar on standard error if that is a terminal, else nothing."""
+    if not sys.stderr.isatty():
+        yield lambda done, note="": None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(title, total=total, note="")
+        yield lambda done, note="": bar.update(task, completed=done, note=note)

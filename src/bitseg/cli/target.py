@@ -1,0 +1,80 @@
+"""The options that say what a command works on: a data directory, or a server."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bitseg.client import Client
+from bitseg.engine import Engine
+from bitseg.errors import InvalidArgumentError
+
+DEFAULT_DATA = Path("bitseg-data")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A data directory, or where `server` is given the server at that address."""
+
+    data: Path
+    server: str | None
+
+    @contextmanager
+    def opened(self, *, create: bool = False) -> Iterator[Engine | Client]:
+        """The engine of the directory, made if it is missing and `create` is set, or a client of the server."""
+        if self.server is not None:
+            with Client(self.server) as client:
+                yield client
+        else:
+            with Engine.open(self.data, create=create) as engine:
+                yield engine
+
+
+data_option = click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=DEFAULT_DATA,
+    envvar="BITSEG_DATA",
+    show_default=True,
+    show_envvar=True,
+    help="Data directory.",
+)
+
+
+def target_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --data and --server."""
+    server = click.option("--server", metavar="HOST:PORT", help="Ask a running server instead of a data directory.")
+    return data_option(server(command))
+
+
+as_of_option = click.option(
+    "--as-of",
+    metavar="TIME",
+    help="The instant that stands for now, such as 2024-05-31T18:00:00Z; a day alone means its end. "
+    "Without an offset it is local to the workspace.",
+)
+
+
+def parse_as_of(text: str | None, target: Engine | Client) -> datetime | None:
+    """The datetime that --as-of means for a target; InvalidArgumentError where it means none."""
+    if text is None:
+        return None
+    try:
+        if len(text) == len("2024-05-31"):
+            moment = datetime.combine(date.fromisoformat(text), time(23, 59, 59, 999_000))
+        else:
+            moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidArgumentError(
+            f"--as-of {text!r} is no instant", hint="write 2024-05-31T18:00:00Z or 2024-05-31"
+        ) from None
+    if moment.tzinfo is None and isinstance(target, Client):
+        raise InvalidArgumentError(
+            f"--as-of {text} does not say its offset from UTC, and the server's time zone is not known here",
+            hint="write it out: 2024-05-31T23:59:59Z",
+        )
+    return moment

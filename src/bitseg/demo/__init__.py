@@ -1,0 +1,1 @@
+"""The made-up store that `bitseg demo` shows."""
