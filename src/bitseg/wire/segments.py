@@ -61,9 +61,9 @@ def from_json(text: str | bytes) -> Condition:
     try:
         json_format.Parse(text, message)
     except (json_format.ParseError, UnicodeDecodeError) as error:
-        raise InvalidSegmentError(f"the JSON is not a segment: {error}") from None
-    except RecursionError:
-        raise InvalidSegmentError("the JSON is nested too deep") from None
+        # The message repeats itself for every level; the innermost is the one that tells.
+        reason = str(error).rsplit("Failed to parse", 1)[-1].strip()
+        raise InvalidSegmentError(f"the JSON is not a segment: {reason}") from None
     return from_message(message)
 
 
