@@ -1,0 +1,29 @@
+"""Fixtures that several tests share."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from bitseg.clock import FixedClock
+from bitseg.engine import Engine
+from bitseg.service.server import Server
+
+# 2024-01-31T12:00:00Z, a Wednesday.
+NOW_MS = 1_706_702_400_000
+COMMAND = Path(sys.executable).with_name("bitseg")
+
+
+@pytest.fixture
+def engine():
+    """An empty workspace in memory, in UTC, at NOW_MS."""
+    return Engine(clock=FixedClock(NOW_MS))
+
+
+@pytest.fixture
+def server(engine):
+    """A server of `engine` on a free port."""
+    server = Server(engine, "127.0.0.1:0")
+    server.start()
+    yield server
+    server.stop(0)

@@ -1,0 +1,64 @@
+"""Every kind of node has its place in every layer; what is unknown is refused by name."""
+
+from typing import get_args
+
+import pytest
+
+from bitseg.engine import Engine
+from bitseg.errors import NotEvaluatedError
+from bitseg.index import aggregates, predicates
+from bitseg.query.evaluate import leaf_members
+from bitseg.query.estimate import estimate
+from bitseg.segment import nodes as n
+from bitseg.segment.format import _text
+
+NOT_EVALUATED = (n.InSegment, n.InList)
+JOINED = (n.And, n.Or, n.Not)
+
+
+def kinds(union):
+    return [each for arg in get_args(union) for each in (kinds(arg) if get_args(arg) else [arg])]
+
+
+@pytest.mark.parametrize("kind", kinds(n.Condition))
+def test_Condition_is_evaluated_or_known_not_to_be(kind):
+    registered = leaf_members.dispatch(kind) is not leaf_members.dispatch(object)
+    assert registered == (kind not in NOT_EVALUATED + JOINED)
+
+
+@pytest.mark.parametrize("kind", kinds(n.Quantity))
+def test_Quantity_is_evaluated(kind):
+    assert aggregates.members.dispatch(kind) is not aggregates.members.dispatch(object)
+
+
+@pytest.mark.parametrize("kind", kinds(n.Predicate))
+def test_Predicate_knows_its_types(kind):
+    samples = {
+        n.Compare: n.Compare(n.Operator.EQUAL, n.Number(1.0)),
+        n.OneOf: n.OneOf((n.Text("a"),)),
+        n.InRange: n.InRange(n.Number(1.0), n.Number(2.0)),
+        n.IsSet: n.IsSet(),
+        n.Contains: n.Contains("a"),
+        n.StartsWith: n.StartsWith("a"),
+        n.EndsWith: n.EndsWith("a"),
+        n.Matches: n.Matches("a"),
+        n.Has: n.Has(n.Quantifier.ANY, ("a",)),
+        n.Falls: n.Falls(n.OnToday(0)),
+        n.Anniversary: n.Anniversary(n.OnToday(0)),
+        n.WithinRadius: n.WithinRadius(1.0, 2.0, 3.0),
+    }
+    assert predicates.fitting_types(samples[kind])
+    assert _text.dispatch(kind) is not _text.dispatch(object)
+
+
+def test_Unknown_nodes_raise_and_are_named():
+    for function in (leaf_members, aggregates.members, _text):
+        with pytest.raises(TypeError, match="object"):
+            function(object(), None, None) if function is not _text else function(object())
+    assert estimate.dispatch(n.Comparison) is not estimate.dispatch(object)
+
+
+@pytest.mark.parametrize("text", ['in segment "High spenders"', 'in list "vip"', 'not everyone and in list "vip"'])
+def test_Condition_that_is_not_evaluated_is_refused_by_name(text):
+    with pytest.raises(NotEvaluatedError, match="in (segment|list)"):
+        Engine().count(text)
