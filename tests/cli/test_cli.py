@@ -1,0 +1,192 @@
+"""The command line as people run it: in processes of its own, with files, sockets and signals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.conftest import COMMAND
+
+USERS = "id,country,plan\nann,US,gold\nbob,US,free\ncyd,CA,gold\n"
+ORDERS = "customer,day,amount\nann,30/01/2024,20\nann,31/01/2024,5.5\nbob,31/01/2024,x\n"
+ORDER_OPTIONS = ["--user-column", "customer", "--event", "Ordered", "--time-column", "day", "--time-format", "%d/%m/%Y"]
+
+
+def bitseg(folder, *arguments, status=0, stdin=None):
+    done = subprocess.run(
+        [COMMAND, *map(str, arguments)], cwd=folder, capture_output=True, text=True, input=stdin, timeout=60, check=False
+    )
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with a workspace of three users and two orders."""
+    (tmp_path / "users.csv").write_text(USERS)
+    (tmp_path / "orders.csv").write_text(ORDERS)
+    bitseg(tmp_path, "import", "users.csv", "--user-column", "id")
+    bitseg(tmp_path, "import", "orders.csv", *ORDER_OPTIONS)
+    return tmp_path
+
+
+def test_Import_prints_its_summary_and_writes_rejects(folder):
+    done = bitseg(folder, "import", "orders.csv", *ORDER_OPTIONS, "--type", "amount=number", "--json")
+    summary = json.loads(done.stdout)
+    assert summary == {
+        "file": "orders.csv",
+        "accepted": 3,
+        "duplicates": 0,
+        "rejected_lines": 0,
+        "rejected_values": 3,
+        "rejects": "orders.csv.rejects.jsonl",
+    }
+    assert "orders.csv.rejects.jsonl" in done.stderr
+
+
+def test_Count_prints_the_number_alone(folder):
+    assert bitseg(folder, "count", 'country = "US"').stdout == "2\n"
+    assert bitseg(folder, "count", 'did "Ordered" at least 2 times', "--as-of", "2024-01-31").stdout == "1\n"
+    assert bitseg(folder, "count", 'did "Ordered" at least 2 times', "--as-of", "2024-01-30T12:00:00Z").stdout == "0\n"
+    answer = json.loads(bitseg(folder, "count", 'did "Orderd"', "--json").stdout)
+    assert (answer["count"], answer["version"]) == (0, 2)
+    assert "Ordered" in answer["warnings"][0]
+
+
+def test_Members_prints_ids_one_a_line(folder):
+    assert bitseg(folder, "members", 'plan = "gold"').stdout == "ann\ncyd\n"
+    assert bitseg(folder, "members", 'plan = "gold"', "--limit", "1").stdout == "ann\n"
+    assert bitseg(folder, "members", 'plan = "gold"', "--limit", "0").stdout == ""
+    assert json.loads(bitseg(folder, "members", 'plan = "gold"', "--json").stdout)["members"] == ["ann", "cyd"]
+
+
+def test_Format_prints_canonical_text_and_json_that_count_reads(folder):
+    assert bitseg(folder, "format", 'NOT(country="US")').stdout == 'not country = "US"\n'
+    (folder / "segment.json").write_text(bitseg(folder, "format", 'country = "US"', "--json").stdout)
+    assert bitseg(folder, "count", "--definition", "segment.json").stdout == "2\n"
+
+
+def test_Error_shows_where_and_what_to_do(folder):
+    done = bitseg(folder, "count", "country = US", status=1)
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    assert lines[2:4] == ["  country = US", "            ^"]
+    assert "double quotes" in lines[4]
+    assert 'did you mean "country"?' in bitseg(folder, "count", 'contry = "US"', status=1).stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["count"], 2, "give an expression"),
+        (["count", "everyone", "--definition", "x"], 2, "give an expression"),
+        (["count", "--definition", "missing.json"], 1, "cannot read"),
+        (["count", "everyone", "--data", "nowhere"], 1, "no workspace"),
+        (["count", "everyone", "--server", "127.0.0.1:1"], 1, "no bitseg server"),
+        (["count", "everyone", "--as-of", "soon"], 2, "no instant"),
+        (["count", "everyone", "--as-of", "2024-01-31", "--server", "127.0.0.1:1"], 2, "offset"),
+        (["import", "missing.jsonl"], 1, "cannot read"),
+        (["import", "users.xyz"], 2, "format"),
+        (["import", "users.csv"], 2, "--user-column"),
+        (["import", "users.csv", "--user-column", "nobody"], 1, "no column 'nobody'"),
+        (["import", "users.csv", "--user-column", "id", "--event", "E"], 2, "--time-column"),
+        (["import", "users.csv", "--user-column", "id", "--type", "plan=colour"], 2, "types are"),
+        (["import", "users.csv", "--user-column", "id", "--delimiter", "ab"], 2, "delimiter"),
+        (["import", "orders.csv", *ORDER_OPTIONS[:-1], "days"], 2, "time format"),
+        (["init"], 1, "already"),
+        (["init", "--data", "new", "--timezone", "Mars/Olympus"], 2, "IANA"),
+        (["init", "--data", "new", "--retention-days", "0"], 2, "retention"),
+        (["serve", "--listen", "nonsense"], 2, "HOST:PORT"),
+        (["frobnicate"], 2, "No such command"),
+    ],
+)
+def test_Mistake_gets_a_message_and_a_status(folder, arguments, status, words):
+    done = bitseg(folder, *arguments, status=status)
+    assert words in done.stderr
+    assert done.stdout == ""
+
+
+def test_Init_fixes_the_time_zone(tmp_path):
+    bitseg(tmp_path, "init", "--timezone", "America/New_York")
+    event = '{"type": "track", "userId": "u", "event": "E", "timestamp": "2024-01-31T03:00:00Z"}'
+    bitseg(tmp_path, "import", "-", "--format", "jsonl", stdin=event)
+    assert bitseg(tmp_path, "count", 'did "E" on 2024-01-30').stdout == "1\n"
+    assert bitseg(tmp_path, "count", 'did "E" today', "--as-of", "2024-01-30").stdout == "1\n"
+
+
+def test_Environment_names_the_data_directory(folder):
+    environment = {**os.environ, "BITSEG_DATA": str(folder / "bitseg-data")}
+    done = subprocess.run([COMMAND, "count", "everyone"], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "3\n"
+
+
+def test_Reader_that_leaves_early_is_no_error(folder):
+    done = subprocess.run(f"{COMMAND} members everyone | head -1", shell=True, cwd=folder, capture_output=True, text=True, check=True)
+    assert done.stdout == "ann\n"
+    assert "Traceback" not in done.stderr
+
+
+def wait_for_address(process):
+    line = process.stderr.readline()
+    assert " on 127.0.0.1:" in line, line + process.stderr.read()
+    return line.split(" on ")[1].split(";")[0]
+
+
+def test_Server_answers_the_same_commands_and_keeps_what_it_took(folder):
+    serve = [COMMAND, "serve", "--listen", "127.0.0.1:0"]
+    with subprocess.Popen(serve, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
+        address = wait_for_address(process)
+        assert bitseg(folder, "count", 'country = "US"', "--server", address).stdout == "2\n"
+        assert bitseg(folder, "members", 'plan = "gold"', "--server", address).stdout == "ann\ncyd\n"
+        (folder / "more.csv").write_text("id,country\ndee,US\n,US\n")
+        done = bitseg(folder, "import", "more.csv", "--user-column", "id", "--server", address)
+        assert "1 rows imported, 0 repeated, 1 rejected" in done.stdout
+        assert json.loads((folder / "more.csv.rejects.jsonl").read_text())["line"] == 3
+        assert "open in another process" in bitseg(folder, "count", "everyone", status=1).stderr
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    assert bitseg(folder, "count", 'country = "US"').stdout == "3\n"
+
+
+def test_Interrupted_import_keeps_what_it_took_and_says_so(tmp_path):
+    lines = "".join(f'{{"type": "identify", "userId": "u{number}"}}\n' for number in range(30_000))
+    with subprocess.Popen(
+        [COMMAND, "import", "-", "--format", "jsonl"], cwd=tmp_path, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        process.stdin.write(lines)
+        process.stdin.flush()
+        time.sleep(2)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "interrupted" in errors
+    assert "Traceback" not in errors
+    assert int(bitseg(tmp_path, "count", "everyone").stdout) >= 10_000
+
+
+def test_Demo_is_deterministic_and_counts_five_segments(tmp_path):
+    first, second = (bitseg(tmp_path, "demo", "--users", "2000", "--no-serve", "--listen", "127.0.0.1:0") for _ in range(2))
+
+    def counts(done):
+        return [line.split(" users")[0] for line in done.stdout.splitlines() if " users " in line or " users," in line]
+
+    assert counts(first) == counts(second)
+    assert len(counts(first)) == 6
+    assert all(int(line.split()[-1].replace(",", "")) > 0 for line in counts(first)[1:])
+
+
+def test_Demo_writes_its_files(tmp_path):
+    done = bitseg(tmp_path, "demo", "--users", "100", "--write", "store")
+    assert done.stdout.split() == ["store/users.jsonl", "store/events.jsonl"]
+    done = bitseg(tmp_path, "import", "store/users.jsonl", "store/events.jsonl")
+    assert [line.split(", ", 1)[1] for line in done.stdout.splitlines()] == ["0 repeated, 0 rejected, 0 single values left out"] * 2
+
+
+def test_Python_module_runs_too():
+    done = subprocess.run([sys.executable, "-m", "bitseg", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("bitseg, version")

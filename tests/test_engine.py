@@ -1,0 +1,265 @@
+"""The engine's doors: opening and closing, batches and columns, retention, samples, threads."""
+
+import threading
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyroaring import BitMap
+
+from bitseg import ops
+from bitseg.clock import FixedClock
+from bitseg.engine import Engine, Workspace
+from bitseg.errors import CorruptSnapshotError, DataDirectoryError, DirectoryLockedError, InvalidArgumentError
+from bitseg.segment import parse
+from bitseg.values import Column, SparseValues, ValueType
+from tests.conftest import NOW_MS
+from tests.generate import EPOCH, HOUR_MS, Generator
+
+DAY_MS = 24 * HOUR_MS
+
+
+def test_What_was_ingested_is_there_after_reopening(tmp_path):
+    generator = Generator(5)
+    clock = FixedClock(generator.now_ms + 100 * DAY_MS)
+    as_of = EPOCH + timedelta(milliseconds=generator.now_ms)
+    Engine.create(tmp_path, Workspace(generator.zone), clock=clock).close()
+    segments = [generator.segment() for _ in range(60)]
+    for batch in generator.batches():
+        with Engine.open(tmp_path, clock=clock) as engine:
+            engine.ingest(batch)
+            before = [list(engine.members(each, as_of).pages) for each in segments]
+            version, users, events = engine.version, engine.user_count, engine.event_count
+        with Engine.open(tmp_path, clock=clock) as engine:
+            assert engine.workspace.timezone == generator.zone
+            assert (engine.version, engine.user_count, engine.event_count) == (version, users, events)
+            assert [list(engine.members(each, as_of).pages) for each in segments] == before
+
+
+def test_Repeats_are_known_after_reopening(tmp_path):
+    for duplicates in (0, 1):
+        with Engine.open(tmp_path, clock=FixedClock(NOW_MS)) as engine:
+            assert engine.ingest([ops.Track("u", "E", {}, NOW_MS, "m1")]).duplicates == duplicates
+
+
+def test_Closing_without_a_change_writes_nothing(tmp_path):
+    with Engine.open(tmp_path, clock=FixedClock(NOW_MS)) as engine:
+        engine.ingest([ops.Track("u", "E", {}, NOW_MS)])
+    stamp = (tmp_path / "snapshot.msgpack").stat().st_mtime_ns
+    with Engine.open(tmp_path) as engine:
+        engine.count("everyone")
+    assert (tmp_path / "snapshot.msgpack").stat().st_mtime_ns == stamp
+
+
+def test_Directory_open_elsewhere_is_refused(tmp_path):
+    with Engine.open(tmp_path), pytest.raises(DirectoryLockedError):
+        Engine.open(tmp_path)
+
+
+def test_Damaged_snapshot_is_refused_and_the_directory_let_go(tmp_path):
+    Engine.create(tmp_path).close()
+    path = tmp_path / "snapshot.msgpack"
+    path.write_bytes(path.read_bytes()[:-1])
+    for _ in range(2):
+        with pytest.raises(CorruptSnapshotError, match="byte"):
+            Engine.open(tmp_path)
+
+
+def test_Workspace_is_made_once(tmp_path):
+    Engine.create(tmp_path).close()
+    with pytest.raises(DataDirectoryError, match="already"):
+        Engine.create(tmp_path)
+    with pytest.raises(DataDirectoryError, match="no workspace"):
+        Engine.open(tmp_path / "other", create=False)
+    assert not (tmp_path / "other").exists()
+
+
+def test_Retention_refuses_and_drops_old_events():
+    clock = FixedClock(NOW_MS)
+    engine = Engine(Workspace(retention_days=3), clock=clock)
+    result = engine.ingest([ops.Track("u", "E", {}, NOW_MS - back * DAY_MS) for back in range(5)])
+    assert result.accepted == 3
+    assert "older than the retention" in result.rejections[0].reason
+    assert engine.event_count == 3
+    clock.at_ms += 2 * DAY_MS
+    engine.ingest([])
+    assert engine.event_count == 1
+    assert engine.count('did "E"').count == 1
+
+
+@pytest.mark.parametrize("days", [0, -1, 10**9])
+def test_Retention_out_of_range_is_refused(days):
+    with pytest.raises(InvalidArgumentError, match="retention"):
+        Engine(Workspace(retention_days=days))
+
+
+def columns(event, users, times, values):
+    return ops.Columns(event, users, np.array(times, np.int64), values, np.arange(len(users)) + 1)
+
+
+def test_Columns_are_the_same_as_their_rows(engine):
+    block = columns(
+        "E",
+        ["a", "b", "a", "c"],
+        [NOW_MS, NOW_MS - 1, NOW_MS - 2, NOW_MS - 3],
+        {
+            "amount": Column(ValueType.NUMBER, np.array([1.0, np.nan, 3.0, 4.0])),
+            "color": Column(ValueType.STRING, np.array([0, 1, -1, 0], np.int32), ["red", "blue"]),
+            "odd": SparseValues([1, 3], [True, "x"]),
+        },
+    )
+    other = Engine(clock=FixedClock(NOW_MS))
+    by_columns, by_rows = engine.ingest_columns(block), other.ingest(ops.rows_of(block))
+    assert by_columns.accepted == by_rows.accepted == 4
+    assert [each.name for each in by_columns.rejections] == [each.name for each in by_rows.rejections] == ["odd"]
+    for text in ('did "E" with sum(amount) = 4', 'did "E" where color = "red"', 'did "E" where odd = true'):
+        assert list(engine.members(text).pages) == list(other.members(text).pages) != []
+
+
+def test_Malformed_rows_of_columns_are_left_out_by_their_own_numbers(engine):
+    block = columns(
+        "E",
+        ["a", "", "b", "c" * 600, "d"],
+        [NOW_MS, NOW_MS, NOW_MS + 2 * HOUR_MS, NOW_MS, NOW_MS],
+        {"amount": Column(ValueType.NUMBER, np.arange(5.0)), "odd": SparseValues([0, 1, 4], ["x", "y", "z"])},
+    )
+    result = engine.ingest_columns(block)
+    assert result.accepted == 2
+    assert [(each.row, each.name) for each in result.rejections] == [(2, None), (3, None), (4, None)]
+    assert list(engine.members('did "E" where amount = 4 and did "E" where odd = "z"').pages) == [["d"]]
+    assert engine.user_count == 2
+
+
+def test_Column_of_another_type_loses_its_values_only(engine):
+    engine.ingest([ops.Identify("a", {"zip": "01234"}, NOW_MS)])
+    block = columns(None, ["a", "b"], [NOW_MS, NOW_MS], {"zip": Column(ValueType.NUMBER, np.array([1.0, np.nan]))})
+    result = engine.ingest_columns(block)
+    assert result.accepted == 2
+    assert [(each.row, each.name) for each in result.rejections] == [(1, "zip")]
+    assert engine.count('zip = "01234"').count == 1
+
+
+@pytest.mark.parametrize(
+    ("operation", "words"),
+    [
+        (ops.Identify("", {}, NOW_MS), "user id is empty"),
+        (ops.Identify("é" * 257, {}, NOW_MS), "514 bytes"),
+        (ops.Identify("\ud800", {}, NOW_MS), "not valid Unicode"),
+        (ops.Track("u", "", {}, NOW_MS), "event name is empty"),
+        (ops.Track("u", "E" * 300, {}, NOW_MS), "event name has 300"),
+        (ops.Track("u", "E", {}, NOW_MS, "m" * 200), "message id"),
+        (ops.Track("u", "E", {}, -(10**17)), "years"),
+        (ops.Delete(""), "user id is empty"),
+    ],
+)
+def test_Malformed_operation_is_refused_whole(engine, operation, words):
+    result = engine.ingest([operation, ops.Identify("good", {}, NOW_MS)])
+    assert result.accepted == 1
+    assert words in result.rejections[0].reason
+    assert engine.user_count == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (float("nan"), "finite"),
+        (float("inf"), "finite"),
+        (2**53 + 1, "exactly"),
+        ("x" * 10_000, "8,192"),
+        ("\ud800", "Unicode"),
+        ({"lat": 91, "lon": 0}, "latitude"),
+        ({"lat": "a", "lon": 0}, "number"),
+        ({"a": 1}, "object"),
+        ([1], "list"),
+        ([["a"]], "list"),
+    ],
+)
+def test_Bad_value_is_left_out_with_a_reason(engine, value, words):
+    result = engine.ingest([ops.Identify("u", {"a": value, "b": 1}, NOW_MS)])
+    assert result.accepted == 1
+    assert [each.name for each in result.rejections] == ["a"]
+    assert words in result.rejections[0].reason
+    assert engine.count("b = 1").count == 1
+
+
+def test_Sample_is_spread_and_the_bitmap_holds_all_members(engine):
+    engine.ingest([ops.Identify(f"u{number:03}", {"even": number % 2 == 0}, NOW_MS) for number in range(100)])
+    result = engine.evaluate("even = true", sample_size=5, include_bitmap=True)
+    assert result.sample == ("u000", "u020", "u040", "u060", "u080")
+    assert BitMap.deserialize(result.bitmap) == BitMap(range(0, 100, 2))
+    with pytest.raises(InvalidArgumentError, match="sample"):
+        engine.evaluate("everyone", sample_size=1_001)
+
+
+@pytest.mark.parametrize("size", [1, 7, 100, 1_000])
+def test_Pages_hold_every_member_once(engine, size):
+    engine.ingest([ops.Identify(f"u{number}", {}, NOW_MS) for number in range(100)])
+    pages = list(engine.members("everyone", page_size=size).pages)
+    assert [len(page) for page in pages[:-1]] == [size] * (len(pages) - 1)
+    assert sorted(user for page in pages for user in page) == sorted(f"u{number}" for number in range(100))
+
+
+def test_Members_are_of_one_version_while_users_come_and_go(engine):
+    engine.ingest([ops.Identify(f"u{number}", {"plan": "gold"}, NOW_MS) for number in range(10)])
+    members = engine.members('plan = "gold"', page_size=3)
+    first = next(members.pages)
+    engine.ingest([ops.Identify("late", {"plan": "gold"}, NOW_MS), ops.Identify("u9", {"plan": "free"}, NOW_MS + 1)])
+    engine.ingest([ops.Delete("u8")])
+    rest = [user for page in members.pages for user in page]
+    assert [*first, *rest] == [f"u{number}" for number in (*range(8), 9)]
+
+
+def test_Tree_given_as_nodes_is_validated(engine):
+    from bitseg.errors import InvalidSegmentError
+    from bitseg.segment.nodes import And, Everyone
+
+    assert engine.count(parse("everyone")).count == 0
+    with pytest.raises(InvalidSegmentError):
+        engine.count(And((Everyone(),)))
+
+
+def test_Queries_beside_ingest_see_whole_batches(engine):
+    """Each batch moves one user in and one out of a segment, whose size therefore never changes."""
+    engine.ingest([ops.Identify(f"u{number}", {"on": number < 50}, NOW_MS) for number in range(100)])
+    stop, seen, failures = threading.Event(), set(), []
+
+    def ask():
+        try:
+            while not stop.is_set():
+                seen.add(engine.count("on = true").count)
+                seen.add(sum(map(len, engine.members("on = true").pages)))
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for step in range(300):
+        swap = [ops.Identify(f"u{step % 50}", {"on": step // 50 % 2 == 1}, NOW_MS + step)]
+        swap.append(ops.Identify(f"u{50 + step % 50}", {"on": step // 50 % 2 == 0}, NOW_MS + step))
+        engine.ingest(swap)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert seen == {50}
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**63), st.integers(1, 5))
+def test_How_operations_are_batched_does_not_matter(seed, parts):
+    generator = Generator(seed)
+    clock = FixedClock(generator.now_ms + 100 * DAY_MS)
+    operations = [operation for batch in generator.batches() for operation in batch]
+    as_of = EPOCH + timedelta(milliseconds=generator.now_ms)
+    whole, split = Engine(Workspace(generator.zone), clock=clock), Engine(Workspace(generator.zone), clock=clock)
+    whole.ingest(operations)
+    size = len(operations) // parts + 1
+    for start in range(0, len(operations), size):
+        split.ingest(operations[start : start + size])
+    for _ in range(15):
+        segment = generator.segment()
+        answers = [{user for page in each.members(segment, as_of).pages for user in page} for each in (whole, split)]
+        assert answers[0] == answers[1]
