@@ -27,7 +27,7 @@ proto: .venv/ready
 	$(BIN)/python proto/generate.py
 
 bench: .venv/ready
-	$(BIN)/pytest bench --benchmark-only --benchmark-columns=median,mean,stddev,rounds
+	$(BIN)/pytest bench --benchmark-only --benchmark-columns=median,mean,max,rounds
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks .import_linter_cache

@@ -33,7 +33,18 @@ CENTRES = (
 )
 
 TEXTS = ("US", "CA", "es", "", "ann@Gmail.com", "bob@yahoo.com", "c.d+e@x.org", "É*|x", "50%")
-VERSIONS = ("4.10.2", "4.9", "4.10", "4.10.0", "5.0.0-beta.2", "5.0.0-beta.11", "5.0.0-beta", "v5", "no version", "1.2-")
+VERSIONS = (
+    "4.10.2",
+    "4.9",
+    "4.10",
+    "4.10.0",
+    "5.0.0-beta.2",
+    "5.0.0-beta.11",
+    "5.0.0-beta",
+    "v5",
+    "no version",
+    "1.2-",
+)
 RELEASES = ("4.10.2", "4.10", "5.0.0-beta.2", "5.0.0-beta", "v5", "4.9.0.1")
 NUMBERS = (0, 1, 2.5, -3, 18, 500, 700.25, 0.1, 0.2, 1e15)
 TAGS = ("vip", "new", "x")
@@ -144,7 +155,11 @@ class Generator:
         """Batches of operations; the first begins by fixing the type of everything."""
         now_ms = to_ms(self.centre)
         seed: list[ops.Operation] = [
-            ops.Identify("u0", {name: self.raw(kind) for name, kind in ATTRIBUTES.items()} | {"country": "US", "email": "x"}, now_ms)
+            ops.Identify(
+                "u0",
+                {name: self.raw(kind) for name, kind in ATTRIBUTES.items()} | {"country": "US", "email": "x"},
+                now_ms,
+            )
         ]
         for event in EVENTS:
             properties = {name: self.raw(kind) for name, kind in PROPERTIES.items()} | {"color": "red"}
@@ -309,7 +324,9 @@ class Generator:
             few = n.Compare(self.pick(n.Operator), n.Number(float(self.random.randint(0, 3))))
             return n.Aggregate(n.Function.DISTINCT, self.pick(PROPERTIES), few)
         function = self.pick((n.Function.SUM, n.Function.AVG, n.Function.MIN, n.Function.MAX))
-        test = self.range(n.InRange, self.number) if self.chance(0.2) else n.Compare(self.pick(n.Operator), self.number())
+        test = (
+            self.range(n.InRange, self.number) if self.chance(0.2) else n.Compare(self.pick(n.Operator), self.number())
+        )
         return n.Aggregate(function, "amount", test)
 
     def event(self) -> str | None:
@@ -369,6 +386,8 @@ class Generator:
 
     def name(self) -> str:
         alphabet = "abcXYZ_.019 `\"\\\n\té€😀\x00\x7f{}()#'"
-        return self.pick(("in", "NOT", "did", "everyone", "true", "a.b")) if self.chance(0.2) else "".join(
-            self.pick(alphabet) for _ in range(self.random.randint(1, 8))
+        return (
+            self.pick(("in", "NOT", "did", "everyone", "true", "a.b"))
+            if self.chance(0.2)
+            else "".join(self.pick(alphabet) for _ in range(self.random.randint(1, 8)))
         )

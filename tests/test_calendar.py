@@ -38,7 +38,10 @@ def test_Day_has_its_length(zone, day, hours):
     assert calendar.day_start_ms(number + 1) - calendar.day_start_ms(number) == hours * 3_600_000
 
 
-@given(st.sampled_from(ZONES), st.lists(st.integers(to_ms(datetime(1950, 1, 1, tzinfo=UTC)), to_ms(datetime(2100, 1, 1, tzinfo=UTC)))))
+@given(
+    st.sampled_from(ZONES),
+    st.lists(st.integers(to_ms(datetime(1950, 1, 1, tzinfo=UTC)), to_ms(datetime(2100, 1, 1, tzinfo=UTC)))),
+)
 def test_Days_of_an_array_are_local_dates(zone, instants):
     calendar = Calendar(zone)
     found = calendar.days_of(np.array(instants, np.int64))
@@ -46,7 +49,11 @@ def test_Days_of_an_array_are_local_dates(zone, instants):
     assert found.tolist() == expected == [calendar.day_of(ms) for ms in instants]
 
 
-@given(st.sampled_from(ZONES), st.integers(0, 25 * 3_600_000 - 1), st.sampled_from(["2023-03-12", "2023-11-05", "2023-04-02", "2018-02-17"]))
+@given(
+    st.sampled_from(ZONES),
+    st.integers(0, 25 * 3_600_000 - 1),
+    st.sampled_from(["2023-03-12", "2023-11-05", "2023-04-02", "2018-02-17"]),
+)
 def test_Time_of_day_is_what_the_clock_shows(zone, offset_ms, day):
     calendar, number = Calendar(zone), to_day(date.fromisoformat(day))
     start_ms = calendar.day_start_ms(number)

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 import pytest
 
 from bitseg import ops
-from bitseg.errors import InvalidArgumentError, TypeMismatchError, UnknownAttributeError
 from bitseg.clock import FixedClock
 from bitseg.engine import Engine, Workspace
+from bitseg.errors import InvalidArgumentError, TypeMismatchError, UnknownAttributeError
 from tests.conftest import NOW_MS
 
 MINUTE_MS = 60_000
@@ -154,7 +154,9 @@ def test_Repeated_message_id_changes_nothing(engine):
 
 
 def test_Repeated_message_id_within_a_batch_keeps_the_first(engine):
-    engine.ingest([ops.Track("a", "X", {}, NOW_MS), ops.Track("u", "Y", {}, NOW_MS, "m"), ops.Track("v", "X", {}, NOW_MS, "m")])
+    engine.ingest(
+        [ops.Track("a", "X", {}, NOW_MS), ops.Track("u", "Y", {}, NOW_MS, "m"), ops.Track("v", "X", {}, NOW_MS, "m")]
+    )
     assert who(engine, 'did "Y"') == {"u"}
     assert who(engine, 'did "X"') == {"a"}
 
@@ -202,7 +204,17 @@ def test_Unknown_attribute_is_an_error_with_the_nearest_name(engine):
         engine.count('contry = "US"')
 
 
-@pytest.mark.parametrize("text", ['age = "20"', "age has \"x\"", 'age contains "2"', 'did "E" where amount = "5"', 'did "E" with sum(color) > 1', "born in last 6 hours"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        'age = "20"',
+        'age has "x"',
+        'age contains "2"',
+        'did "E" where amount = "5"',
+        'did "E" with sum(color) > 1',
+        "born in last 6 hours",
+    ],
+)
 def test_Type_that_does_not_fit_is_an_error(engine, text):
     identify(engine, "u", age=20, born="2000-01-01")
     track(engine, "u", "E", amount=5, color="red")
@@ -222,7 +234,9 @@ def test_Materialised_condition_follows_every_change(engine):
     for step in range(6):
         identify(engine, f"u{step}", plan="gold" if step % 2 else "free")
         track(engine, f"u{step}", "E", NOW_MS - step * HOUR_MS, amount=step)
-        assert who(engine, text) == who(engine, text) == {f"u{each}" for each in range(step + 1) if each % 2 and each > 1}
+        assert (
+            who(engine, text) == who(engine, text) == {f"u{each}" for each in range(step + 1) if each % 2 and each > 1}
+        )
     assert who(engine, text, datetime(2024, 1, 31, 8, tzinfo=UTC)) == {"u5"}
     assert who(engine, text, datetime(2024, 2, 3, tzinfo=UTC)) == set()
 

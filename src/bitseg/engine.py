@@ -20,8 +20,17 @@ from bitseg.errors import DataDirectoryError, InvalidArgumentError
 from bitseg.index.bitmaps import to_array
 from bitseg.index.context import Context
 from bitseg.index.index import Index
-from bitseg.ops import MAX_ID_BYTES, MAX_NAME_BYTES, Columns, Limits, Operation, Rejection
-from bitseg.ops import group, malformed_text, timestamp_reason
+from bitseg.ops import (
+    MAX_ID_BYTES,
+    MAX_NAME_BYTES,
+    Columns,
+    Limits,
+    Operation,
+    Rejection,
+    group,
+    malformed_text,
+    timestamp_reason,
+)
 from bitseg.query.check import check_names
 from bitseg.query.evaluate import Evaluator
 from bitseg.query.materialise import MaterialisedConditions

@@ -91,11 +91,8 @@ def present(value_type: ValueType, data: NDArray[Any]) -> NDArray[np.bool_]:
     """Which rows have a value; shape (n,)."""
     if value_type is ValueType.GEO:
         data = data[:, 0]
-    mask: NDArray[np.bool_]
-    if value_type in (ValueType.NUMBER, ValueType.GEO):
-        mask = data == data  # noqa: PLR0124  # NaN, the marker, differs from itself.
-    else:
-        mask = data != _LAYOUT[value_type][1]
+    is_float = value_type in (ValueType.NUMBER, ValueType.GEO)
+    mask: NDArray[np.bool_] = ~np.isnan(data) if is_float else data != _LAYOUT[value_type][1]
     return mask
 
 
@@ -170,9 +167,7 @@ def convert(value: Any, value_type: ValueType, calendar: Calendar) -> Any:
             return _geo(value)
 
 
-def encode(
-    values: Sequence[Any], value_type: ValueType, calendar: Calendar
-) -> tuple[Column, list[tuple[int, str]]]:
+def encode(values: Sequence[Any], value_type: ValueType, calendar: Calendar) -> tuple[Column, list[tuple[int, str]]]:
     """A column of the values and, for each that was refused, its index and the reason; None leaves a gap."""
     fast = _encode_uniform(values, value_type)
     if fast is not None:

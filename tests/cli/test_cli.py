@@ -18,7 +18,13 @@ ORDER_OPTIONS = ["--user-column", "customer", "--event", "Ordered", "--time-colu
 
 def bitseg(folder, *arguments, status=0, stdin=None):
     done = subprocess.run(
-        [COMMAND, *map(str, arguments)], cwd=folder, capture_output=True, text=True, input=stdin, timeout=60, check=False
+        [COMMAND, *map(str, arguments)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        input=stdin,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == status, done.stderr
     assert "Traceback" not in done.stderr
@@ -126,7 +132,9 @@ def test_Environment_names_the_data_directory(folder):
 
 
 def test_Reader_that_leaves_early_is_no_error(folder):
-    done = subprocess.run(f"{COMMAND} members everyone | head -1", shell=True, cwd=folder, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        f"{COMMAND} members everyone | head -1", shell=True, cwd=folder, capture_output=True, text=True, check=True
+    )
     assert done.stdout == "ann\n"
     assert "Traceback" not in done.stderr
 
@@ -156,7 +164,11 @@ def test_Server_answers_the_same_commands_and_keeps_what_it_took(folder):
 def test_Interrupted_import_keeps_what_it_took_and_says_so(tmp_path):
     lines = "".join(f'{{"type": "identify", "userId": "u{number}"}}\n' for number in range(30_000))
     with subprocess.Popen(
-        [COMMAND, "import", "-", "--format", "jsonl"], cwd=tmp_path, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [COMMAND, "import", "-", "--format", "jsonl"],
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         process.stdin.write(lines)
         process.stdin.flush()
@@ -170,7 +182,9 @@ def test_Interrupted_import_keeps_what_it_took_and_says_so(tmp_path):
 
 
 def test_Demo_is_deterministic_and_counts_five_segments(tmp_path):
-    first, second = (bitseg(tmp_path, "demo", "--users", "2000", "--no-serve", "--listen", "127.0.0.1:0") for _ in range(2))
+    first, second = (
+        bitseg(tmp_path, "demo", "--users", "2000", "--no-serve", "--listen", "127.0.0.1:0") for _ in range(2)
+    )
 
     def counts(done):
         return [line.split(" users")[0] for line in done.stdout.splitlines() if " users " in line or " users," in line]
@@ -184,7 +198,9 @@ def test_Demo_writes_its_files(tmp_path):
     done = bitseg(tmp_path, "demo", "--users", "100", "--write", "store")
     assert done.stdout.split() == ["store/users.jsonl", "store/events.jsonl"]
     done = bitseg(tmp_path, "import", "store/users.jsonl", "store/events.jsonl")
-    assert [line.split(", ", 1)[1] for line in done.stdout.splitlines()] == ["0 repeated, 0 rejected, 0 single values left out"] * 2
+    assert [line.split(", ", 1)[1] for line in done.stdout.splitlines()] == [
+        "0 repeated, 0 rejected, 0 single values left out"
+    ] * 2
 
 
 def test_Python_module_runs_too():

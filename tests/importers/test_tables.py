@@ -46,7 +46,9 @@ def test_Rows_become_events_with_typed_properties(tmp_path, engine):
         ORDERS,
     )
     assert summary.accepted == 2
-    assert who(engine, 'did "Ordered" where (amount = 5.5 and color = "red" and gift = true and due = 2024-02-01)') == ["00012"]
+    assert who(engine, 'did "Ordered" where (amount = 5.5 and color = "red" and gift = true and due = 2024-02-01)') == [
+        "00012"
+    ]
     assert who(engine, 'did "Ordered" where amount is not set') == ["7"]
 
 
@@ -60,7 +62,9 @@ def test_Rows_without_an_event_are_users(tmp_path, engine):
 
 def test_Event_names_come_from_a_column(tmp_path, engine):
     mapping = ColumnMapping("user", event_column="kind", time_column="at", time_format="unix")
-    summary = load_csv(tmp_path, engine, "user,kind,at,n\na,Open,1706600000,1\nb,Close,1706600000.5,2\nc,,1706600000,3\n", mapping)
+    summary = load_csv(
+        tmp_path, engine, "user,kind,at,n\na,Open,1706600000,1\nb,Close,1706600000.5,2\nc,,1706600000,3\n", mapping
+    )
     assert (summary.accepted, summary.rejected_lines) == (2, 1)
     assert who(engine, 'did "Open" where n = 1') == ["a"]
     assert who(engine, 'did "Close" on 2024-01-30T07:33:20.5Z') == ["b"]
@@ -86,7 +90,10 @@ def test_Times_are_read_by_their_format(tmp_path, engine, time_format, cell):
 
 
 def test_Bad_rows_are_rejected_with_their_line(tmp_path, engine):
-    content = b'user,at,n\na,2024-01-30,1\nb,2024-01-30\nc,"2024-01-30"x,3\n\n"d\nd",2024-01-30,4\n\xff,2024-01-30,5\n,2024-01-30,6\ne,2030-01-30,7\nf,2024-01-30,8'
+    content = (
+        b'user,at,n\na,2024-01-30,1\nb,2024-01-30\nc,"2024-01-30"x,3\n\n"d\nd",2024-01-30,4\n'
+        b"\xff,2024-01-30,5\n,2024-01-30,6\ne,2030-01-30,7\nf,2024-01-30,8"
+    )
     summary = load_csv(tmp_path, engine, content, ORDERS)
     assert (summary.accepted, summary.rejected_lines) == (3, 5)
     assert who(engine, "everyone") == ["a", "d\nd", "f"]
@@ -184,7 +191,10 @@ def test_Parquet_rejects_bad_values_and_rows_by_number(tmp_path, engine):
         ORDERS,
     )
     assert (summary.accepted, summary.rejected_lines, summary.rejected_values) == (1, 2, 1)
-    assert sorted((each["line"], each.get("name")) for each in rejected(tmp_path) if each["line"] != 1) == [(2, None), (3, None)]
+    assert sorted((each["line"], each.get("name")) for each in rejected(tmp_path) if each["line"] != 1) == [
+        (2, None),
+        (3, None),
+    ]
 
 
 def test_Parquet_with_a_type_that_makes_no_values_names_the_column(tmp_path, engine):

@@ -20,7 +20,9 @@ VALUES = {
 
 
 def equal_to(value):
-    literal = n.Boolean(value) if isinstance(value, bool) else n.Number(value) if isinstance(value, float) else n.Text(value)
+    literal = (
+        n.Boolean(value) if isinstance(value, bool) else n.Number(value) if isinstance(value, float) else n.Text(value)
+    )
     return n.Compare(n.Operator.EQUAL, literal)
 
 
@@ -54,7 +56,9 @@ def test_Attribute_is_a_dict_of_last_writes(case):
                 holders = {user for user, (_, held) in model.items() if held == value}
                 assert set(attribute.members(equal_to(value), context)) == holders
                 assert attribute.estimate(equal_to(value)) >= len(holders)
-            assert set(attribute.members(n.IsSet(), context)) == {user for user, (_, v) in model.items() if v is not None}
+            assert set(attribute.members(n.IsSet(), context)) == {
+                user for user, (_, v) in model.items() if v is not None
+            }
             assert all(attribute.value(user) == model.get(user, (0, None))[1] for user in range(12))
             again = Attribute.from_state(attribute.state())
             assert all(again.value(user) == attribute.value(user) for user in range(12))

@@ -7,8 +7,8 @@ import pytest
 from bitseg.engine import Engine
 from bitseg.errors import NotEvaluatedError
 from bitseg.index import aggregates, predicates
-from bitseg.query.evaluate import leaf_members
 from bitseg.query.estimate import estimate
+from bitseg.query.evaluate import leaf_members
 from bitseg.segment import nodes as n
 from bitseg.segment.format import _text
 
@@ -60,5 +60,5 @@ def test_Unknown_nodes_raise_and_are_named():
 
 @pytest.mark.parametrize("text", ['in segment "High spenders"', 'in list "vip"', 'not everyone and in list "vip"'])
 def test_Condition_that_is_not_evaluated_is_refused_by_name(text):
-    with pytest.raises(NotEvaluatedError, match="in (segment|list)"):
+    with pytest.raises(NotEvaluatedError, match=r"in (segment|list)"):
         Engine().count(text)

@@ -31,6 +31,8 @@ from bitseg.wire.segments import from_json
         ("(a = 1", 7, None),
         ("a = 1)", 6, None),
         ('did "X" on 31.1.2024', 12, "2024-01-31"),
+        ('did "X" on weekdays (sat) at least 2 times', 30, "order"),
+        ('did "X" in last 2 days where a = 1', 24, "order"),
         ('did not "A" then did "B" within 1 hour', 13, None),
     ],
 )
@@ -175,7 +177,10 @@ def test_Any_string_value_survives(text):
         ('{"did": {"event": "x", "quantity": {"times": {"count": {"count": {"number": 3}}}}}}', "bound is not set"),
         ('{"did": {"event": "x", "where": {"everyone": {}}}}', "where holds"),
         ('{"did": {"event": "x", "window": {"inNext": {"duration": {"amount": 1, "unit": "UNIT_DAYS"}}}}}', "InNext"),
-        ('{"comparison": {"name": "d", "predicate": {"compare": {"operator": "OPERATOR_EQUAL", "value": {"day": {"value": "x"}}}}}}', "YYYY"),
+        (
+            '{"comparison": {"name": "d", "predicate": {"inRange": {"low": {"day": {"value": "x"}}, "high": {}}}}}',
+            "YYYY",
+        ),
         (json.dumps({"everyone": {}, "nothing": {}}), "JSON"),
     ],
 )

@@ -64,8 +64,14 @@ ADULT = n.Comparison("age", n.Compare(n.Operator.GREATER_OR_EQUAL, n.Number(18.0
         ('e = "a\\"b\\\\c\\n"', n.Comparison("e", n.Compare(n.Operator.EQUAL, n.Text('a"b\\c\n')))),
         ('e matches "\\d"', n.Comparison("e", n.Matches("\\d"))),
         ('did "E" on weekdays (SATURDAY, sun)', n.Did("E", weekdays=(n.Weekday.SAT, n.Weekday.SUN))),
-        ('did "E" on weekdays (sat) at 0:00 to 24:00', n.Did("E", time_of_day=n.TimeOfDay(0, 1440), weekdays=(n.Weekday.SAT,))),
-        ("income = 1 and nothing = 2 and did_it = 3 and in_ = 4", parse("`income` = 1 and `nothing` = 2 and `did_it` = 3 and `in_` = 4")),
+        (
+            'did "E" on weekdays (sat) at 0:00 to 24:00',
+            n.Did("E", time_of_day=n.TimeOfDay(0, 1440), weekdays=(n.Weekday.SAT,)),
+        ),
+        (
+            "income = 1 and nothing = 2 and did_it = 3 and in_ = 4",
+            parse("`income` = 1 and `nothing` = 2 and `did_it` = 3 and `in_` = 4"),
+        ),
         ("`in` = 1", n.Comparison("in", n.Compare(n.Operator.EQUAL, n.Number(1.0)))),
         ("`a``b` = 1", n.Comparison("a`b", n.Compare(n.Operator.EQUAL, n.Number(1.0)))),
     ],

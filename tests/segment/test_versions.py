@@ -34,7 +34,9 @@ def test_Versions_ascend():
         assert parse(lower) < parse(higher), (lower, higher)
 
 
-@pytest.mark.parametrize(("one", "other"), [("4.10", "4.10.0"), ("v5", "5"), ("1.0+build", "1.0.0+other"), ("0", "0.0")])
+@pytest.mark.parametrize(
+    ("one", "other"), [("4.10", "4.10.0"), ("v5", "5"), ("1.0+build", "1.0.0+other"), ("0", "0.0")]
+)
 def test_Versions_are_equal(one, other):
     assert parse(one) == parse(other)
 

@@ -50,7 +50,10 @@ def test_Client_answers_what_the_engine_answers(engine, client):
     for query in ("even = true", parse("n >= 3 and not even = true")):
         assert client.count(query).count == engine.count(query).count > 0
         assert client.count(query).version == engine.version
-        remote, local = client.evaluate(query, sample_size=3, include_bitmap=True), engine.evaluate(query, sample_size=3)
+        remote, local = (
+            client.evaluate(query, sample_size=3, include_bitmap=True),
+            engine.evaluate(query, sample_size=3),
+        )
         assert (remote.count, remote.sample) == (local.count, local.sample)
         assert len(BitMap.deserialize(remote.bitmap)) == remote.count
         assert list(client.members(query, page_size=2).pages) == list(engine.members(query, page_size=2).pages)
@@ -117,7 +120,11 @@ def test_Syntax_error_carries_details_that_any_client_can_read(channel):
         stub.Count(query_pb2.CountRequest(expression="country = US"))
     status = rpc_status.from_call(caught.value)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    located, bad_request, info = query_pb2.ExpressionError(), error_details_pb2.BadRequest(), error_details_pb2.ErrorInfo()
+    located, bad_request, info = (
+        query_pb2.ExpressionError(),
+        error_details_pb2.BadRequest(),
+        error_details_pb2.ErrorInfo(),
+    )
     for detail in status.details:
         assert detail.Unpack(located) or detail.Unpack(bad_request) or detail.Unpack(info)
     assert (located.offset, located.line, located.column) == (10, 1, 11)
@@ -159,7 +166,9 @@ def test_Ingest_takes_all_calls_and_reports_rejections_by_place(channel, engine)
     stub = ingest_pb2_grpc.IngestServiceStub(channel)
     operations = [
         ingest_pb2.Operation(),
-        ingest_pb2.Operation(identify={"user_id": "a", "traits": struct(age=3, tags=["x"], home={"lat": 1, "lon": 2}, gone=None)}),
+        ingest_pb2.Operation(
+            identify={"user_id": "a", "traits": struct(age=3, tags=["x"], home={"lat": 1, "lon": 2}, gone=None)}
+        ),
         ingest_pb2.Operation(track={"user_id": "a", "event": "E", "properties": struct(ok=True), "message_id": "m"}),
         ingest_pb2.Operation(track={"user_id": "a", "event": "E", "properties": struct(ok=True), "message_id": "m"}),
         ingest_pb2.Operation(page={"user_id": "b", "name": "Home"}),
@@ -171,7 +180,10 @@ def test_Ingest_takes_all_calls_and_reports_rejections_by_place(channel, engine)
     response = stub.IngestBatch(ingest_pb2.IngestBatchRequest(operations=operations))
     assert (response.accepted, response.duplicates, response.version) == (6, 1, engine.version)
     assert [(each.operation, each.name) for each in response.rejections] == [(0, ""), (5, "age"), (6, "")]
-    assert engine.count('tags has "x" and home within 1 km of (1, 2) and did "E" where ok = true exactly 1 times').count == 1
+    assert (
+        engine.count('tags has "x" and home within 1 km of (1, 2) and did "E" where ok = true exactly 1 times').count
+        == 1
+    )
     assert engine.count('did "Page Viewed" where name = "Home" today').count == 1
     assert engine.user_count == 3
 
@@ -209,7 +221,10 @@ def test_Health_and_reflection_answer(channel):
 
 
 def test_No_server_is_one_clear_error():
-    with Client("127.0.0.1:1", timeout_seconds=10) as client, pytest.raises(ServerUnavailableError, match=r"127\.0\.0\.1:1"):
+    with (
+        Client("127.0.0.1:1", timeout_seconds=10) as client,
+        pytest.raises(ServerUnavailableError, match=r"127\.0\.0\.1:1"),
+    ):
         client.count("everyone")
 
 

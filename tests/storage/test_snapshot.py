@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from bitseg.errors import CorruptSnapshotError, DataDirectoryError, DirectoryLockedError, UnsupportedFormatError
+from bitseg.errors import (
+    CorruptSnapshotError,
+    DataDirectoryError,
+    DirectoryLockedError,
+    UnsupportedFormatError,
+)
 from bitseg.storage import snapshot
 from bitseg.storage.directory import DataDirectory
 

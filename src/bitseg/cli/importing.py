@@ -77,8 +77,8 @@ def import_command(
 ) -> None:
     """Import users and events from FILES ("-" is standard input; .gz is unpacked).
 
-    JSONL holds calls of the Segment spec. In CSV (with a header line) and Parquet, name the user column and, for events,
-    the event and the time column; all other columns become properties, or attributes of users.
+    JSONL holds calls of the Segment spec. In CSV (with a header line) and Parquet, name the user column and, for
+    events, the event and the time column; all other columns become properties, or attributes of users.
 
     A bad line never stops the import: it goes to a rejects file with its number and the reason.
     """
@@ -97,7 +97,7 @@ def import_command(
                     batches,
                     target,
                     rejects_file,
-                    lambda done, account: advance(done, f"{account.accepted:,} rows"),  # noqa: B023
+                    lambda done, account: advance(done, f"{account.accepted:,} rows"),
                 )
             _print_summary(path, summary, rejects_path, as_json)
 

@@ -120,9 +120,7 @@ def members_command(
             if not left:
                 break
     if as_json:
-        print_json(
-            {"total": members.total, "version": members.version, "warnings": members.warnings, "members": shown}
-        )
+        print_json({"total": members.total, "version": members.version, "warnings": members.warnings, "members": shown})
 
 
 @cli.command("format")
@@ -174,7 +172,7 @@ def main() -> None:
         sys.exit(1)
     except BrokenPipeError:
         # The reader has seen enough; without this, Python complains again while it closes the stream.
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         sys.exit(1)
     except BitsegError as error:
         print_error(error, _expression())

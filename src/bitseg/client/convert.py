@@ -46,9 +46,7 @@ def ingest_request(operations: Sequence[Operation]) -> ingest_pb2.IngestBatchReq
 
 
 def count_result(response: query_pb2.CountResponse) -> CountResult:
-    return CountResult(
-        response.count, response.version, _seconds(response.elapsed), tuple(response.warnings)
-    )
+    return CountResult(response.count, response.version, _seconds(response.elapsed), tuple(response.warnings))
 
 
 def evaluation(response: query_pb2.EvaluateResponse) -> Evaluation:
@@ -84,10 +82,10 @@ def combined(results: Sequence[IngestResult], rows: Sequence[int]) -> IngestResu
 
 def as_bitseg_error(error: grpc.RpcError, target: str) -> BitsegError:
     """The error of bitseg that a failed call stands for."""
-    status = rpc_status.from_call(error)  # type: ignore[arg-type]
+    status = rpc_status.from_call(error)
     if status is not None:
         return from_status(status)
-    code, details = error.code(), error.details()  # type: ignore[attr-defined]
+    code, details = error.code(), error.details()
     if code is grpc.StatusCode.UNAVAILABLE:
         return ServerUnavailableError(
             f"no bitseg server answers at {target}", hint="start one with bitseg serve, or check the address"

@@ -45,9 +45,7 @@ class Client:
         with self._errors():
             return convert.evaluation(self._query.Evaluate(request, timeout=self._timeout))
 
-    def members(
-        self, query: Query, as_of: datetime | None = None, *, page_size: int = 0
-    ) -> Members[list[str]]:
+    def members(self, query: Query, as_of: datetime | None = None, *, page_size: int = 0) -> Members[list[str]]:
         """The external ids of all members, page by page, all of one version."""
         request = query_pb2.StreamMembersRequest(**convert.query_fields(query, as_of), page_size=page_size)
         with self._errors():

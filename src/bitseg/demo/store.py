@@ -165,7 +165,9 @@ def _tracks(random: np.random.Generator, users: int, today: int) -> Iterator[dic
         for place, product in enumerate(viewed):
             name, category, price = _PRODUCTS[product]
             at_ms += next(steps)
-            properties: dict[str, Any] = {"url": f"https://store.example.com/{category}/{name.lower().replace(' ', '-')}"}
+            properties: dict[str, Any] = {
+                "url": f"https://store.example.com/{category}/{name.lower().replace(' ', '-')}"
+            }
             referrer = _REFERRERS[referrers[session]]
             if place == 0 and referrer:
                 properties["referrer"] = referrer

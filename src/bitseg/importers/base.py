@@ -126,7 +126,8 @@ def time_parser(time_format: str, calendar: Calendar) -> Callable[[Any], int]:
         return lambda cell: _unix(cell, factor)
     if "%" not in time_format:
         raise InvalidArgumentError(
-            f"{time_format!r} is not a time format", hint='use iso, unix, unix-ms, or a pattern such as "%d/%m/%Y %H:%M"'
+            f"{time_format!r} is not a time format",
+            hint='use iso, unix, unix-ms, or a pattern such as "%d/%m/%Y %H:%M"',
         )
 
     # Files repeat their times, days above all, and strptime is slow.

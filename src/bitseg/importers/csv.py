@@ -77,9 +77,7 @@ def _header(rows: Iterator[Row], path: Path) -> list[str]:
 class _Table:
     """Turns rows of text into columns, with the types that the first rows showed."""
 
-    def __init__(
-        self, path: Path, header: list[str], mapping: ColumnMapping, calendar: Calendar, now_ms: int
-    ) -> None:
+    def __init__(self, path: Path, header: list[str], mapping: ColumnMapping, calendar: Calendar, now_ms: int) -> None:
         self._header = header
         self._mapping = mapping
         self._calendar = calendar

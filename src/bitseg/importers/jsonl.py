@@ -103,8 +103,10 @@ def _timestamp(record: dict[str, Any], calendar: Calendar, default_ms: int | Non
     if text is None and default_ms is not None:
         return default_ms
     try:
+        if not isinstance(text, str):
+            raise ValueError(text)
         return parse_iso(text, calendar)
-    except (TypeError, ValueError):
+    except ValueError:
         raise _BadLineError("timestamp is missing or no ISO-8601 datetime") from None
 
 

@@ -26,7 +26,6 @@ from bitseg.segment.nodes import (
     FirstTime,
     Function,
     LastTime,
-    Quantity,
     Times,
 )
 from bitseg.values import ValueType, present
@@ -118,12 +117,14 @@ Totals = tuple[NDArray[np.uint32], NDArray[np.float64]]
 def _sum(users: NDArray[np.uint32], values: NDArray[np.float64]) -> Totals:
     """Sums in order of time, one addition after another, so that the result does not depend on storage."""
     found = np.flatnonzero(np.bincount(users)).astype(np.uint32)
-    return found, np.bincount(users, weights=values)[found]
+    sums = np.bincount(users, weights=values)[found]
+    return found, sums.astype(np.float64, copy=False)
 
 
 def _average(users: NDArray[np.uint32], values: NDArray[np.float64]) -> Totals:
     found, sums = _sum(users, values)
-    return found, sums / np.bincount(users)[found]
+    averages: NDArray[np.float64] = sums / np.bincount(users)[found]
+    return found, averages
 
 
 def _least(users: NDArray[np.uint32], values: NDArray[np.float64]) -> Totals:
@@ -162,10 +163,11 @@ def _distinct_values(occurrences: Occurrences, name: str) -> Totals:
         kinds.append(np.full(len(users[-1]), _TYPE_NUMBERS[column.type]))
     if not users:
         return np.empty(0, np.uint32), np.empty(0, np.float64)
-    keys = [np.concatenate(codes), np.concatenate(kinds), np.concatenate(users)]
-    order = np.lexsort(keys)
-    distinct = np.logical_or.reduce([_first_of_runs(key[order]) for key in keys])
-    found_users, counts = np.unique(keys[2][order][distinct], return_counts=True)
+    all_users, all_kinds, all_codes = np.concatenate(users), np.concatenate(kinds), np.concatenate(codes)
+    order = np.lexsort((all_codes, all_kinds, all_users))
+    ordered_users = all_users[order]
+    distinct = _first_of_runs(ordered_users) | _first_of_runs(all_kinds[order]) | _first_of_runs(all_codes[order])
+    found_users, counts = np.unique(ordered_users[distinct], return_counts=True)
     return found_users, counts.astype(np.float64)
 
 

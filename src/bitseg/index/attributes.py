@@ -186,8 +186,4 @@ def _by_code(codes: NDArray[Any], users: NDArray[Any]) -> list[tuple[int, BitMap
     ordered, members = codes[order], users[order]
     starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)])
     groups = np.split(members, starts[1:])
-    return [
-        (int(code), from_array(group))
-        for code, group in zip(ordered[starts], groups, strict=False)
-        if code >= 0
-    ]
+    return [(int(code), from_array(group)) for code, group in zip(ordered[starts], groups, strict=False) if code >= 0]

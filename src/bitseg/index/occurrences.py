@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -132,11 +133,9 @@ def _where_mask(where: Condition, event: Event, partition: Partition, context: C
     """Which rows of a partition satisfy a `where`."""
     match where:
         case And(conditions):
-            masks = [_where_mask(each, event, partition, context) for each in conditions]
-            return np.logical_and.reduce(masks)
+            return reduce(np.logical_and, (_where_mask(each, event, partition, context) for each in conditions))
         case Or(conditions):
-            masks = [_where_mask(each, event, partition, context) for each in conditions]
-            return np.logical_or.reduce(masks)
+            return reduce(np.logical_or, (_where_mask(each, event, partition, context) for each in conditions))
         case Not(condition):
             return ~_where_mask(condition, event, partition, context)
         case Comparison(name, predicate):

@@ -258,7 +258,7 @@ def _(predicate: Has) -> EntryTest:
 
 @singledispatch
 def _column_test(predicate: object, value_type: ValueType, data: NDArray[Any], context: Context) -> Mask:
-    """Which rows of numbers, booleans, dates, datetimes or points satisfy the predicate; gaps may come out either way."""
+    """Which rows of any other type than strings and lists satisfy the predicate; gaps may come out either way."""
     raise TypeError(f"{type(predicate).__name__} is not asked of a {value_type.value}")
 
 
@@ -267,9 +267,7 @@ def _(predicate: Compare, value_type: ValueType, data: NDArray[Any], context: Co
     return _compare(predicate.operator, predicate.value, value_type, data, context)
 
 
-def _compare(
-    operator: Operator, literal: Literal, value_type: ValueType, data: NDArray[Any], context: Context
-) -> Mask:
+def _compare(operator: Operator, literal: Literal, value_type: ValueType, data: NDArray[Any], context: Context) -> Mask:
     mask: Mask
     if isinstance(literal, Number | Boolean):
         mask = _COMPARE[operator](data, literal.value)

@@ -16,7 +16,8 @@ def check_names(condition: Condition, index: Index) -> tuple[str, ...]:
     """Warnings about events and properties that have not been seen.
 
     Raises UnknownAttributeError for an attribute that no user has ever had, TypeMismatchError for an operator or a
-    value that does not fit, NotEvaluatedError for a condition that the index cannot answer. An event that has not arrived yet may still do so, and is no error.
+    value that does not fit, and NotEvaluatedError for a condition that the index cannot answer. An event that has not
+    arrived yet may still do so, and is no error.
     """
     warnings: dict[str, None] = {}
     pending = [condition]

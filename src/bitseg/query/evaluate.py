@@ -25,8 +25,10 @@ from bitseg.segment.nodes import (
     Everyone,
     Falls,
     InBucket,
-    Sequence as SequenceNode,
     children,
+)
+from bitseg.segment.nodes import (
+    Sequence as SequenceNode,
 )
 from bitseg.segment.windows import ALL_TIME, Interval, duration_ms, resolve
 
@@ -122,9 +124,7 @@ def _(condition: Did, index: Index, context: Context) -> BitMap:
     events = _events(condition.event, index)
     past = Interval(ALL_TIME.start_ms, context.now_ms + 1)
     interval = resolve(condition.window, context.now_ms, context.calendar).clipped(past)
-    occurrences = Occurrences(
-        events, interval, context, condition.where, condition.time_of_day, condition.weekdays
-    )
+    occurrences = Occurrences(events, interval, context, condition.where, condition.time_of_day, condition.weekdays)
     if condition.quantity is None:
         return occurrences.users()
     all_time = Occurrences(events, past, context, condition.where)

@@ -62,7 +62,9 @@ class MaterialisedConditions:
 
 def _size_bytes(bitmap: BitMap) -> int:
     statistics = bitmap.get_statistics()
-    containers = sum(
-        statistics[f"n_bytes_{kind}_containers"] for kind in ("array", "run", "bitset")
+    return (
+        statistics["n_bytes_array_containers"]
+        + statistics["n_bytes_run_containers"]
+        + statistics["n_bytes_bitset_containers"]
+        + _OVERHEAD_BYTES
     )
-    return int(containers) + _OVERHEAD_BYTES

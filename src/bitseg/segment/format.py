@@ -12,7 +12,7 @@ _RESERVED = {"not", "did", "in", "everyone"}
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
-def format(condition: nodes.Condition) -> str:  # noqa: A001
+def format(condition: nodes.Condition) -> str:
     """The text of a tree, with the fewest parentheses that keep its shape."""
     return _text(condition)
 

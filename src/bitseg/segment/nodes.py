@@ -164,19 +164,7 @@ class During:
     period: Period
 
 
-Window = (
-    InLast
-    | InNext
-    | Between
-    | On
-    | OnToday
-    | Before
-    | Since
-    | After
-    | MoreThanAgo
-    | BetweenDaysAgo
-    | During
-)
+Window = InLast | InNext | Between | On | OnToday | Before | Since | After | MoreThanAgo | BetweenDaysAgo | During
 
 
 # Predicates: what is asked of one attribute or property.
@@ -496,9 +484,7 @@ class InBucket:
     seed: str = ""
 
 
-Condition = (
-    And | Or | Not | Everyone | Comparison | Did | Sequence | InSegment | InList | InBucket
-)
+Condition = And | Or | Not | Everyone | Comparison | Did | Sequence | InSegment | InList | InBucket
 
 
 def children(condition: Condition) -> tuple[Condition, ...]:

@@ -26,7 +26,7 @@ _SYMBOLS = {
     "_LPAR": "(",
     "_RPAR": ")",
     "_COMMA": ",",
-    "STRING": 'a string in double quotes',
+    "STRING": "a string in double quotes",
     "NUMBER": "a number",
     "DATE": "a date",
     "DATETIME": "a datetime",
@@ -37,6 +37,21 @@ _SYMBOLS = {
     "OPERATOR": "a comparison (= != < <= > >=)",
     "SIGN": "+ or -",
     "$END": "the end",
+}
+_PARTS_OF_DID = {
+    "where",
+    "exactly",
+    "at",
+    "least",
+    "most",
+    "more",
+    "fewer",
+    "with",
+    "for",
+    "on",
+    "between",
+    "in",
+    "since",
 }
 _SPELLED = {"MINUTES": "minutes", "HOURS": "hours", "DAYS": "days", "WEEKS": "weeks", "MONTHS": "months"}
 
@@ -60,7 +75,7 @@ def parse(text: str) -> nodes.Condition:
         offset = len(text.rstrip()) if at_end else error.token.start_pos or 0
         raise _unexpected(text, offset, error.accepts or error.expected) from None
     except UnexpectedCharacters as error:
-        raise _unexpected(text, error.pos_in_stream, error.allowed or ()) from None
+        raise _unexpected(text, error.pos_in_stream or 0, error.allowed or ()) from None
     except UnexpectedEOF as error:
         raise _unexpected(text, len(text), error.expected) from None
     except VisitError as error:
@@ -474,7 +489,7 @@ def _found(text: str, offset: int) -> str:
 
 def _hint(text: str, offset: int, choices: tuple[str, ...]) -> str | None:
     rest = text[offset : offset + 60]
-    if not text.strip() or text.strip().startswith("#") and "\n" not in text.strip():
+    if not text.strip() or (text.strip().startswith("#") and "\n" not in text.strip()):
         return 'write a condition such as country = "US", or everyone'
     if rest[:1] in ("'", "“", "‘", "”"):
         return "strings are written in plain double quotes"
@@ -493,6 +508,8 @@ def _hint(text: str, offset: int, choices: tuple[str, ...]) -> str | None:
         near = difflib.get_close_matches(word[0].lower(), keywords, n=1, cutoff=0.7)
         if near:
             return f"did you mean {near[0]}?"
+        if word[0].lower() in _PARTS_OF_DID:
+            return "the parts of a did come in this order: where, quantity, time of day, window"
         if _SYMBOLS["STRING"] in choices:
             return f'strings are written in double quotes: "{word[0]}"'
     if _SYMBOLS["DATE"] in choices and re.match(r"[0-9]", rest):
@@ -500,4 +517,3 @@ def _hint(text: str, offset: int, choices: tuple[str, ...]) -> str | None:
     if "and" in choices and "the end" in choices:
         return "join conditions with and or or"
     return None
-

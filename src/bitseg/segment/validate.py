@@ -24,8 +24,8 @@ from bitseg.segment.nodes import (
     BetweenDaysAgo,
     Boolean,
     Bound,
-    Comparison,
     Compare,
+    Comparison,
     Condition,
     Contains,
     Count,
@@ -47,14 +47,14 @@ from bitseg.segment.nodes import (
     MoreThanAgo,
     Not,
     Number,
+    On,
     OneOf,
     OnToday,
     Operator,
     Or,
-    On,
     Sequence,
-    Then,
     Text,
+    Then,
     TimeOfDay,
     Unit,
     Version,
@@ -289,9 +289,8 @@ def _(node: BetweenDaysAgo) -> None:
 def _(node: Count) -> None:
     if not 0 <= node.number <= MAX_COUNT:
         raise InvalidSegmentError(f"{node.bound.value} {node.number} is out of range", hint="use a whole number")
-    only_zero = (
-        (node.bound in (Bound.EXACTLY, Bound.AT_MOST) and node.number == 0)
-        or (node.bound is Bound.FEWER_THAN and node.number <= 1)
+    only_zero = (node.bound in (Bound.EXACTLY, Bound.AT_MOST) and node.number == 0) or (
+        node.bound is Bound.FEWER_THAN and node.number <= 1
     )
     if only_zero:
         raise InvalidSegmentError(

@@ -54,6 +54,4 @@ def _operations(
 
 
 def _rejection(rejection: Rejection) -> ingest_pb2.Rejection:
-    return ingest_pb2.Rejection(
-        operation=rejection.row, name=rejection.name or "", reason=rejection.reason
-    )
+    return ingest_pb2.Rejection(operation=rejection.row, name=rejection.name or "", reason=rejection.reason)

@@ -38,9 +38,7 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
             sample_size=request.sample_size,
             include_bitmap=request.include_bitmap,
         )
-        return query_pb2.EvaluateResponse(
-            **_shared(result), sample_user_ids=result.sample, bitmap=result.bitmap or b""
-        )
+        return query_pb2.EvaluateResponse(**_shared(result), sample_user_ids=result.sample, bitmap=result.bitmap or b"")
 
     def StreamMembers(  # noqa: N802
         self, request: query_pb2.StreamMembersRequest, context: grpc.ServicerContext

@@ -45,9 +45,7 @@ class Server:
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(IngestService(engine), self._server)
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection(
-            (*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
-        )
+        reflection.enable_server_reflection((*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
         host, separator, port = address.rpartition(":")
         if not separator or not port.isdigit() or int(port) > 65_535:
             raise InvalidArgumentError(f"{address!r} is not an address", hint="write HOST:PORT")

@@ -70,7 +70,9 @@ def to_status(error: BitsegError) -> status_pb2.Status:
 
 def from_status(status: status_pb2.Status) -> BitsegError:
     """The error that a status stands for; RequestError where it names none of bitseg's."""
-    info, position, expected = error_details_pb2.ErrorInfo(), None, ()
+    info = error_details_pb2.ErrorInfo()
+    position: Position | None = None
+    expected: tuple[str, ...] = ()
     for detail in status.details:
         located = query_pb2.ExpressionError()
         if detail.Unpack(located):

@@ -11,7 +11,6 @@ from functools import lru_cache
 from typing import Any, get_args
 
 from google.protobuf import json_format
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from bitseg.errors import InvalidSegmentError
@@ -74,9 +73,7 @@ def _snake_case(name: str) -> str:
 @lru_cache(maxsize=1)
 def _classes() -> dict[str, type]:
     """Node classes by the name of their field in a oneof."""
-    return {
-        _snake_case(kind.__name__): kind for union in _UNIONS.values() for kind in _members(union)
-    }
+    return {_snake_case(kind.__name__): kind for union in _UNIONS.values() for kind in _members(union)}
 
 
 def _members(union: Any) -> list[type]:
@@ -123,13 +120,13 @@ def _write_field(node: Any, message: Message) -> None:
         _write(node, message)
 
 
-def _scalar(value: Any, descriptor: FieldDescriptor) -> Any:
+def _scalar(value: Any, descriptor: Any) -> Any:
     if isinstance(value, Enum):
         return descriptor.enum_type.values_by_name[_enum_prefix(descriptor) + value.name].number
     return value
 
 
-def _enum_prefix(descriptor: FieldDescriptor) -> str:
+def _enum_prefix(descriptor: Any) -> str:
     return _snake_case(descriptor.enum_type.name).upper() + "_"
 
 
@@ -152,9 +149,7 @@ def _read(message: Any, kind: type, path: str) -> Any:
         try:
             return nodes.Day(date.fromisoformat(message.value))
         except ValueError:
-            raise InvalidSegmentError(
-                f"{path}.value is no day: {message.value!r}", hint="write YYYY-MM-DD"
-            ) from None
+            raise InvalidSegmentError(f"{path}.value is no day: {message.value!r}", hint="write YYYY-MM-DD") from None
     values: dict[str, Any] = {}
     for field in fields(kind):
         descriptor = message.DESCRIPTOR.fields_by_name[field.name]
@@ -173,7 +168,7 @@ def _read(message: Any, kind: type, path: str) -> Any:
     return kind(**values)
 
 
-def _read_value(value: Any, descriptor: FieldDescriptor, path: str) -> Any:
+def _read_value(value: Any, descriptor: Any, path: str) -> Any:
     if descriptor.message_type is not None:
         name = descriptor.message_type.name
         return _read_union(value, path) if name in _UNIONS else _read(value, getattr(nodes, name), path)
