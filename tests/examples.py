@@ -85,7 +85,7 @@ EVENTS = [
     'did "Charged" this month',
     'did "Charged" last month',
     'did "Added To Cart" then did not "Charged" within 10 minutes in last 7 days',
-    'did "A" then did "B" within 1 hours then did "C" within 1 days',
+    'did "A" then did "B" within 1 hour then did "C" within 1 day',
     'did "Page Viewed" where url contains "/pricing*" at least 3 times',
     'did "Charged" where amount > 500 at least 3 times at 9:00 to 17:00 on weekdays (sat, sun) in last 2 months',
 ]

@@ -53,6 +53,8 @@ ADULT = n.Comparison("age", n.Compare(n.Operator.GREATER_OR_EQUAL, n.Number(18.0
         ('COUNTRY = "US"', n.Comparison("COUNTRY", US.predicate)),
         ('country="US" AND Paid=TRUE', n.And((US, n.Comparison("Paid", PAID.predicate)))),
         ('# people\ncountry = "US" # in the States\n', US),
+        ("home within 10 km of (40.71, -74.0)", parse("home within 10 km of (40.71, -74)")),
+        ('email contains "@gmail.com\\|@yahoo.com"', n.Comparison("email", n.Contains("@gmail.com\\|@yahoo.com"))),
         ("d in last 1 day", n.Comparison("d", n.Falls(n.InLast(n.Duration(1, n.Unit.DAYS))))),
         ("d on today", n.Comparison("d", n.Falls(n.OnToday(0)))),
         ("d on today -3 days", n.Comparison("d", n.Falls(n.OnToday(-3)))),

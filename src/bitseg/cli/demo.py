@@ -1,6 +1,7 @@
 """`bitseg demo`: a made-up store, imported as any file is, counted and served."""
 
 import statistics
+import sys
 import tempfile
 from pathlib import Path
 
@@ -51,6 +52,7 @@ def demo_command(users: int, write: Path | None, listen: str, no_serve: bool) ->
         for path in write_store(Path(folder), users, today):
             _import(path, engine)
         click.echo(f"{engine.user_count:,} users, {engine.event_count:,} events\n")
+        engine.count("everyone")
         for name, expression in SEGMENTS.items():
             _show(name, expression, engine)
         if no_serve:
@@ -86,4 +88,5 @@ def _suggest(address: str) -> None:
         """members 'birthday anniversary in next 7 days and email_opt_in = true' --limit 5""",
         """count 'home within 10 km of (51.51, -0.13) and app_version >= version "4.10"' --json""",
     ):
-        click.echo(f"  bitseg {command} --server {address}")
+        # As this command was called, so that what is printed runs where it is on no path.
+        click.echo(f"  {sys.argv[0]} {command} --server {address}")

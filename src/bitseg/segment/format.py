@@ -72,7 +72,7 @@ def _(node: nodes.Version) -> str:
 
 @_text.register
 def _(node: nodes.Duration) -> str:
-    return f"{node.amount} {node.unit.value}"
+    return f"{node.amount} {node.unit.value if node.amount != 1 else node.unit.value.removesuffix('s')}"
 
 
 @_text.register

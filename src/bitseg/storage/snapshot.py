@@ -40,7 +40,8 @@ def write(folder: Path, parts: Iterable[tuple[str, Any]]) -> None:
     """
     temporary = folder / (FILE_NAME + ".tmp")
     try:
-        with temporary.open("wb") as file:
+        # For the owner alone: it holds what is known about people.
+        with open(temporary, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
             file.write(_MAGIC + bytes([_FORMAT]))
             count = 0
             for kind, state in parts:
