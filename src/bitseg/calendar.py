@@ -126,6 +126,11 @@ class Calendar:
         offsets = np.array([self._offset_ms(int(second) * 1000) for second in seconds], np.int64)
         return (instants_ms + offsets[inverse]) % DAY_MS
 
+    def format_local(self, instant_ms: int) -> str:
+        """The local time of an instant with its offset: `2024-01-31T11:00:00+01:00`."""
+        precision = "milliseconds" if instant_ms % 1000 else "seconds"
+        return from_ms(instant_ms).astimezone(self._zone).isoformat(timespec=precision)
+
     def local_ms(self, value: datetime) -> int:
         """The instant of a datetime; one without an offset is a local time of this zone."""
         return to_ms(value if value.tzinfo else value.replace(tzinfo=self._zone))

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from bitseg.calendar import DAY_MS, FIRST_INSTANT_MS, LAST_INSTANT_MS, Calendar
+from bitseg.catalogue import Catalogue
 from bitseg.clock import Clock, SystemClock
-from bitseg.errors import DataDirectoryError, InvalidArgumentError
+from bitseg.errors import DataDirectoryError, InvalidArgumentError, NotFoundError
 from bitseg.index.bitmaps import to_array
 from bitseg.index.context import Context
-from bitseg.index.index import Index
+from bitseg.index.index import Field, Index
+from bitseg.index.lists import UserList
 from bitseg.ops import (
     MAX_ID_BYTES,
     MAX_NAME_BYTES,
@@ -33,13 +35,15 @@ from bitseg.ops import (
 )
 from bitseg.query.check import check_names
 from bitseg.query.evaluate import Evaluator
+from bitseg.query.explain import explain
 from bitseg.query.materialise import MaterialisedConditions
-from bitseg.results import CountResult, Evaluation, IngestResult, Members
+from bitseg.results import CountResult, Evaluation, IngestResult, Members, UserExplanation
 from bitseg.segment import parse, validate
-from bitseg.segment.nodes import Condition
+from bitseg.segment.nodes import Condition, Window
+from bitseg.segment.windows import Interval, resolve
 from bitseg.storage import snapshot
 from bitseg.storage.directory import DataDirectory
-from bitseg.values import Column, SparseValues
+from bitseg.values import Column, SparseValues, ValueType
 
 FUTURE_TOLERANCE_MS = 3_600_000
 MAX_SAMPLE = 1_000
@@ -82,6 +86,7 @@ class Engine:
         self._clock = clock or SystemClock()
         self._lock = threading.RLock()
         self._index = Index(Calendar(self.workspace.timezone))
+        self._catalogue = Catalogue()
         self._materialised = MaterialisedConditions(materialised_bytes)
         self._directory: DataDirectory | None = None
         self._saved_version = -1
@@ -117,7 +122,10 @@ class Engine:
             _, settings = next(parts, ("workspace", {}))
             engine = cls(Workspace(**settings), **options)
             for kind, state in parts:
-                engine._index.restore(kind, state)
+                if kind == "segments":
+                    engine._catalogue.restore(state)
+                else:
+                    engine._index.restore(kind, state)
         except BaseException:
             directory.close()
             raise
@@ -131,7 +139,10 @@ class Engine:
             if self._directory is None or self._saved_version == self._index.version:
                 return
             settings = {"timezone": self.workspace.timezone, "retention_days": self.workspace.retention_days}
-            snapshot.write(self._directory.path, [("workspace", settings), *self._index.state()])
+            snapshot.write(
+                self._directory.path,
+                [("workspace", settings), ("segments", self._catalogue.state()), *self._index.state()],
+            )
             self._saved_version = self._index.version
 
     def close(self) -> None:
@@ -268,19 +279,110 @@ class Engine:
         pages = (dense[start : start + page_size] for start in range(0, len(dense), page_size))
         return Members(len(dense), version, warnings, pages)
 
+    def explain(self, user_id: str, query: Query, as_of: datetime | None = None) -> UserExplanation:
+        """The truth of a segment's every condition for one user, with the values and events behind it.
+
+        Raises NotFoundError for a user who is not known.
+        """
+        with self._lock:
+            evaluator, condition, warnings = self._prepare(query, as_of)
+            user = self._index.users.find(user_id)
+            if user is None:
+                raise NotFoundError(f'there is no user "{user_id}"')
+            explanation = explain(condition, user, evaluator, self._catalogue)
+            return UserExplanation(
+                explanation, self._index.version, evaluator.context.now_ms, self.workspace.timezone, warnings
+            )
+
+    def window(self, window: Window, as_of: datetime | None = None) -> Interval:
+        """The interval that a window means in the workspace's zone."""
+        return resolve(window, self._as_of_ms(as_of), self.calendar)
+
     def _external_ids(self, dense_ids: NDArray[np.uint32]) -> list[str]:
         with self._lock:
             return self._index.users.external(dense_ids.tolist())
 
+    # Saved segments, lists, and the schema
+
+    @property
+    def segments(self) -> Mapping[str, Condition]:
+        """The saved segments by name."""
+        with self._lock:
+            return dict(self._catalogue)
+
+    def save_segment(self, name: str, query: Query) -> None:
+        """Keep a segment under a name, in place of the one that had it, for use as `in segment "name"`.
+
+        Attributes and events need not have arrived yet. Raises SegmentSyntaxError and InvalidSegmentError for a
+        definition that means nothing, that refers to what is not saved, or to itself, directly or through others.
+        """
+        with self._lock:
+            condition = self._condition(query)
+            self._catalogue.save(name, condition, self._index.lists)
+            self._index.version += 1
+
+    def delete_segment(self, name: str) -> None:
+        """Forget a saved segment; NotFoundError if there is none, InUseError while others refer to it."""
+        with self._lock:
+            self._catalogue.delete(name)
+            self._index.version += 1
+
+    @property
+    def lists(self) -> Mapping[str, int]:
+        """How many ids each list has, by name."""
+        with self._lock:
+            return {name: len(each.user_ids) for name, each in self._index.lists.items()}
+
+    def save_list(self, name: str, user_ids: Iterable[str]) -> int:
+        """Keep user ids under a name, in place of the list that had it, for use as `in list "name"`; how many.
+
+        Ids of users who have not arrived yet count once they do. Raises InvalidArgumentError for a bad name or id.
+        """
+        user_list = UserList(name, user_ids)
+        reason = malformed_text(name, "list name", MAX_NAME_BYTES)
+        for user_id in user_list.user_ids:
+            reason = reason or malformed_text(user_id, "user id", MAX_ID_BYTES)
+        if reason is not None:
+            raise InvalidArgumentError(reason)
+        with self._lock:
+            self._index.lists[name] = user_list
+            self._index.version += 1
+        return len(user_list.user_ids)
+
+    def delete_list(self, name: str) -> None:
+        """Forget a list; NotFoundError if there is none, InUseError while saved segments refer to it."""
+        with self._lock:
+            if name not in self._index.lists:
+                raise NotFoundError(f'there is no list "{name}"')
+            self._catalogue.require_list_unused(name)
+            del self._index.lists[name]
+            self._index.version += 1
+
+    def schema(self) -> list[Field]:
+        """Every attribute and property with its type, attributes first."""
+        with self._lock:
+            return self._index.schema()
+
+    def declare(self, name: str, value_type: ValueType, event: str | None = None) -> None:
+        """Fix the type of an attribute, or of an event's property, before or after its first value.
+
+        Raises InvalidArgumentError for a bad name and TypeMismatchError where values have fixed another type already.
+        """
+        with self._lock:
+            self._index.declare(name, value_type, event)
+
     def _prepare(self, query: Query, as_of: datetime | None) -> tuple[Evaluator, Condition, tuple[str, ...]]:
-        if isinstance(query, str):
-            condition = _parse(query)
-        else:
-            condition = query
-            validate(condition)
-        warnings = check_names(condition, self._index)
+        condition = self._condition(query)
+        warnings = check_names(condition, self._index, self._catalogue)
         context = Context(self._as_of_ms(as_of), self.calendar)
-        return Evaluator(self._index, context, self._materialised), condition, warnings
+        return Evaluator(self._index, context, self._materialised, self._catalogue), condition, warnings
+
+    @staticmethod
+    def _condition(query: Query) -> Condition:
+        if isinstance(query, str):
+            return _parse(query)
+        validate(query)
+        return query
 
     def _as_of_ms(self, as_of: datetime | None) -> int:
         if as_of is None:

@@ -34,7 +34,12 @@ class BitsegError(Exception):
 
 
 class SegmentError(BitsegError):
-    """A segment definition that cannot be answered. `position` is known when it came as text."""
+    """A segment definition that cannot be answered.
+
+    `position` is known where a place in a text is at fault, and `text` where that text is at hand.
+    """
+
+    text: str | None = None
 
     def __init__(self, message: str, *, hint: str | None = None, position: Position | None = None) -> None:
         super().__init__(message, hint=hint)
@@ -72,12 +77,24 @@ class TypeMismatchError(SegmentError):
     """An operator or a value that does not fit the type of its attribute or property."""
 
 
-class NotEvaluatedError(SegmentError):
-    """A condition of the language that this version parses but does not evaluate."""
+class UnknownSegmentError(SegmentError):
+    """A reference to a saved segment that does not exist."""
+
+
+class UnknownListError(SegmentError):
+    """A reference to a list that does not exist."""
 
 
 class InvalidArgumentError(BitsegError):
     """An argument outside what the call takes."""
+
+
+class NotFoundError(BitsegError):
+    """Something asked for by name or id that does not exist."""
+
+
+class InUseError(BitsegError):
+    """Something that cannot go because others refer to it."""
 
 
 class DataDirectoryError(BitsegError):

@@ -1,10 +1,11 @@
 """What the engine answers, and the client after it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from bitseg.ops import Rejection
+from bitseg.values import Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +54,43 @@ class IngestResult:
     duplicates: int
     rejections: tuple[Rejection, ...]
     version: int
+
+
+@dataclass(frozen=True, slots=True)
+class UserEvent:
+    """One event of one user."""
+
+    event: str
+    timestamp_ms: int
+    properties: Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One condition, as text, for one user.
+
+    `value` is that of the attribute asked about, None where it is unset or none is. `interval_ms` is what the window
+    means, from the first instant, included, to the second, excluded; None without one. `event_count` counts the events
+    that bear on the condition, of which `events` has the latest, oldest first. `note` says what else decides.
+    `conditions` explains the conditions below.
+    """
+
+    condition: str
+    matches: bool
+    value: Value | None = None
+    interval_ms: tuple[int, int] | None = None
+    event_count: int = 0
+    events: tuple[UserEvent, ...] = ()
+    note: str = ""
+    conditions: "tuple[Explanation, ...]" = ()
+
+
+@dataclass(frozen=True, slots=True)
+class UserExplanation:
+    """An explanation with the version and the instant it holds for, and the zone whose days its windows mean."""
+
+    explanation: Explanation
+    version: int
+    as_of_ms: int
+    timezone: str
+    warnings: tuple[str, ...] = ()

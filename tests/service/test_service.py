@@ -17,11 +17,12 @@ from bitseg.client import AsyncClient, Client
 from bitseg.errors import (
     BitsegError,
     InvalidArgumentError,
-    NotEvaluatedError,
     RequestError,
     SegmentSyntaxError,
     ServerUnavailableError,
     UnknownAttributeError,
+    UnknownListError,
+    UnknownSegmentError,
 )
 from bitseg.pb import ingest_pb2, ingest_pb2_grpc, query_pb2, query_pb2_grpc
 from bitseg.segment import parse
@@ -98,7 +99,8 @@ def test_Dense_members_are_those_of_the_bitmap(client, channel):
     [
         ("even = ", SegmentSyntaxError),
         ("evn = true", UnknownAttributeError),
-        ('in list "x"', NotEvaluatedError),
+        ('in list "x"', UnknownListError),
+        ('in segment "x"', UnknownSegmentError),
     ],
 )
 def test_Client_raises_the_engine_s_errors(client, engine, query, kind):
@@ -139,7 +141,7 @@ def test_Syntax_error_carries_details_that_any_client_can_read(channel):
         (query_pb2.CountRequest(), grpc.StatusCode.INVALID_ARGUMENT),
         (query_pb2.CountRequest(definition={}), grpc.StatusCode.INVALID_ARGUMENT),
         (query_pb2.CountRequest(expression="everyone", as_of={"seconds": 10**15}), grpc.StatusCode.INVALID_ARGUMENT),
-        (query_pb2.CountRequest(expression='in segment "x"'), grpc.StatusCode.UNIMPLEMENTED),
+        (query_pb2.CountRequest(expression='in segment "x"'), grpc.StatusCode.INVALID_ARGUMENT),
     ],
 )
 def test_Bad_request_has_its_status(channel, request_, code):

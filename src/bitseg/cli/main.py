@@ -6,17 +6,19 @@ from pathlib import Path
 
 import click
 
+from bitseg.cli.catalogue import lists_group, schema_group, segments_group
 from bitseg.cli.demo import demo_command
+from bitseg.cli.explain import explain_command, explain_window_command
 from bitseg.cli.importing import import_command
 from bitseg.cli.output import message, print_error, print_json, print_warnings
+from bitseg.cli.query import definition_option, expression_argument, query_of
 from bitseg.cli.signals import stop_on_signals
 from bitseg.cli.target import Target, as_of_option, data_option, parse_as_of, target_options
 from bitseg.engine import Engine, Workspace
-from bitseg.errors import BitsegError, ImportFileError, InvalidArgumentError
+from bitseg.errors import BitsegError, InvalidArgumentError
 from bitseg.segment import format, parse
-from bitseg.segment.nodes import Condition
 from bitseg.service.server import DEFAULT_ADDRESS, Server
-from bitseg.wire.segments import from_json, to_json
+from bitseg.wire.segments import to_json
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -41,24 +43,6 @@ def init_command(data: Path, timezone: str, retention_days: int | None) -> None:
     message(f"made a workspace in {data}, time zone {timezone}")
 
 
-def _query(expression: str | None, definition: Path | None) -> str | Condition:
-    if (expression is None) == (definition is None):
-        raise click.UsageError("give an expression, or --definition FILE with its JSON form")
-    if definition is None:
-        assert expression is not None
-        return expression
-    try:
-        return from_json(definition.read_bytes())
-    except OSError as error:
-        raise ImportFileError(f"cannot read {definition}: {error.strerror}") from error
-
-
-expression_argument = click.argument("expression", required=False)
-definition_option = click.option(
-    "--definition", type=click.Path(path_type=Path, dir_okay=False), help="File with the segment's JSON form."
-)
-
-
 @cli.command("count")
 @expression_argument
 @definition_option
@@ -69,7 +53,7 @@ def count_command(
     expression: str | None, definition: Path | None, as_json: bool, as_of: str | None, data: Path, server: str | None
 ) -> None:
     """Print how many users are in a segment."""
-    query = _query(expression, definition)
+    query = query_of(expression, definition)
     with Target(data, server).opened() as target:
         result = target.count(query, parse_as_of(as_of, target))
     if as_json:
@@ -103,7 +87,7 @@ def members_command(
     server: str | None,
 ) -> None:
     """Print the ids of the users in a segment, one a line."""
-    query = _query(expression, definition)
+    query = query_of(expression, definition)
     with Target(data, server).opened() as target:
         members = target.members(query, parse_as_of(as_of, target))
         left = members.total if limit is None else limit
@@ -129,7 +113,7 @@ def members_command(
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON form instead of text.")
 def format_command(expression: str | None, definition: Path | None, as_json: bool) -> None:
     """Check a segment and print its canonical text, or its JSON form."""
-    query = _query(expression, definition)
+    query = query_of(expression, definition)
     condition = parse(query) if isinstance(query, str) else query
     click.echo(to_json(condition) if as_json else format(condition))
 
@@ -152,8 +136,16 @@ def serve_command(data: Path, listen: str) -> None:
         server.stop()
 
 
-cli.add_command(import_command)
-cli.add_command(demo_command)
+for command in (
+    import_command,
+    demo_command,
+    explain_command,
+    explain_window_command,
+    segments_group,
+    lists_group,
+    schema_group,
+):
+    cli.add_command(command)
 
 
 def main() -> None:
@@ -175,11 +167,5 @@ def main() -> None:
         sys.stdout = None
         sys.exit(1)
     except BitsegError as error:
-        print_error(error, _expression())
+        print_error(error)
         sys.exit(2 if isinstance(error, InvalidArgumentError) else 1)
-
-
-def _expression() -> str | None:
-    """The argument that an error's position points into."""
-    arguments = [each for each in sys.argv[2:] if not each.startswith("--")]
-    return next((each for each in arguments if " " in each or "=" in each), arguments[0] if arguments else None)

@@ -29,12 +29,12 @@ def print_warnings(warnings: Iterable[str]) -> None:
         message(f"warning: {warning}")
 
 
-def print_error(error: BitsegError, expression: str | None) -> None:
+def print_error(error: BitsegError) -> None:
     """An error on standard error, with the line of the expression that it points into."""
     message(f"error: {_printable(error.message)}")
-    position = error.position if isinstance(error, SegmentError) else None
-    if position is not None and expression is not None:
-        lines = expression.split("\n")
+    if isinstance(error, SegmentError) and error.position is not None and error.text is not None:
+        position = error.position
+        lines = error.text.split("\n")
         line = lines[position.line - 1] if position.line <= len(lines) else ""
         start = max(position.column - 61, 0)
         message(f"  at {position}:")

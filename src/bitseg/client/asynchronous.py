@@ -12,7 +12,8 @@ from bitseg.client import convert
 from bitseg.client.convert import Query
 from bitseg.ops import Operation
 from bitseg.pb import ingest_pb2_grpc, query_pb2, query_pb2_grpc
-from bitseg.results import CountResult, Evaluation, IngestResult
+from bitseg.results import CountResult, Evaluation, IngestResult, UserExplanation
+from bitseg.wire.explanations import from_response
 
 
 class AsyncClient:
@@ -32,7 +33,7 @@ class AsyncClient:
     async def count(self, query: Query, as_of: datetime | None = None) -> CountResult:
         """How many users are in a segment."""
         request = query_pb2.CountRequest(**convert.query_fields(query, as_of))
-        with self._errors():
+        with self._errors(query):
             return convert.count_result(await self._query.Count(request, timeout=self._timeout))
 
     async def evaluate(
@@ -42,7 +43,7 @@ class AsyncClient:
         request = query_pb2.EvaluateRequest(
             **convert.query_fields(query, as_of), sample_size=sample_size, include_bitmap=include_bitmap
         )
-        with self._errors():
+        with self._errors(query):
             return convert.evaluation(await self._query.Evaluate(request, timeout=self._timeout))
 
     async def members(
@@ -50,10 +51,16 @@ class AsyncClient:
     ) -> AsyncIterator[list[str]]:
         """The external ids of all members, page by page, all of one version."""
         request = query_pb2.StreamMembersRequest(**convert.query_fields(query, as_of), page_size=page_size)
-        with self._errors():
+        with self._errors(query):
             async for response in self._query.StreamMembers(request, timeout=self._timeout):
                 if response.user_ids:
                     yield list(response.user_ids)
+
+    async def explain(self, user_id: str, query: Query, as_of: datetime | None = None) -> UserExplanation:
+        """The truth of a segment's every condition for one user, with the values and events behind it."""
+        request = query_pb2.ExplainUserRequest(**convert.query_fields(query, as_of), user_id=user_id)
+        with self._errors(query):
+            return from_response(await self._query.ExplainUser(request, timeout=self._timeout))
 
     async def ingest(self, operations: Sequence[Operation]) -> IngestResult:
         """Apply a batch as a whole."""
@@ -74,8 +81,8 @@ class AsyncClient:
         await self.close()
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _errors(self, query: Query | None = None) -> Iterator[None]:
         try:
             yield
         except grpc.RpcError as error:
-            raise convert.as_bitseg_error(error, self._target) from None
+            raise convert.as_bitseg_error(error, self._target, query) from None

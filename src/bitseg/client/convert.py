@@ -8,7 +8,7 @@ import grpc
 from grpc_status import rpc_status
 
 from bitseg.calendar import to_ms
-from bitseg.errors import BitsegError, InvalidArgumentError, RequestError, ServerUnavailableError
+from bitseg.errors import BitsegError, InvalidArgumentError, RequestError, SegmentError, ServerUnavailableError
 from bitseg.ops import Operation, Rejection
 from bitseg.pb import ingest_pb2, query_pb2
 from bitseg.results import CountResult, Evaluation, IngestResult
@@ -80,11 +80,14 @@ def combined(results: Sequence[IngestResult], rows: Sequence[int]) -> IngestResu
     )
 
 
-def as_bitseg_error(error: grpc.RpcError, target: str) -> BitsegError:
-    """The error of bitseg that a failed call stands for."""
+def as_bitseg_error(error: grpc.RpcError, target: str, query: Query | None) -> BitsegError:
+    """The error of bitseg that a failed call, with a query or without, stands for."""
     status = rpc_status.from_call(error)
     if status is not None:
-        return from_status(status)
+        found = from_status(status)
+        if isinstance(found, SegmentError) and isinstance(query, str):
+            found.text = query
+        return found
     code, details = error.code(), error.details()
     if code is grpc.StatusCode.UNAVAILABLE:
         return ServerUnavailableError(

@@ -12,7 +12,8 @@ from bitseg.client import convert
 from bitseg.client.convert import Query
 from bitseg.ops import Columns, Operation, rows_of
 from bitseg.pb import ingest_pb2_grpc, query_pb2, query_pb2_grpc
-from bitseg.results import CountResult, Evaluation, IngestResult, Members
+from bitseg.results import CountResult, Evaluation, IngestResult, Members, UserExplanation
+from bitseg.wire.explanations import from_response
 
 
 class Client:
@@ -32,7 +33,7 @@ class Client:
     def count(self, query: Query, as_of: datetime | None = None) -> CountResult:
         """How many users are in a segment."""
         request = query_pb2.CountRequest(**convert.query_fields(query, as_of))
-        with self._errors():
+        with self._errors(query):
             return convert.count_result(self._query.Count(request, timeout=self._timeout))
 
     def evaluate(
@@ -42,17 +43,23 @@ class Client:
         request = query_pb2.EvaluateRequest(
             **convert.query_fields(query, as_of), sample_size=sample_size, include_bitmap=include_bitmap
         )
-        with self._errors():
+        with self._errors(query):
             return convert.evaluation(self._query.Evaluate(request, timeout=self._timeout))
 
     def members(self, query: Query, as_of: datetime | None = None, *, page_size: int = 0) -> Members[list[str]]:
         """The external ids of all members, page by page, all of one version."""
         request = query_pb2.StreamMembersRequest(**convert.query_fields(query, as_of), page_size=page_size)
-        with self._errors():
+        with self._errors(query):
             responses = self._query.StreamMembers(request, timeout=self._timeout)
             first = next(responses)
         pages = self._pages(chain([first], responses))
         return Members(first.total, first.version, tuple(first.warnings), pages)
+
+    def explain(self, user_id: str, query: Query, as_of: datetime | None = None) -> UserExplanation:
+        """The truth of a segment's every condition for one user, with the values and events behind it."""
+        request = query_pb2.ExplainUserRequest(**convert.query_fields(query, as_of), user_id=user_id)
+        with self._errors(query):
+            return from_response(self._query.ExplainUser(request, timeout=self._timeout))
 
     def ingest(self, operations: Sequence[Operation]) -> IngestResult:
         """Apply a batch as a whole."""
@@ -88,8 +95,8 @@ class Client:
                     yield list(response.user_ids)
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _errors(self, query: Query | None = None) -> Iterator[None]:
         try:
             yield
         except grpc.RpcError as error:
-            raise convert.as_bitseg_error(error, self._target) from None
+            raise convert.as_bitseg_error(error, self._target, query) from None

@@ -22,11 +22,15 @@ _NEVER = np.iinfo(np.int64).min
 
 
 class Attribute:
-    """One attribute of all users. `revision` grows with every write that changed something."""
+    """One attribute of all users. `revision` grows with every write that changed something.
 
-    def __init__(self, name: str, value_type: ValueType) -> None:
+    Its type is fixed: by a declaration, or by its first value.
+    """
+
+    def __init__(self, name: str, value_type: ValueType, *, declared: bool = False) -> None:
         self.name = name
         self.type = value_type
+        self.declared = declared
         self.revision = 0
         self.dictionary = Dictionary() if value_type in DICTIONARY_TYPES else None
         self._data = empty(value_type, 0)
@@ -151,6 +155,7 @@ class Attribute:
         return {
             "name": self.name,
             "type": self.type.value,
+            "declared": self.declared,
             "entries": self.dictionary.entries if self.dictionary else [],
             "data": self._data[:length],
             "written_ms": self._written_ms[:length],
@@ -158,7 +163,7 @@ class Attribute:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "Attribute":
-        attribute = cls(state["name"], ValueType(state["type"]))
+        attribute = cls(state["name"], ValueType(state["type"]), declared=state["declared"])
         if attribute.dictionary is not None:
             attribute.dictionary = Dictionary(entries_from_state(attribute.type, state["entries"]))
         attribute._data = np.array(state["data"])

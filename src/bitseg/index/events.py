@@ -19,10 +19,11 @@ MAX_PROPERTIES = 500
 
 
 class Property:
-    """One property of one event name: its type and, for strings and lists, its dictionary."""
+    """One property of one event name: its type, fixed by a declaration or by its first value, and its dictionary."""
 
-    def __init__(self, value_type: ValueType) -> None:
+    def __init__(self, value_type: ValueType, *, declared: bool = False) -> None:
         self.type = value_type
+        self.declared = declared
         self.dictionary = Dictionary() if value_type in DICTIONARY_TYPES else None
 
 
@@ -135,6 +136,11 @@ class Event:
         self.last_ms = FIRST_INSTANT_MS
         self.total = 0
 
+    @property
+    def has_occurred(self) -> bool:
+        """Whether any event of the name has ever arrived."""
+        return self.first_ms <= self.last_ms
+
     def append(
         self,
         users: NDArray[np.uint32],
@@ -191,7 +197,11 @@ class Event:
         return {
             "name": self.name,
             "properties": {
-                name: {"type": each.type.value, "entries": each.dictionary.entries if each.dictionary else []}
+                name: {
+                    "type": each.type.value,
+                    "declared": each.declared,
+                    "entries": each.dictionary.entries if each.dictionary else [],
+                }
                 for name, each in self.properties.items()
             },
             "partitions": [partition.state() for partition in self.partitions.values()],
@@ -203,7 +213,7 @@ class Event:
     def from_state(cls, state: Mapping[str, Any], calendar: Calendar) -> "Event":
         event = cls(state["name"])
         for name, each in state["properties"].items():
-            found = event.properties[name] = Property(ValueType(each["type"]))
+            found = event.properties[name] = Property(ValueType(each["type"]), declared=each["declared"])
             if found.dictionary is not None:
                 found.dictionary = Dictionary(entries_from_state(found.type, each["entries"]))
         for each in state["partitions"]:

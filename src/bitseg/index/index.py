@@ -1,19 +1,32 @@
 """The whole of a workspace in memory: what operations change and queries read."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bitseg.calendar import Calendar
+from bitseg.errors import InvalidArgumentError, TypeMismatchError
 from bitseg.index.attributes import MAX_ATTRIBUTES, Attribute
 from bitseg.index.coerce import coerce
 from bitseg.index.events import MAX_EVENT_NAMES, MAX_PROPERTIES, Event, Property
+from bitseg.index.lists import UserList
 from bitseg.index.messages import SeenMessages
 from bitseg.index.users import UserDirectory
 from bitseg.ops import MAX_NAME_BYTES, Change, Columns, Deletion, Rejection, malformed_text
-from bitseg.values import Column, SparseValues, empty, present
+from bitseg.values import Column, SparseValues, ValueType, empty, present
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """An attribute (`event` None) or an event's property, its type, and whether that was declared."""
+
+    event: str | None
+    name: str
+    type: ValueType
+    declared: bool
 
 
 class Index:
@@ -24,6 +37,7 @@ class Index:
         self.users = UserDirectory()
         self.attributes: dict[str, Attribute] = {}
         self.events: dict[str, Event] = {}
+        self.lists: dict[str, UserList] = {}
         self.messages = SeenMessages()
         self.version = 0
 
@@ -48,6 +62,8 @@ class Index:
                 attribute.clear(user)
             for event in self.events.values():
                 event.remove(user)
+        for name, each in self.lists.items():
+            self.lists[name] = each.without(user_id)
 
     def _identify(self, block: Columns, rejections: list[Rejection]) -> None:
         users = self.users.assign(block.user_ids)
@@ -111,6 +127,40 @@ class Index:
         whole[coerced.positions] = data
         return whole
 
+    def schema(self) -> list[Field]:
+        """Every attribute, then every property by event."""
+        attributes = [Field(None, each.name, each.type, each.declared) for each in self.attributes.values()]
+        return attributes + [
+            Field(event.name, name, each.type, each.declared)
+            for event in self.events.values()
+            for name, each in event.properties.items()
+        ]
+
+    def declare(self, name: str, value_type: ValueType, event: str | None) -> None:
+        """Fix a type; InvalidArgumentError for a bad name, TypeMismatchError where values have fixed another."""
+        what = "attribute name" if event is None else "property name"
+        reason = malformed_text(name, what, MAX_NAME_BYTES)
+        if event is not None:
+            reason = reason or malformed_text(event, "event name", MAX_NAME_BYTES)
+        if reason is not None:
+            raise InvalidArgumentError(reason)
+        known: dict[str, Attribute] | dict[str, Property] = self.attributes
+        if event is not None:
+            known = self.events.setdefault(event, Event(event)).properties
+        found = known.get(name)
+        if found is not None and found.type is not value_type:
+            subject = f'the attribute "{name}"' if event is None else f'the property "{name}" of "{event}"'
+            raise TypeMismatchError(
+                f"{subject} is a {found.type.value} already", hint="declare types before the first value arrives"
+            )
+        if found is not None:
+            found.declared = True
+        elif event is None:
+            self.attributes[name] = Attribute(name, value_type, declared=True)
+        else:
+            self.events[event].properties[name] = Property(value_type, declared=True)
+        self.version += 1
+
     def drop_events_before(self, day: int) -> int:
         """Forget all events of days before `day`; how many they were."""
         dropped = sum(event.drop_before(day) for event in self.events.values())
@@ -122,6 +172,8 @@ class Index:
         """The parts of a snapshot, each a kind and plain values, one at a time to keep memory bounded."""
         yield "users", {**self.users.state(), "version": self.version}
         yield "messages", self.messages.state()
+        for user_list in self.lists.values():
+            yield "list", user_list.state()
         for attribute in self.attributes.values():
             yield "attribute", attribute.state()
         for event in self.events.values():
@@ -135,6 +187,9 @@ class Index:
                 self.version = state["version"]
             case "messages":
                 self.messages = SeenMessages.from_state(state)
+            case "list":
+                user_list = UserList.from_state(state)
+                self.lists[user_list.name] = user_list
             case "attribute":
                 attribute = Attribute.from_state(state)
                 self.attributes[attribute.name] = attribute

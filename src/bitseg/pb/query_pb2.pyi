@@ -2,6 +2,7 @@ import datetime
 
 from bitseg.pb import segment_pb2 as _segment_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -100,6 +101,70 @@ class StreamMembersResponse(_message.Message):
     version: int
     warnings: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, user_ids: _Optional[_Iterable[str]] = ..., dense_ids: _Optional[_Iterable[int]] = ..., total: _Optional[int] = ..., version: _Optional[int] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ExplainUserRequest(_message.Message):
+    __slots__ = ("expression", "definition", "as_of", "user_id")
+    EXPRESSION_FIELD_NUMBER: _ClassVar[int]
+    DEFINITION_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_FIELD_NUMBER: _ClassVar[int]
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    expression: str
+    definition: _segment_pb2.Segment
+    as_of: _timestamp_pb2.Timestamp
+    user_id: str
+    def __init__(self, expression: _Optional[str] = ..., definition: _Optional[_Union[_segment_pb2.Segment, _Mapping]] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., user_id: _Optional[str] = ...) -> None: ...
+
+class ExplainUserResponse(_message.Message):
+    __slots__ = ("explanation", "version", "as_of", "timezone", "warnings")
+    EXPLANATION_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_FIELD_NUMBER: _ClassVar[int]
+    TIMEZONE_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    explanation: Explanation
+    version: int
+    as_of: _timestamp_pb2.Timestamp
+    timezone: str
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, explanation: _Optional[_Union[Explanation, _Mapping]] = ..., version: _Optional[int] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., timezone: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Explanation(_message.Message):
+    __slots__ = ("condition", "matches", "value", "interval", "event_count", "events", "note", "conditions")
+    CONDITION_FIELD_NUMBER: _ClassVar[int]
+    MATCHES_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    INTERVAL_FIELD_NUMBER: _ClassVar[int]
+    EVENT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    CONDITIONS_FIELD_NUMBER: _ClassVar[int]
+    condition: str
+    matches: bool
+    value: _struct_pb2.Value
+    interval: TimeInterval
+    event_count: int
+    events: _containers.RepeatedCompositeFieldContainer[UserEvent]
+    note: str
+    conditions: _containers.RepeatedCompositeFieldContainer[Explanation]
+    def __init__(self, condition: _Optional[str] = ..., matches: _Optional[bool] = ..., value: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., interval: _Optional[_Union[TimeInterval, _Mapping]] = ..., event_count: _Optional[int] = ..., events: _Optional[_Iterable[_Union[UserEvent, _Mapping]]] = ..., note: _Optional[str] = ..., conditions: _Optional[_Iterable[_Union[Explanation, _Mapping]]] = ...) -> None: ...
+
+class TimeInterval(_message.Message):
+    __slots__ = ("start", "end")
+    START_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    start: _timestamp_pb2.Timestamp
+    end: _timestamp_pb2.Timestamp
+    def __init__(self, start: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class UserEvent(_message.Message):
+    __slots__ = ("event", "time", "properties")
+    EVENT_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    PROPERTIES_FIELD_NUMBER: _ClassVar[int]
+    event: str
+    time: _timestamp_pb2.Timestamp
+    properties: _struct_pb2.Struct
+    def __init__(self, event: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., properties: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
 
 class ExpressionError(_message.Message):
     __slots__ = ("offset", "line", "column", "expected", "hint")

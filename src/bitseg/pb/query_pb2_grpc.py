@@ -50,6 +50,11 @@ class QueryServiceStub:
                 request_serializer=bitseg_dot_v1_dot_query__pb2.StreamMembersRequest.SerializeToString,
                 response_deserializer=bitseg_dot_v1_dot_query__pb2.StreamMembersResponse.FromString,
                 _registered_method=True)
+        self.ExplainUser = channel.unary_unary(
+                '/bitseg.v1.QueryService/ExplainUser',
+                request_serializer=bitseg_dot_v1_dot_query__pb2.ExplainUserRequest.SerializeToString,
+                response_deserializer=bitseg_dot_v1_dot_query__pb2.ExplainUserResponse.FromString,
+                _registered_method=True)
 
 
 class QueryServiceServicer:
@@ -77,6 +82,13 @@ class QueryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainUser(self, request, context):
+        """ExplainUser tells why a user is in a segment or not: the truth of every condition, and what is behind it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_QueryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +106,11 @@ def add_QueryServiceServicer_to_server(servicer, server):
                     servicer.StreamMembers,
                     request_deserializer=bitseg_dot_v1_dot_query__pb2.StreamMembersRequest.FromString,
                     response_serializer=bitseg_dot_v1_dot_query__pb2.StreamMembersResponse.SerializeToString,
+            ),
+            'ExplainUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainUser,
+                    request_deserializer=bitseg_dot_v1_dot_query__pb2.ExplainUserRequest.FromString,
+                    response_serializer=bitseg_dot_v1_dot_query__pb2.ExplainUserResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +195,33 @@ class QueryService:
             '/bitseg.v1.QueryService/StreamMembers',
             bitseg_dot_v1_dot_query__pb2.StreamMembersRequest.SerializeToString,
             bitseg_dot_v1_dot_query__pb2.StreamMembersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bitseg.v1.QueryService/ExplainUser',
+            bitseg_dot_v1_dot_query__pb2.ExplainUserRequest.SerializeToString,
+            bitseg_dot_v1_dot_query__pb2.ExplainUserResponse.FromString,
             options,
             channel_credentials,
             insecure,

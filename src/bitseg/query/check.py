@@ -1,9 +1,9 @@
 """Holding a segment against what the workspace has: names that exist, operators that fit their types."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from bitseg.errors import NotEvaluatedError, TypeMismatchError, UnknownAttributeError
+from bitseg.errors import TypeMismatchError, UnknownAttributeError, UnknownListError, UnknownSegmentError
 from bitseg.index.events import Event
 from bitseg.index.index import Index
 from bitseg.index.predicates import fitting_types, require_fit
@@ -12,15 +12,16 @@ from bitseg.segment.nodes import Aggregate, Comparison, Condition, Did, Function
 from bitseg.values import ValueType
 
 
-def check_names(condition: Condition, index: Index) -> tuple[str, ...]:
+def check_names(condition: Condition, index: Index, segments: Mapping[str, Condition]) -> tuple[str, ...]:
     """Warnings about events and properties that have not been seen.
 
-    Raises UnknownAttributeError for an attribute that no user has ever had, TypeMismatchError for an operator or a
-    value that does not fit, and NotEvaluatedError for a condition that the index cannot answer. An event that has not
-    arrived yet may still do so, and is no error.
+    Looks into the saved segments that the condition refers to, too. Raises UnknownAttributeError for an attribute that
+    no user has ever had, TypeMismatchError for an operator or a value that does not fit, UnknownSegmentError and
+    UnknownListError for what is not saved. An event that has not arrived yet may still do so, and is no error.
     """
     warnings: dict[str, None] = {}
     pending = [condition]
+    followed: set[str] = set()
     while pending:
         node = pending.pop()
         pending += reversed(children(node))
@@ -35,9 +36,14 @@ def check_names(condition: Condition, index: Index) -> tuple[str, ...]:
             _check_where(node.where, _events(node.event, index, warnings), warnings)
             for step in node.steps:
                 _check_where(step.where, _events(step.event, index, warnings), warnings)
-        elif isinstance(node, InSegment | InList):
-            kind = "in segment" if isinstance(node, InSegment) else "in list"
-            raise NotEvaluatedError(f'{kind} "{node.name}" is not evaluated by this version')
+        elif isinstance(node, InSegment) and node.name not in followed:
+            if node.name not in segments:
+                hint = _nearest(node.name, segments)
+                raise UnknownSegmentError(f'there is no segment "{node.name}"', hint=hint)
+            followed.add(node.name)
+            pending.append(segments[node.name])
+        elif isinstance(node, InList) and node.name not in index.lists:
+            raise UnknownListError(f'there is no list "{node.name}"', hint=_nearest(node.name, index.lists))
     return tuple(warnings)
 
 
@@ -54,11 +60,11 @@ def _events(name: str | None, index: Index, warnings: dict[str, None]) -> Sequen
     if name is None:
         return list(index.events.values())
     event = index.events.get(name)
-    if event is not None:
+    if event is not None and event.has_occurred:
         return [event]
     hint = _nearest(name, index.events)
     warnings[f'no event "{name}" has arrived yet' + (f"; {hint}" if hint else "")] = None
-    return []
+    return [] if event is None else [event]
 
 
 def _check_where(where: Condition | None, events: Sequence[Event], warnings: dict[str, None]) -> None:

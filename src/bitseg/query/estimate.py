@@ -4,7 +4,7 @@ from functools import singledispatch
 
 from bitseg.index.context import Context
 from bitseg.index.index import Index
-from bitseg.segment.nodes import And, Comparison, Did, InBucket, Not, Or, Sequence
+from bitseg.segment.nodes import And, Comparison, Did, InBucket, InList, Not, Or, Sequence
 from bitseg.segment.windows import resolve
 
 
@@ -52,6 +52,11 @@ def _(condition: Did, index: Index, context: Context) -> int:
 def _(condition: Sequence, index: Index, context: Context) -> int:
     first = Did(condition.event, condition.where, window=condition.window)
     return estimate(first, index, context)
+
+
+@estimate.register
+def _(condition: InList, index: Index, context: Context) -> int:
+    return len(index.lists[condition.name].user_ids)
 
 
 @estimate.register

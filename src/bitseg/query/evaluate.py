@@ -3,7 +3,7 @@
 No function here changes a bitmap that the index or the materialised conditions own.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import singledispatch
 
 from pyroaring import BitMap
@@ -25,6 +25,8 @@ from bitseg.segment.nodes import (
     Everyone,
     Falls,
     InBucket,
+    InList,
+    InSegment,
     children,
 )
 from bitseg.segment.nodes import (
@@ -34,11 +36,18 @@ from bitseg.segment.windows import ALL_TIME, Interval, duration_ms, resolve
 
 
 class Evaluator:
-    """Answers conditions over one index at one moment. Each distinct leaf is worked out once."""
+    """Answers conditions over one index at one moment. Each distinct leaf or saved segment is worked out once."""
 
-    def __init__(self, index: Index, context: Context, materialised: MaterialisedConditions) -> None:
+    def __init__(
+        self,
+        index: Index,
+        context: Context,
+        materialised: MaterialisedConditions,
+        segments: Mapping[str, Condition] | None = None,
+    ) -> None:
         self.index = index
         self.context = context
+        self._segments = segments or {}
         self._materialised = materialised
         self._leaves: dict[Condition, BitMap] = {}
 
@@ -98,6 +107,10 @@ class Evaluator:
     def _materialised_leaf(self, condition: Condition) -> BitMap:
         if isinstance(condition, Everyone):
             return self.index.users.everyone
+        if isinstance(condition, InSegment):
+            return self.members(self._segments[condition.name])
+        if isinstance(condition, InList):
+            return self.index.lists[condition.name].members(self.index.users)
         key = (condition, _moment_key(condition, self.index, self.context))
         stamp = _stamp(condition, self.index)
         return self._materialised.get(key, stamp, lambda: leaf_members(condition, self.index, self.context))
@@ -110,37 +123,37 @@ def leaf_members(condition: object, index: Index, context: Context) -> BitMap:
 
 
 @leaf_members.register
-def _(condition: Everyone, index: Index, context: Context) -> BitMap:
-    return index.users.everyone
-
-
-@leaf_members.register
 def _(condition: Comparison, index: Index, context: Context) -> BitMap:
     return index.attributes[condition.name].members(condition.predicate, context)
 
 
 @leaf_members.register
 def _(condition: Did, index: Index, context: Context) -> BitMap:
-    events = _events(condition.event, index)
-    past = Interval(ALL_TIME.start_ms, context.now_ms + 1)
-    interval = resolve(condition.window, context.now_ms, context.calendar).clipped(past)
-    occurrences = Occurrences(events, interval, context, condition.where, condition.time_of_day, condition.weekdays)
+    occurrences, all_time = occurrences_of(condition, index, context)
     if condition.quantity is None:
         return occurrences.users()
-    all_time = Occurrences(events, past, context, condition.where)
     return aggregates.members(condition.quantity, occurrences, all_time)
+
+
+def past(context: Context) -> Interval:
+    """All that is not hidden by as-of."""
+    return Interval(ALL_TIME.start_ms, context.now_ms + 1)
+
+
+def occurrences_of(condition: Did, index: Index, context: Context) -> tuple[Occurrences, Occurrences]:
+    """The events that a `did` speaks of, and the same without its time of day, weekdays and window."""
+    events = _events(condition.event, index)
+    interval = resolve(condition.window, context.now_ms, context.calendar).clipped(past(context))
+    occurrences = Occurrences(events, interval, context, condition.where, condition.time_of_day, condition.weekdays)
+    return occurrences, Occurrences(events, past(context), context, condition.where)
 
 
 @leaf_members.register
 def _(condition: SequenceNode, index: Index, context: Context) -> BitMap:
-    past = Interval(ALL_TIME.start_ms, context.now_ms + 1)
-    window = resolve(condition.window, context.now_ms, context.calendar)
-    first = Occurrences(_events(condition.event, index), window.clipped(past), context, condition.where)
+    first, _ = occurrences_of(Did(condition.event, condition.where, window=condition.window), index, context)
     steps = [
         sequences.Step(
-            Occurrences(_events(step.event, index), past, context, step.where),
-            duration_ms(step.within),
-            step.negated,
+            occurrences_of(Did(step.event, step.where), index, context)[0], duration_ms(step.within), step.negated
         )
         for step in condition.steps
     ]

@@ -62,6 +62,14 @@ def parse(text: str) -> nodes.Condition:
     Raises SegmentSyntaxError where the text is not in the language and InvalidSegmentError where it is but means
     nothing; both carry the position. Text beyond MAX_CHARACTERS is refused unread.
     """
+    try:
+        return _parse(text)
+    except SegmentError as error:
+        error.text = text
+        raise
+
+
+def _parse(text: str) -> nodes.Condition:
     if len(text) > MAX_CHARACTERS:
         raise SegmentSyntaxError(
             f"the expression has {len(text):,} characters, the limit is {MAX_CHARACTERS:,}",
@@ -86,6 +94,38 @@ def parse(text: str) -> nodes.Condition:
             located.error.message, hint=located.error.hint, position=Position.at(text, located.offset)
         ) from None
     return condition
+
+
+def parse_window(text: str) -> nodes.Window:
+    """The window of a text such as `in last 3 days`, of events or of dates; errors as `parse` raises them."""
+    # A window is no expression of its own: it is read behind the shortest condition that takes one.
+    attempts: list[SegmentError] = []
+    for prefix in ("did any event ", "d "):
+        try:
+            condition = parse(prefix + text)
+        except SegmentError as error:
+            attempts.append(_moved(error, text, len(prefix)))
+            continue
+        window = condition.window if isinstance(condition, nodes.Did) else None
+        if isinstance(condition, nodes.Comparison) and isinstance(condition.predicate, nodes.Falls):
+            window = condition.predicate.window
+        if window is not None:
+            return window
+    if attempts:
+        raise attempts[0]
+    raise InvalidSegmentError(f"{text!r} is no window", hint="such as in last 3 days", position=Position.at(text, 0))
+
+
+def _moved(error: SegmentError, text: str, by: int) -> SegmentError:
+    assert error.position is not None
+    position = Position.at(text, max(error.position.offset - by, 0))
+    moved: SegmentError
+    if isinstance(error, SegmentSyntaxError):
+        moved = SegmentSyntaxError(error.message, position=position, expected=error.expected, hint=error.hint)
+    else:
+        moved = InvalidSegmentError(error.message, hint=error.hint, position=position)
+    moved.text = text
+    return moved
 
 
 class _LocatedError(Exception):

@@ -11,10 +11,13 @@ from bitseg.engine import DEFAULT_PAGE_SIZE, Engine, Query
 from bitseg.errors import InvalidArgumentError
 from bitseg.pb import query_pb2, query_pb2_grpc
 from bitseg.results import CountResult, Evaluation, Members
+from bitseg.wire.explanations import to_response
 from bitseg.wire.segments import from_message
 from bitseg.wire.timestamps import to_datetime
 
-Request = query_pb2.CountRequest | query_pb2.EvaluateRequest | query_pb2.StreamMembersRequest
+Request = (
+    query_pb2.CountRequest | query_pb2.EvaluateRequest | query_pb2.StreamMembersRequest | query_pb2.ExplainUserRequest
+)
 
 
 class QueryService(query_pb2_grpc.QueryServiceServicer):
@@ -57,6 +60,11 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
                 **{field: page}, total=members.total, version=members.version, warnings=warnings
             )
             warnings = ()
+
+    def ExplainUser(  # noqa: N802
+        self, request: query_pb2.ExplainUserRequest, context: grpc.ServicerContext
+    ) -> query_pb2.ExplainUserResponse:
+        return to_response(self._engine.explain(request.user_id, _query(request), _as_of(request)))
 
 
 def _query(request: Request) -> Query:

@@ -40,20 +40,22 @@ def from_operation(message: ingest_pb2.Operation, now_ms: int) -> Operation | No
     user_id, message_id = body.user_id, body.message_id or None
     timestamp_ms = from_timestamp(body.timestamp) if body.HasField("timestamp") else now_ms
     if kind == "identify":
-        return Identify(user_id, _plain(body.traits), timestamp_ms, message_id)
+        return Identify(user_id, plain_struct(body.traits), timestamp_ms, message_id)
     if kind == "track":
-        return Track(user_id, body.event, _plain(body.properties), timestamp_ms, message_id)
-    return page(user_id, body.name or None, _plain(body.properties), timestamp_ms, message_id)
+        return Track(user_id, body.event, plain_struct(body.properties), timestamp_ms, message_id)
+    return page(user_id, body.name or None, plain_struct(body.properties), timestamp_ms, message_id)
 
 
-def _plain(struct: Struct) -> dict[str, Any]:
-    return {name: _plain_value(value) for name, value in struct.fields.items()}
+def plain_struct(struct: Struct) -> dict[str, Any]:
+    """A struct as the JSON object it stands for."""
+    return {name: plain_value(value) for name, value in struct.fields.items()}
 
 
-def _plain_value(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
+    """A `google.protobuf.Value` as the JSON value it stands for."""
     kind = value.WhichOneof("kind")
     if kind == "list_value":
-        return [_plain_value(item) for item in value.list_value.values]
+        return [plain_value(item) for item in value.list_value.values]
     if kind == "struct_value":
-        return _plain(value.struct_value)
+        return plain_struct(value.struct_value)
     return None if kind in ("null_value", None) else getattr(value, kind)

@@ -1,0 +1,38 @@
+"""Static lists: user ids given once, members for as long as such users exist."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pyroaring import BitMap
+
+from bitseg.index.users import UserDirectory
+
+
+class UserList:
+    """The ids of one list. An id of a user who is not known yet counts from the moment the user arrives."""
+
+    def __init__(self, name: str, user_ids: Iterable[str]) -> None:
+        self.name = name
+        self.user_ids = frozenset(user_ids)
+        self._members = BitMap()
+        self._directory_revision = -1
+
+    def members(self, users: UserDirectory) -> BitMap:
+        """The users on the list, as a bitmap that must not be changed."""
+        if self._directory_revision != users.revision:
+            found = map(users.find, self.user_ids)
+            self._members = BitMap(dense for dense in found if dense is not None)
+            self._directory_revision = users.revision
+        return self._members
+
+    def without(self, user_id: str) -> "UserList":
+        """The list without one user."""
+        return UserList(self.name, self.user_ids - {user_id}) if user_id in self.user_ids else self
+
+    def state(self) -> dict[str, Any]:
+        """Plain values for a snapshot."""
+        return {"name": self.name, "user_ids": sorted(self.user_ids)}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> "UserList":
+        return cls(state["name"], state["user_ids"])
