@@ -1,15 +1,20 @@
 # Every target makes its environment first: Python 3.11+, make and PyPI are all it needs.
 
 PYTHON ?= python3
+# Random histories of `make fuzz`, with about twenty segments each.
+FUZZ_HISTORIES ?= 20000
 BIN := .venv/bin
 
-.PHONY: run test check fix proto bench clean
+.PHONY: run test fuzz check fix proto bench clean
 
 run: .venv/ready
 	$(BIN)/bitseg demo
 
 test: .venv/ready
 	$(BIN)/pytest tests
+
+fuzz: .venv/ready
+	BITSEG_FUZZ_HISTORIES=$(FUZZ_HISTORIES) $(BIN)/pytest tests/test_differential.py tests/query/test_explain.py
 
 check: .venv/ready
 	$(BIN)/ruff check .

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from bitseg import ops
+from bitseg.clock import FixedClock
+from bitseg.engine import Engine, Workspace
 from bitseg.segment import nodes as n
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -75,6 +77,10 @@ PROPERTIES = {
     "place": "geo",
 }
 EVENTS = ("A", "B", "Page Viewed")
+LISTS = ("vip", "up load")
+# Some of whom never come.
+LISTED = ("u0", "u1", "u2", "u3", "ü7", "8", "nobody")
+SAVED = ("First", "Second", 'Third "é"')
 ODD_VALUES = (None, None, None, "odd", 7, True, ["vip", 3], {"a": 1}, "2020-01-01", float("inf"))
 
 
@@ -83,13 +89,21 @@ def to_ms(moment: datetime) -> int:
 
 
 class Generator:
-    """Draws everything from one seed. `zone`, `centre` and `now_ms` are drawn first and hold for the workspace."""
+    """Draws everything from one seed.
+
+    `zone`, `centre`, `now_ms`, `lists` and `saved` segments, each of which may refer to those before it, are drawn
+    first and hold for the workspace.
+    """
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
         self.zone = self.pick(ZONES)
         self.centre = self.pick(CENTRES)
         self.now_ms = to_ms(self.centre) + self.pick((0, HOUR_MS, -HOUR_MS, self.random.randint(-1, 48 * HOUR_MS)))
+        self.lists = {name: self.random.sample(LISTED, self.random.randint(0, 5)) for name in LISTS}
+        self.saved: dict[str, n.Condition] = {}
+        for name in SAVED:
+            self.saved[name] = self.segment(depth=1)
 
     def pick(self, items: Any) -> Any:
         return self.random.choice(list(items))
@@ -179,8 +193,15 @@ class Generator:
             return self.comparison(ATTRIBUTES)
         if kind < 0.80:
             return self.did()
-        if kind < 0.97:
+        if kind < 0.94:
             return self.sequence()
+        if kind < 0.96:
+            return n.InList(self.pick(LISTS))
+        if kind < 0.98:
+            low, high = sorted((self.random.randint(0, 9), self.random.randint(0, 9)))
+            return n.InBucket(low, high, 10, self.pick(("", "spring", "é")))
+        if self.saved:
+            return n.InSegment(self.pick(self.saved))
         return n.Everyone()
 
     def joined(self, part: Any) -> n.Condition:
@@ -391,3 +412,16 @@ class Generator:
             if self.chance(0.2)
             else "".join(self.pick(alphabet) for _ in range(self.random.randint(1, 8)))
         )
+
+
+def workspace(generator: Generator) -> Engine:
+    """An engine with the lists and saved segments of a generator and nothing else.
+
+    Its clock is so far ahead that the whole history can be ingested; as-of hides what is after `now_ms`.
+    """
+    engine = Engine(Workspace(generator.zone), clock=FixedClock(generator.now_ms + 100 * 24 * HOUR_MS))
+    for name, user_ids in generator.lists.items():
+        engine.save_list(name, user_ids)
+    for name, condition in generator.saved.items():
+        engine.save_segment(name, condition)
+    return engine

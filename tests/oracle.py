@@ -11,6 +11,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import xxhash
+
 from bitseg import ops
 from bitseg.segment import nodes as n
 
@@ -32,11 +34,16 @@ class Oracle:
         self.events: list[tuple[str, int, str, dict[str, Any]]] = []
         self.types: dict[tuple[str | None, str], str] = {}
         self.seen: set[str] = set()
+        self.segments: dict[str, n.Condition] = {}
+        self.lists: dict[str, list[str]] = {}
 
     def take(self, operations: Iterable[ops.Operation]) -> None:
         for op in operations:
             if isinstance(op, ops.Delete):
                 self.users.discard(op.user_id)
+                for each in self.lists.values():
+                    if op.user_id in each:
+                        each.remove(op.user_id)
                 self.attributes.pop(op.user_id, None)
                 self.events = [event for event in self.events if event[0] != op.user_id]
                 continue
@@ -108,6 +115,12 @@ class Oracle:
                 return self.users - self.members(part, now_ms)
             case n.Everyone():
                 return set(self.users)
+            case n.InSegment(name):
+                return self.members(self.segments[name], now_ms)
+            case n.InList(name):
+                return {user for user in self.users if user in self.lists[name]}
+            case n.InBucket(first, last, of, seed):
+                return {user for user in self.users if first <= bucket(user, seed, of) <= last}
             case n.Comparison(name, predicate):
                 return {
                     user
@@ -240,9 +253,9 @@ class Oracle:
             case n.Contains(pattern, negated):
                 return contains(pattern, value) != negated
             case n.StartsWith(prefix):
-                return value.lower().startswith(prefix.lower())
+                return value.casefold().startswith(prefix.casefold())
             case n.EndsWith(suffix):
-                return value.lower().endswith(suffix.lower())
+                return value.casefold().endswith(suffix.casefold())
             case n.Matches(expression):
                 return re.search(expression, value) is not None
             case n.Has(quantifier, values):
@@ -396,16 +409,16 @@ def contains(pattern: str, text: str) -> bool:
             alternatives[-1][-1].append("")
         else:
             alternatives[-1][-1][-1] += token[-1]
-    return any(all(pieces_occur(part, text.lower()) for part in parts) for parts in alternatives)
+    return any(all(pieces_occur(part, text.casefold()) for part in parts) for parts in alternatives)
 
 
 def pieces_occur(pieces: list[str], text: str) -> bool:
     place = 0
     for piece in pieces:
-        found = text.find(piece.lower(), place)
+        found = text.find(piece.casefold(), place)
         if found < 0:
             return False
-        place = found + len(piece)
+        place = found + len(piece.casefold())
     return True
 
 
@@ -434,6 +447,15 @@ def order(a: tuple[list[int], list[str]], b: tuple[list[int], list[str]]) -> int
             return -1 if x.isdigit() else 1
         return 1 if x > y else -1
     return (len(a[1]) > len(b[1])) - (len(a[1]) < len(b[1]))
+
+
+def bucket(user: str, seed: str, of: int) -> int:
+    """The documented mix, in Python's own integers."""
+    mask = 2**64 - 1
+    mixed = xxhash.xxh3_64_intdigest(user.encode()) ^ xxhash.xxh3_64_intdigest(seed.encode())
+    mixed = (mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9 & mask
+    mixed = (mixed ^ (mixed >> 27)) * 0x94D049BB133111EB & mask
+    return (mixed ^ (mixed >> 31)) % of
 
 
 def great_circle_km(a: tuple[float, float], b: tuple[float, float]) -> float:

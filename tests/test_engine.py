@@ -16,7 +16,7 @@ from bitseg.errors import CorruptSnapshotError, DataDirectoryError, DirectoryLoc
 from bitseg.segment import parse
 from bitseg.values import Column, SparseValues, ValueType
 from tests.conftest import NOW_MS
-from tests.generate import EPOCH, HOUR_MS, Generator
+from tests.generate import EPOCH, HOUR_MS, Generator, workspace
 
 DAY_MS = 24 * HOUR_MS
 
@@ -25,7 +25,11 @@ def test_What_was_ingested_is_there_after_reopening(tmp_path):
     generator = Generator(5)
     clock = FixedClock(generator.now_ms + 100 * DAY_MS)
     as_of = EPOCH + timedelta(milliseconds=generator.now_ms)
-    Engine.create(tmp_path, Workspace(generator.zone), clock=clock).close()
+    with Engine.create(tmp_path, Workspace(generator.zone), clock=clock) as engine:
+        for name, user_ids in generator.lists.items():
+            engine.save_list(name, user_ids)
+        for name, condition in generator.saved.items():
+            engine.save_segment(name, condition)
     segments = [generator.segment() for _ in range(60)]
     for batch in generator.batches():
         with Engine.open(tmp_path, clock=clock) as engine:
@@ -251,10 +255,9 @@ def test_Queries_beside_ingest_see_whole_batches(engine):
 @given(st.integers(0, 2**63), st.integers(1, 5))
 def test_How_operations_are_batched_does_not_matter(seed, parts):
     generator = Generator(seed)
-    clock = FixedClock(generator.now_ms + 100 * DAY_MS)
     operations = [operation for batch in generator.batches() for operation in batch]
     as_of = EPOCH + timedelta(milliseconds=generator.now_ms)
-    whole, split = Engine(Workspace(generator.zone), clock=clock), Engine(Workspace(generator.zone), clock=clock)
+    whole, split = workspace(generator), workspace(generator)
     whole.ingest(operations)
     size = len(operations) // parts + 1
     for start in range(0, len(operations), size):

@@ -6,14 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bitseg.clock import FixedClock
-from bitseg.engine import Engine, Workspace
 from bitseg.index.context import Context
 from bitseg.query import normalise as rules
 from bitseg.query.evaluate import Evaluator
 from bitseg.query.materialise import MaterialisedConditions
 from bitseg.segment import format, parse
-from tests.generate import EPOCH, HOUR_MS, Generator
+from tests.generate import EPOCH, Generator, workspace
 
 
 @pytest.mark.parametrize(
@@ -51,7 +49,7 @@ def test_True_and_1_are_not_taken_for_repeats():
 @given(st.integers(0, 2**63))
 def test_Normalising_keeps_the_members(seed):
     generator = Generator(seed)
-    engine = Engine(Workspace(generator.zone), clock=FixedClock(generator.now_ms + 100 * 24 * HOUR_MS))
+    engine = workspace(generator)
     for batch in generator.batches():
         engine.ingest(batch)
     context = Context(generator.now_ms, engine.calendar)
@@ -61,6 +59,6 @@ def test_Normalising_keeps_the_members(seed):
         normal = rules.normalise(segment)
         assert rules.normalise(normal) == normal
         assert engine.count(normal, as_of).count == engine.count(segment, as_of).count
-        fresh = Evaluator(engine._index, context, MaterialisedConditions(0))
+        fresh = Evaluator(engine._index, context, MaterialisedConditions(0), generator.saved)
         kept = engine.evaluate(segment, as_of, include_bitmap=True)
         assert fresh.members(segment).serialize() == kept.bitmap

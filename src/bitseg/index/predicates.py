@@ -5,7 +5,6 @@ from functools import singledispatch
 from typing import Any
 
 import numpy as np
-import re2
 from numpy.typing import NDArray
 
 from bitseg.calendar import from_day, to_day
@@ -43,7 +42,7 @@ from bitseg.segment.nodes import (
     Window,
     WithinRadius,
 )
-from bitseg.segment.patterns import Part, parse_pattern
+from bitseg.segment.patterns import compile_expression, parse_pattern
 from bitseg.segment.windows import Interval, resolve
 from bitseg.values import DICTIONARY_TYPES, ValueType, present
 
@@ -205,42 +204,48 @@ def _(predicate: InRange) -> EntryTest:
 
 @_entry_test.register
 def _(predicate: Contains) -> EntryTest:
-    alternatives = [[_searcher(_part_expression(part)) for part in parts] for parts in parse_pattern(predicate.pattern)]
+    alternatives = [
+        [tuple(map(str.casefold, part.pieces)) for part in parts] for parts in parse_pattern(predicate.pattern)
+    ]
 
-    def satisfies(entry: str) -> bool:
-        found = any(all(search(entry) for search in parts) for parts in alternatives)
-        return found != predicate.negated
-
-    return satisfies
+    return lambda entry: _contains(alternatives, entry.casefold()) != predicate.negated
 
 
-def _part_expression(part: Part) -> str:
-    return r"(?is)" + ".*".join(map(re2.escape, part.pieces))
+def _contains(alternatives: list[list[tuple[str, ...]]], text: str) -> bool:
+    """Whether every part of some alternative occurs; loops as plain as can be, for they run once a distinct value.
 
-
-def _searcher(expression: str) -> Callable[[str], Any]:
-    options = re2.Options()
-    options.log_errors = False
-    search: Callable[[str], Any] = re2.compile(expression, options).search
-    return search
+    The pieces of a part follow one another in the text, and taking each as early as possible is always right.
+    """
+    for parts in alternatives:
+        for pieces in parts:
+            place = 0
+            for piece in pieces:
+                place = text.find(piece, place)
+                if place < 0:
+                    break
+                place += len(piece)
+            if place < 0:
+                break
+        else:
+            return True
+    return False
 
 
 @_entry_test.register
 def _(predicate: StartsWith) -> EntryTest:
-    return _as_test(_searcher(r"(?is)\A" + re2.escape(predicate.prefix)))
+    prefix = predicate.prefix.casefold()
+    return lambda entry: entry.casefold().startswith(prefix)
 
 
 @_entry_test.register
 def _(predicate: EndsWith) -> EntryTest:
-    return _as_test(_searcher(r"(?is)" + re2.escape(predicate.suffix) + r"\z"))
+    suffix = predicate.suffix.casefold()
+    return lambda entry: entry.casefold().endswith(suffix)
 
 
 @_entry_test.register
 def _(predicate: Matches) -> EntryTest:
-    return _as_test(_searcher(predicate.expression))
-
-
-def _as_test(search: Callable[[str], Any]) -> EntryTest:
+    search = compile_expression(predicate.expression).search
     return lambda entry: search(entry) is not None
 
 

@@ -31,11 +31,21 @@ MAX_EVENTS = 20
 
 
 def explain(condition: Condition, user: int, evaluator: Evaluator, segments: Mapping[str, Condition]) -> Explanation:
-    """The truth of a condition and of all below it for the user with a dense id."""
+    """The truth of a condition and of all below it for the user with a dense id; a saved segment is explained once."""
+    return _explain(condition, user, evaluator, segments, set())
+
+
+def _explain(
+    condition: Condition, user: int, evaluator: Evaluator, segments: Mapping[str, Condition], explained: set[str]
+) -> Explanation:
     found = _evidence(condition, user, evaluator)
-    below = children(condition)
+    below, note = children(condition), found.note
     if isinstance(condition, InSegment):
-        below = (segments[condition.name],)
+        if condition.name in explained:
+            note = "explained above"
+        else:
+            explained.add(condition.name)
+            below = (segments[condition.name],)
     return Explanation(
         format(condition),
         user in evaluator.members(condition),
@@ -43,8 +53,8 @@ def explain(condition: Condition, user: int, evaluator: Evaluator, segments: Map
         None if found.interval is None else (found.interval.start_ms, found.interval.end_ms),
         len(found.events),
         found.events[-MAX_EVENTS:],
-        found.note,
-        tuple(explain(each, user, evaluator, segments) for each in below),
+        note,
+        tuple(_explain(each, user, evaluator, segments, explained) for each in below),
     )
 
 

@@ -9,8 +9,6 @@ from dataclasses import fields, is_dataclass
 from functools import singledispatch
 from typing import Any
 
-import re2
-
 from bitseg.calendar import FIRST_DAY, FIRST_INSTANT_MS, LAST_DAY, LAST_INSTANT_MS, to_day
 from bitseg.errors import InvalidSegmentError
 from bitseg.segment import versions
@@ -62,7 +60,7 @@ from bitseg.segment.nodes import (
     WithinRadius,
     children,
 )
-from bitseg.segment.patterns import parse_pattern
+from bitseg.segment.patterns import compile_expression, parse_pattern
 
 # Deeper trees could not travel as protobuf, whose runtimes stop at 100 nested messages, two to a level.
 MAX_DEPTH = 40
@@ -212,17 +210,7 @@ def _(node: Contains) -> None:
 @check.register
 def _(node: Matches) -> None:
     _require_text(node.expression, "a regular expression")
-    options = re2.Options()
-    options.log_errors = False
-    try:
-        re2.compile(node.expression, options)
-    except re2.error as error:
-        reason = error.args[0]
-        reason = reason.decode(errors="replace") if isinstance(reason, bytes) else reason
-        raise InvalidSegmentError(
-            f"the regular expression cannot be used: {reason}",
-            hint="RE2 has no look-around and no back-references",
-        ) from None
+    compile_expression(node.expression)
 
 
 @check.register
