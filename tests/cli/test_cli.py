@@ -37,7 +37,7 @@ def folder(tmp_path):
     (tmp_path / "users.csv").write_text(USERS)
     (tmp_path / "orders.csv").write_text(ORDERS)
     bitseg(tmp_path, "import", "users.csv", "--user-column", "id")
-    bitseg(tmp_path, "import", "orders.csv", *ORDER_OPTIONS)
+    bitseg(tmp_path, "import", "orders.csv", *ORDER_OPTIONS, "--type", "amount=number")
     return tmp_path
 
 
@@ -49,7 +49,7 @@ def test_Import_prints_its_summary_and_writes_rejects(folder):
         "accepted": 3,
         "duplicates": 0,
         "rejected_lines": 0,
-        "rejected_values": 3,
+        "rejected_values": 1,
         "rejects": "orders.csv.rejects.jsonl",
     }
     assert "orders.csv.rejects.jsonl" in done.stderr
@@ -84,6 +84,86 @@ def test_Error_shows_where_and_what_to_do(folder):
     assert lines[2:4] == ["  country = US", "            ^"]
     assert "double quotes" in lines[4]
     assert 'did you mean "country"?' in bitseg(folder, "count", 'contry = "US"', status=1).stderr
+
+
+def test_Explain_shows_every_condition_with_what_is_behind_it(folder):
+    text = 'country = "US" and did "Ordered" with sum(amount) > 30 in last 3 days'
+    done = bitseg(folder, "explain", "ann", text, "--as-of", "2024-01-31")
+    assert done.stdout.splitlines() == [
+        f"no   {text}",
+        '  yes  country = "US"',
+        '         is "US"',
+        '  no   did "Ordered" with sum(amount) > 30 in last 3 days',
+        "         2 of the user's 2 such events so far count; sum(amount) is 25.5",
+        "         window from 2024-01-29T00:00:00+00:00 until before 2024-02-01T00:00:00+00:00 (UTC)",
+        '         2024-01-30T00:00:00+00:00  Ordered  {"amount":20.0}',
+        '         2024-01-31T00:00:00+00:00  Ordered  {"amount":5.5}',
+    ]
+    answer = json.loads(bitseg(folder, "explain", "ann", "country is set", "--json").stdout)
+    assert answer["explanation"] == {"condition": "country is set", "matches": True, "value": "US"}
+    assert answer["timezone"] == "UTC"
+    assert 'no user "zed"' in bitseg(folder, "explain", "zed", "everyone", status=1).stderr
+
+
+def test_Explain_window_prints_the_interval_in_the_zone_of_the_workspace(tmp_path):
+    bitseg(tmp_path, "init", "--timezone", "Europe/Madrid")
+    done = bitseg(tmp_path, "explain-window", "in last 3 days", "--as-of", "2023-10-30")
+    assert done.stdout.splitlines() == [
+        "from 2023-10-28T00:00:00+02:00 until before 2023-10-31T00:00:00+01:00 (Europe/Madrid)",
+        "in UTC 2023-10-27T22:00:00Z until before 2023-10-30T23:00:00Z",
+        "73 hours",
+    ]
+    done = bitseg(tmp_path, "explain-window", "in next 7 days", "--timezone", "UTC", "--as-of", "2024-01-31", "--json")
+    assert json.loads(done.stdout) == {
+        "start": "2024-01-31T00:00:00Z",
+        "end": "2024-02-07T00:00:00Z",
+        "local_start": "2024-01-31T00:00:00+00:00",
+        "local_end": "2024-02-07T00:00:00+00:00",
+        "timezone": "UTC",
+    }
+    done = bitseg(tmp_path, "explain-window", "before 2024-01-31")
+    assert done.stdout == "ever until before 2024-01-31T00:00:00+01:00 (Europe/Madrid)\n"
+    done = bitseg(tmp_path, "explain-window", "in last 3 dyas", status=1)
+    assert done.stderr.splitlines()[2:4] == ["  in last 3 dyas", "            ^"]
+
+
+def test_Segments_and_lists_are_saved_shown_used_and_deleted(folder):
+    bitseg(folder, "segments", "set", "American", 'country = "US"')
+    bitseg(folder, "segments", "set", "Golden", 'in segment "American" and plan = "gold"')
+    (folder / "ids.txt").write_text("ann\nnobody\n\n")
+    assert bitseg(folder, "lists", "set", "vip", "ids.txt").stdout == "2\n"
+    assert bitseg(folder, "lists", "set", "piped", "-", stdin="bob\n").stdout == "1\n"
+    assert bitseg(folder, "members", 'in segment "Golden" and in list "vip"').stdout == "ann\n"
+    assert bitseg(folder, "segments", "list").stdout.splitlines() == [
+        'American: country = "US"',
+        'Golden: in segment "American" and plan = "gold"',
+    ]
+    assert bitseg(folder, "segments", "show", "American").stdout == 'country = "US"\n'
+    assert json.loads(bitseg(folder, "lists", "list", "--json").stdout) == {"piped": 1, "vip": 2}
+    assert '"Golden"' in bitseg(folder, "segments", "delete", "American", status=1).stderr
+    assert "refer to itself" in bitseg(folder, "segments", "set", "American", 'in segment "Golden"', status=1).stderr
+    for arguments in (("segments", "delete", "Golden"), ("segments", "delete", "American"), ("lists", "delete", "vip")):
+        bitseg(folder, *arguments)
+    assert bitseg(folder, "segments", "list").stdout == ""
+    assert "no segment" in bitseg(folder, "segments", "show", "American", status=1).stderr
+    assert "cannot read" in bitseg(folder, "lists", "set", "vip", "missing.txt", status=1).stderr
+
+
+def test_Schema_is_declared_and_listed(folder):
+    bitseg(folder, "schema", "set", "signup_at", "datetime")
+    bitseg(folder, "schema", "set", "note", "string", "--event", "Ordered")
+    assert bitseg(folder, "schema", "list").stdout.splitlines() == [
+        "country: string, attribute",
+        "plan: string, attribute",
+        "signup_at: datetime, attribute, declared",
+        'amount: number, property of "Ordered"',
+        'note: string, property of "Ordered", declared',
+    ]
+    assert "string already" in bitseg(folder, "schema", "set", "plan", "number", status=1).stderr
+    (folder / "more.csv").write_text("id,signup_at\nann,soon\n")
+    bitseg(folder, "import", "more.csv", "--user-column", "id", "--type", "signup_at=datetime")
+    rejected = json.loads((folder / "more.csv.rejects.jsonl").read_text())
+    assert rejected == {"line": 2, "name": "signup_at", "reason": "expected a datetime, got 'soon'"}
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from bitseg.client import AsyncClient, Client
 from bitseg.errors import (
     BitsegError,
     InvalidArgumentError,
+    NotFoundError,
     RequestError,
     SegmentSyntaxError,
     ServerUnavailableError,
@@ -27,6 +28,7 @@ from bitseg.errors import (
 from bitseg.pb import ingest_pb2, ingest_pb2_grpc, query_pb2, query_pb2_grpc
 from bitseg.segment import parse
 from bitseg.service.server import Server
+from bitseg.values import ValueType
 from bitseg.wire.errors import STATUS_CODES, from_status, to_status
 from bitseg.wire.segments import to_message
 from tests.conftest import NOW_MS
@@ -211,6 +213,23 @@ def test_Unforeseen_error_is_internal_without_a_traceback(channel, engine, monke
     assert "ZeroDivisionError" in caplog.text
 
 
+def test_Explanation_travels_whole(engine, client):
+    at_ms = NOW_MS - 3_600_000
+    engine.ingest(
+        [
+            ops.Identify("u", {"n": 1, "tags": ["a"], "home": {"lat": 1, "lon": 2}, "ok": False}, NOW_MS),
+            ops.Track("u", "E", {"amount": 2.5, "tags": ["x"]}, at_ms),
+        ]
+    )
+    engine.save_segment("S", "n = 1 and ok is set")
+    text = 'in segment "S" and tags has "a" and home is set and not did "E" where amount > 1 in last 2 days and m = 1'
+    engine.declare("m", ValueType.NUMBER)
+    assert client.explain("u", text) == engine.explain("u", text)
+    assert client.explain("u", text).explanation.conditions[0].conditions[0].conditions[1].value is False
+    with pytest.raises(NotFoundError):
+        client.explain("nobody", text)
+
+
 def test_Health_and_reflection_answer(channel):
     health = health_pb2_grpc.HealthStub(channel)
     for service in ("", "bitseg.v1.QueryService", "bitseg.v1.IngestService"):
@@ -244,6 +263,7 @@ def test_Asyncio_client_answers_the_same(server, engine):
             assert (await client.ingest([ops.Identify("u10", {"n": 10}, NOW_MS)])).accepted == 1
             assert (await client.count("n >= 5")).count == 6
             assert (await client.evaluate("n >= 5", sample_size=2)).sample == ("u5", "u8")
+            assert (await client.explain("u3", "n = 3")).explanation.matches
             assert [page async for page in client.members("n >= 9", page_size=1)] == [["u9"], ["u10"]]
             with pytest.raises(UnknownAttributeError):
                 await client.count("m = 1")
