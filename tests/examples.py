@@ -70,6 +70,8 @@ EVENTS = [
     'did "Charged" for the last time',
     'did "Charged" at 9:00 to 17:00',
     'did "Charged" on weekdays (sat, sun)',
+    'did "Charged" at 9:00 to 17:00 on 2024-01-31',
+    'did "Charged" on at least 3 days at 9:00 to 17:00 on weekdays (sat, sun) on 2024-01-31',
     'did "Charged" in last 30 days',
     'did "Charged" in last 6 hours',
     'did "Charged" between 2024-01-01 and 2024-01-31',

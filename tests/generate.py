@@ -77,6 +77,9 @@ PROPERTIES = {
     "place": "geo",
 }
 EVENTS = ("A", "B", "Page Viewed")
+# A few do most of what is done.
+USERS = ("u1", "u2", "u3", "u4", "u5", "u6", "ü7", "8", "u9")
+USER_WEIGHTS = (16, 12, 8, 4, 2, 2, 2, 1, 1)
 LISTS = ("vip", "up load")
 # Some of whom never come.
 LISTED = ("u0", "u1", "u2", "u3", "ü7", "8", "nobody")
@@ -157,7 +160,7 @@ class Generator:
         }
 
     def operation(self) -> ops.Operation:
-        user = self.pick(("u1", "u2", "u3", "u4", "u5", "u6", "ü7", "8", "u9"))
+        user = self.random.choices(USERS, weights=USER_WEIGHTS)[0]
         message = self.pick((None, None, None, f"m{self.random.randint(0, 30)}"))
         if self.chance(0.03):
             return ops.Delete(user)

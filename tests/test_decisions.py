@@ -245,3 +245,22 @@ def test_Materialised_condition_follows_every_change(engine):
 def test_As_of_outside_the_years_that_can_be_answered_is_refused(engine, year):
     with pytest.raises(InvalidArgumentError, match="as-of"):
         engine.count("everyone", datetime(year, 6, 1, tzinfo=UTC))
+
+
+def test_Order_of_deletions_within_a_batch_is_kept(engine):
+    """Deletions are made together, but never across an operation that came between them."""
+    engine.ingest(
+        [
+            ops.Identify("a", {"n": 1}, NOW_MS),
+            ops.Delete("a"),
+            ops.Identify("a", {"m": 2}, NOW_MS),
+            ops.Delete("b"),
+            ops.Identify("b", {"m": 3}, NOW_MS),
+            ops.Track("c", "E", {}, NOW_MS),
+            ops.Delete("c"),
+            ops.Delete("nobody"),
+        ]
+    )
+    assert who(engine, "everyone") == {"a", "b"}
+    assert who(engine, "m is set and n is not set") == {"a", "b"}
+    assert who(engine, 'did "E"') == set()

@@ -75,10 +75,9 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """The deletion of one user, as the operation numbered `row`."""
+    """The deletion of users."""
 
-    user_id: str
-    row: int
+    user_ids: Sequence[str]
 
 
 Change = Columns | Deletion
@@ -128,6 +127,7 @@ def group(operations: Sequence[Operation], limits: Limits, is_repeated: Callable
     changes: list[Change] = []
     rejections: list[Rejection] = []
     duplicates = 0
+    deleted: list[str] = []
     groups: dict[str | None, _Group] = {}
     for row, operation in enumerate(operations):
         reason = _malformed(operation, limits)
@@ -137,11 +137,14 @@ def group(operations: Sequence[Operation], limits: Limits, is_repeated: Callable
         if isinstance(operation, Delete):
             changes += _columns(groups)
             groups = {}
-            changes.append(Deletion(operation.user_id, row))
+            deleted.append(operation.user_id)
             continue
         if operation.message_id and is_repeated(operation.message_id):
             duplicates += 1
             continue
+        if deleted:
+            changes.append(Deletion(deleted))
+            deleted = []
         if isinstance(operation, Track):
             event, values = operation.event, operation.properties
         else:
@@ -160,6 +163,8 @@ def group(operations: Sequence[Operation], limits: Limits, is_repeated: Callable
             column[0].append(position)
             column[1].append(value)
     changes += _columns(groups)
+    if deleted:
+        changes.append(Deletion(deleted))
     return Grouped(changes, rejections, duplicates)
 
 

@@ -42,7 +42,7 @@ def test_Attribute_is_a_dict_of_last_writes(case):
         attribute, model = Attribute("a", kind), {}
         for step in plan:
             if isinstance(step, int):
-                attribute.clear(step)
+                attribute.clear(np.array([step], np.uint32))
                 model.pop(step, None)
             else:
                 users, times, values = zip(*step, strict=True)

@@ -118,6 +118,22 @@ def test_Client_raises_the_engine_s_errors(client, engine, query, kind):
         client.members(query)
 
 
+@pytest.mark.parametrize(
+    ("query", "kind"),
+    [
+        ("a" * 10_000_000, SegmentSyntaxError),
+        ("(" * 100_000, SegmentSyntaxError),
+        (f"`{'😀' * 50_000}` = 1", UnknownAttributeError),
+        (f'in list "{"é" * 100_000}"', UnknownListError),
+    ],
+    ids=["10 MB", "nested", "emoji", "list"],
+)
+def test_Hostile_query_gets_its_error_over_the_wire(client, query, kind):
+    """A message as long as the query once outgrew the headers that carry it."""
+    with pytest.raises(kind):
+        client.count(query)
+
+
 def test_Syntax_error_carries_details_that_any_client_can_read(channel):
     stub = query_pb2_grpc.QueryServiceStub(channel)
     with pytest.raises(grpc.RpcError) as caught:

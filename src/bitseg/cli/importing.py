@@ -1,6 +1,6 @@
 """`bitseg import`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -8,7 +8,9 @@ import click
 
 from bitseg.calendar import Calendar
 from bitseg.cli.output import message, print_json, progress
+from bitseg.cli.signals import interrupts_deferred
 from bitseg.cli.target import Target, target_options
+from bitseg.client import Client
 from bitseg.clock import SystemClock
 from bitseg.engine import Engine
 from bitseg.errors import InvalidArgumentError
@@ -17,6 +19,8 @@ from bitseg.importers.csv import WHITESPACE, read_csv
 from bitseg.importers.jsonl import read_jsonl
 from bitseg.importers.load import RejectsFile, Summary, load
 from bitseg.importers.parquet import read_parquet
+from bitseg.ops import Columns, Operation
+from bitseg.results import IngestResult
 from bitseg.values import ValueType
 
 _FORMATS = {
@@ -95,11 +99,26 @@ def import_command(
             with RejectsFile(rejects_path) as rejects_file, progress(path.name, size_bytes(path)) as advance:
                 summary = load(
                     batches,
-                    target,
+                    _WholeBatches(target),
                     rejects_file,
                     lambda done, account: advance(done, f"{account.accepted:,} rows"),
                 )
             _print_summary(path, summary, rejects_path, as_json)
+
+
+class _WholeBatches:
+    """A target whose batches Ctrl-C cannot cut: half of one would be kept, with message ids that keep out the rest."""
+
+    def __init__(self, target: Engine | Client) -> None:
+        self._target = target
+
+    def ingest(self, operations: Sequence[Operation]) -> IngestResult:
+        with interrupts_deferred():
+            return self._target.ingest(operations)
+
+    def ingest_columns(self, columns: Columns) -> IngestResult:
+        with interrupts_deferred():
+            return self._target.ingest_columns(columns)
 
 
 def _batches(

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from bitseg.cli.signals import interrupts_deferred
 from bitseg.client import Client
 from bitseg.engine import Engine
 from bitseg.errors import InvalidArgumentError
@@ -30,8 +31,12 @@ class Target:
             with Client(self.server) as client:
                 yield client
         else:
-            with Engine.open(self.data, create=create) as engine:
+            engine = Engine.open(self.data, create=create)
+            try:
                 yield engine
+            finally:
+                with interrupts_deferred():
+                    engine.close()
 
 
 data_option = click.option(

@@ -61,14 +61,15 @@ class Attribute:
         self._replace(users[changed], before[changed], data[changed])
         return True
 
-    def clear(self, user: int) -> None:
-        """Forget everything about one user."""
-        if user < len(self._data):
-            users = np.array([user], np.uint32)
-            self._written_ms[user] = _NEVER
-            before = self._data[users]
-            if present(self.type, before)[0]:
-                self._replace(users, before, empty(self.type, 1))
+    def clear(self, users: NDArray[np.uint32]) -> None:
+        """Forget everything about users, given once each."""
+        users = users[users < len(self._data)]
+        self._written_ms[users] = _NEVER
+        before = self._data[users]
+        is_set = present(self.type, before)
+        if is_set.any():
+            users = users[is_set]
+            self._replace(users, before[is_set], empty(self.type, len(users)))
 
     def members(self, predicate: Predicate, context: Context) -> BitMap:
         """The users whose value satisfies a fitting predicate; the caller may keep the bitmap but not change it."""

@@ -9,7 +9,7 @@ from pyroaring import BitMap
 
 from bitseg.calendar import FIRST_INSTANT_MS, LAST_INSTANT_MS, Calendar
 from bitseg.index.attributes import entries_from_state
-from bitseg.index.bitmaps import from_array
+from bitseg.index.bitmaps import from_array, to_array
 from bitseg.index.dictionary import Dictionary
 from bitseg.segment.windows import Interval
 from bitseg.values import DICTIONARY_TYPES, ValueType, empty
@@ -53,15 +53,16 @@ class Partition:
         self._tail.append((users, offsets_ms, columns))
         self.bitmap = self.bitmap | from_array(users)
 
-    def remove(self, user: int) -> int:
-        """Forget the events of one user; how many there were."""
-        if user not in self.bitmap:
+    def remove(self, users: BitMap) -> int:
+        """Forget the events of users; how many there were."""
+        gone = self.bitmap & users
+        if not gone:
             return 0
         self._merge()
-        keep = self._users != user
+        keep = np.isin(self._users, to_array(gone), invert=True)
         removed = len(keep) - int(np.count_nonzero(keep))
         self._take(keep)
-        self.bitmap = self.bitmap - BitMap([user])
+        self.bitmap = self.bitmap - gone
         return removed
 
     @property
@@ -168,9 +169,10 @@ class Event:
         self.total += len(users)
         self.revision += 1
 
-    def remove(self, user: int) -> None:
-        """Forget the events of one user."""
-        removed = sum(partition.remove(user) for partition in self.partitions.values())
+    def remove(self, users: NDArray[np.uint32]) -> None:
+        """Forget the events of users."""
+        gone = from_array(users)
+        removed = sum(partition.remove(gone) for partition in self.partitions.values())
         if removed:
             self.total -= removed
             self.revision += 1

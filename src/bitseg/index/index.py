@@ -46,7 +46,7 @@ class Index:
         rejections: list[Rejection] = []
         for change in changes:
             if isinstance(change, Deletion):
-                self._delete(change.user_id)
+                self._delete(change.user_ids)
             elif change.event is None:
                 self._identify(change, rejections)
             else:
@@ -55,15 +55,15 @@ class Index:
             self.version += 1
         return rejections
 
-    def _delete(self, user_id: str) -> None:
-        user = self.users.delete(user_id)
-        if user is not None:
+    def _delete(self, user_ids: Sequence[str]) -> None:
+        users = self.users.delete(user_ids)
+        if len(users):
             for attribute in self.attributes.values():
-                attribute.clear(user)
+                attribute.clear(users)
             for event in self.events.values():
-                event.remove(user)
+                event.remove(users)
         for name, each in self.lists.items():
-            self.lists[name] = each.without(user_id)
+            self.lists[name] = each.without(user_ids)
 
     def _identify(self, block: Columns, rejections: list[Rejection]) -> None:
         users = self.users.assign(block.user_ids)

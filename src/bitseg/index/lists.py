@@ -25,9 +25,10 @@ class UserList:
             self._directory_revision = users.revision
         return self._members
 
-    def without(self, user_id: str) -> "UserList":
-        """The list without one user."""
-        return UserList(self.name, self.user_ids - {user_id}) if user_id in self.user_ids else self
+    def without(self, user_ids: Iterable[str]) -> "UserList":
+        """The list without some users; itself where it has none of them."""
+        rest = self.user_ids.difference(user_ids)
+        return self if len(rest) == len(self.user_ids) else UserList(self.name, rest)
 
     def state(self) -> dict[str, Any]:
         """Plain values for a snapshot."""

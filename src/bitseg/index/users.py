@@ -51,14 +51,15 @@ class UserDirectory:
             self.revision += 1
         return np.array(found, np.uint32)
 
-    def delete(self, user_id: str) -> int | None:
-        """Forget a user; the number that stood for it, or None if there was none."""
-        dense = self._dense.pop(user_id, None)
-        if dense is not None:
+    def delete(self, user_ids: Iterable[str]) -> NDArray[np.uint32]:
+        """Forget users; the numbers that stood for those who were known."""
+        found = [dense for user_id in user_ids if (dense := self._dense.pop(user_id, None)) is not None]
+        for dense in found:
             self._external[dense] = ""
-            self.everyone = self.everyone - BitMap([dense])
+        if found:
+            self.everyone = self.everyone - BitMap(found)
             self.revision += 1
-        return dense
+        return np.array(found, np.uint32)
 
     def external(self, dense_ids: Iterable[int]) -> list[str]:
         """The external ids of users, in the order given; those deleted are left out."""

@@ -15,6 +15,8 @@ from bitseg.errors import BitsegError, Position, SegmentError, SegmentSyntaxErro
 from bitseg.pb import query_pb2
 
 DOMAIN = "bitseg"
+# Statuses travel in headers, of which clients accept 8 KiB; every text is in there up to three times, escaped.
+MAX_TEXT_CHARACTERS = 250
 
 STATUS_CODES: dict[type[BitsegError], grpc.StatusCode] = {
     errors.SegmentSyntaxError: grpc.StatusCode.INVALID_ARGUMENT,
@@ -43,17 +45,21 @@ def _reason(kind: type[BitsegError]) -> str:
 _CLASSES = {_reason(kind): kind for kind in STATUS_CODES}
 
 
+def _shortened(text: str) -> str:
+    return text if len(text) <= MAX_TEXT_CHARACTERS else text[: MAX_TEXT_CHARACTERS - 1] + "…"
+
+
 def to_status(error: BitsegError) -> status_pb2.Status:
     """The status that stands for an error."""
     code = STATUS_CODES[type(error)]
     info = error_details_pb2.ErrorInfo(reason=_reason(type(error)), domain=DOMAIN)
-    info.metadata["message"] = error.message
+    info.metadata["message"] = _shortened(error.message)
     if error.hint:
-        info.metadata["hint"] = error.hint
+        info.metadata["hint"] = _shortened(error.hint)
     details: list[Message] = [info]
     if code is grpc.StatusCode.INVALID_ARGUMENT:
         field = "query" if isinstance(error, SegmentError) else "request"
-        violation = error_details_pb2.BadRequest.FieldViolation(field=field, description=str(error))
+        violation = error_details_pb2.BadRequest.FieldViolation(field=field, description=_shortened(str(error)))
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
     if isinstance(error, SegmentError) and error.position is not None:
         details.append(
@@ -62,10 +68,10 @@ def to_status(error: BitsegError) -> status_pb2.Status:
                 line=error.position.line,
                 column=error.position.column,
                 expected=error.expected if isinstance(error, SegmentSyntaxError) else (),
-                hint=error.hint or "",
+                hint=_shortened(error.hint or ""),
             )
         )
-    status = status_pb2.Status(code=code.value[0], message=str(error))
+    status = status_pb2.Status(code=code.value[0], message=_shortened(str(error)))
     for detail in details:
         status.details.add().Pack(detail)
     return status
