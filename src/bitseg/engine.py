@@ -233,8 +233,9 @@ class Engine:
         SegmentError, of the class that tells what is wrong with the definition.
         """
         started = time.perf_counter()
+        condition = self._condition(query)
         with self._lock:
-            evaluator, condition, warnings = self._prepare(query, as_of)
+            evaluator, warnings = self._prepare(condition, as_of)
             count = evaluator.count(condition)
             version = self._index.version
         return CountResult(count, version, time.perf_counter() - started, warnings)
@@ -246,8 +247,9 @@ class Engine:
         if not 0 <= sample_size <= MAX_SAMPLE:
             raise InvalidArgumentError(f"a sample of {sample_size} is out of range", hint=f"use 0 to {MAX_SAMPLE:,}")
         started = time.perf_counter()
+        condition = self._condition(query)
         with self._lock:
-            evaluator, condition, warnings = self._prepare(query, as_of)
+            evaluator, warnings = self._prepare(condition, as_of)
             members = evaluator.members(condition)
             total = len(members)
             size = min(sample_size, total)
@@ -271,8 +273,9 @@ class Engine:
             raise InvalidArgumentError(
                 f"a page size of {page_size} is out of range", hint=f"use 1 to {MAX_PAGE_SIZE:,}"
             )
+        condition = self._condition(query)
         with self._lock:
-            evaluator, condition, warnings = self._prepare(query, as_of)
+            evaluator, warnings = self._prepare(condition, as_of)
             members: BitMap = evaluator.members(condition)
             version = self._index.version
         dense = to_array(members)
@@ -284,8 +287,9 @@ class Engine:
 
         Raises NotFoundError for a user who is not known.
         """
+        condition = self._condition(query)
         with self._lock:
-            evaluator, condition, warnings = self._prepare(query, as_of)
+            evaluator, warnings = self._prepare(condition, as_of)
             user = self._index.users.find(user_id)
             if user is None:
                 raise NotFoundError(f'there is no user "{user_id}"')
@@ -316,8 +320,8 @@ class Engine:
         Attributes and events need not have arrived yet. Raises SegmentSyntaxError and InvalidSegmentError for a
         definition that means nothing, that refers to what is not saved, or to itself, directly or through others.
         """
+        condition = self._condition(query)
         with self._lock:
-            condition = self._condition(query)
             self._catalogue.save(name, condition, self._index.lists)
             self._index.version += 1
 
@@ -371,14 +375,14 @@ class Engine:
         with self._lock:
             self._index.declare(name, value_type, event)
 
-    def _prepare(self, query: Query, as_of: datetime | None) -> tuple[Evaluator, Condition, tuple[str, ...]]:
-        condition = self._condition(query)
+    def _prepare(self, condition: Condition, as_of: datetime | None) -> tuple[Evaluator, tuple[str, ...]]:
         warnings = check_names(condition, self._index, self._catalogue)
         context = Context(self._as_of_ms(as_of), self.calendar)
-        return Evaluator(self._index, context, self._materialised, self._catalogue), condition, warnings
+        return Evaluator(self._index, context, self._materialised, self._catalogue), warnings
 
     @staticmethod
     def _condition(query: Query) -> Condition:
+        """The valid tree of a query; worked out before the lock is taken, for hostile texts take their time."""
         if isinstance(query, str):
             return _parse(query)
         validate(query)

@@ -42,7 +42,7 @@ from bitseg.segment.nodes import (
     Window,
     WithinRadius,
 )
-from bitseg.segment.patterns import compile_expression, parse_pattern
+from bitseg.segment.patterns import Part, compile_expression, parse_pattern
 from bitseg.segment.windows import Interval, resolve
 from bitseg.values import DICTIONARY_TYPES, ValueType, present
 
@@ -204,22 +204,29 @@ def _(predicate: InRange) -> EntryTest:
 
 @_entry_test.register
 def _(predicate: Contains) -> EntryTest:
-    alternatives = [
-        [tuple(map(str.casefold, part.pieces)) for part in parts] for parts in parse_pattern(predicate.pattern)
-    ]
-
+    alternatives = [[_folded(part) for part in parts] for parts in parse_pattern(predicate.pattern)]
     return lambda entry: _contains(alternatives, entry.casefold()) != predicate.negated
 
 
-def _contains(alternatives: list[list[tuple[str, ...]]], text: str) -> bool:
+def _folded(part: Part) -> str | tuple[str, ...]:
+    """The pieces of a part without case; a single piece stands alone, for it is found faster."""
+    pieces = tuple(map(str.casefold, part.pieces))
+    return pieces[0] if len(pieces) == 1 else pieces
+
+
+def _contains(alternatives: list[list[str | tuple[str, ...]]], text: str) -> bool:
     """Whether every part of some alternative occurs; loops as plain as can be, for they run once a distinct value.
 
     The pieces of a part follow one another in the text, and taking each as early as possible is always right.
     """
     for parts in alternatives:
-        for pieces in parts:
+        for part in parts:
+            if isinstance(part, str):
+                if part not in text:
+                    break
+                continue
             place = 0
-            for piece in pieces:
+            for piece in part:
                 place = text.find(piece, place)
                 if place < 0:
                     break
