@@ -54,7 +54,10 @@ DEFAULT_MATERIALISED_BYTES = 512 * 2**20
 
 Query = str | Condition
 
-_parse = lru_cache(maxsize=4096)(parse)
+# Longer texts are parsed each time: kept, they could fill the memory.
+_LONGEST_KEPT_CHARACTERS = 4_096
+
+_parse_kept = lru_cache(maxsize=4096)(parse)
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,7 +387,7 @@ class Engine:
     def _condition(query: Query) -> Condition:
         """The valid tree of a query; worked out before the lock is taken, for hostile texts take their time."""
         if isinstance(query, str):
-            return _parse(query)
+            return parse(query) if len(query) > _LONGEST_KEPT_CHARACTERS else _parse_kept(query)
         validate(query)
         return query
 

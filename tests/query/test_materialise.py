@@ -2,7 +2,7 @@
 
 from pyroaring import BitMap
 
-from bitseg.query.materialise import MaterialisedConditions
+from bitseg.query.materialise import MAX_CONDITIONS, MaterialisedConditions
 
 
 def test_Kept_bitmap_is_used_until_its_stamp_changes():
@@ -30,3 +30,11 @@ def test_Bitmap_larger_than_the_bound_is_not_kept():
     kept = MaterialisedConditions(100)
     assert len(kept.get("a", 0, lambda: BitMap(range(10)))) == 10
     assert kept.size_bytes == 0
+
+
+def test_Number_of_kept_bitmaps_is_bounded():
+    kept = MaterialisedConditions(2**40)
+    for key in range(MAX_CONDITIONS + 5):
+        kept.get(key, 0, BitMap)
+    assert kept.get(MAX_CONDITIONS, 0, lambda: BitMap([1])) == BitMap()
+    assert kept.get(0, 0, lambda: BitMap([1])) == BitMap([1])

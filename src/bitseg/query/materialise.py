@@ -8,6 +8,8 @@ from pyroaring import BitMap
 
 # A bitmap's own objects, beside its containers.
 _OVERHEAD_BYTES = 512
+# What the conditions themselves take is not counted, so their number is bounded too.
+MAX_CONDITIONS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +20,7 @@ class _Kept:
 
 
 class MaterialisedConditions:
-    """Bitmaps by condition, bounded in bytes.
+    """Bitmaps by condition, bounded in bytes and in number.
 
     A bitmap is kept with the stamp of the data it was made from, and is good only for as long as the stamp stands:
     a condition whose data has changed is worked out afresh.
@@ -45,7 +47,7 @@ class MaterialisedConditions:
         if size_bytes <= self.capacity_bytes:
             self._kept[key] = _Kept(stamp, bitmap, size_bytes)
             self.size_bytes += size_bytes
-            while self.size_bytes > self.capacity_bytes:
+            while self.size_bytes > self.capacity_bytes or len(self._kept) > MAX_CONDITIONS:
                 self._forget(next(iter(self._kept)))
         return bitmap
 

@@ -60,7 +60,8 @@ def parse_pattern(pattern: str) -> tuple[tuple[Part, ...], ...]:
     return tuple(tuple(Part(tuple(part)) for part in alternative) for alternative in alternatives)
 
 
-@lru_cache(maxsize=1024)
+# Each may hold some megabytes of automaton.
+@lru_cache(maxsize=64)
 def compile_expression(expression: str) -> Any:
     """The RE2 object of a regular expression; InvalidSegmentError where RE2 refuses it or it is too large.
 
