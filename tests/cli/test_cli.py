@@ -53,6 +53,7 @@ def test_Import_prints_its_summary_and_writes_rejects(folder):
         "rejects": "orders.csv.rejects.jsonl",
     }
     assert "orders.csv.rejects.jsonl" in done.stderr
+    assert 'properties of "Ordered": amount (number)' in done.stderr
 
 
 def test_Count_prints_the_number_alone(folder):

@@ -104,6 +104,8 @@ def import_command(
                     lambda done, account: advance(done, f"{account.accepted:,} rows"),
                 )
             _print_summary(path, summary, rejects_path, as_json)
+        if mapping is not None and mapping.event_column is None and isinstance(target, Engine):
+            _print_types(target, mapping.event)
 
 
 class _WholeBatches:
@@ -151,6 +153,14 @@ def _types(pairs: tuple[str, ...]) -> dict[str, ValueType]:
             known = ", ".join(kind.value for kind in ValueType)
             raise InvalidArgumentError(f"--type {pair!r} is not COLUMN=TYPE", hint=f"types are {known}")
     return types
+
+
+def _print_types(engine: Engine, event: str | None) -> None:
+    """What the columns were taken for: a type that is not the one meant is best noticed now."""
+    fields = [field for field in engine.schema() if field.event == event]
+    owner = "attributes" if event is None else f'properties of "{event}"'
+    if fields:
+        message(f"{owner}: {', '.join(f'{field.name} ({field.type.value})' for field in fields)}")
 
 
 def _print_summary(path: Path, summary: Summary, rejects_path: Path, as_json: bool) -> None:
