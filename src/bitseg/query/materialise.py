@@ -51,11 +51,6 @@ class MaterialisedConditions:
                 self._forget(next(iter(self._kept)))
         return bitmap
 
-    def clear(self) -> None:
-        """Give up all bitmaps."""
-        self._kept.clear()
-        self.size_bytes = 0
-
     def _forget(self, key: Hashable) -> None:
         kept = self._kept.pop(key, None)
         if kept is not None:

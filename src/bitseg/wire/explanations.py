@@ -62,9 +62,7 @@ def _from_message(message: query_pb2.Explanation) -> Explanation:
         plain_value(message.value) if message.HasField("value") else None,
         (from_timestamp(interval.start), from_timestamp(interval.end)) if has_interval else None,
         message.event_count,
-        tuple(
-            UserEvent(each.event, from_timestamp(each.time), plain_struct(each.properties)) for each in message.events
-        ),
+        tuple(map(_from_event, message.events)),
         message.note,
         tuple(map(_from_message, message.conditions)),
     )
