@@ -31,6 +31,7 @@ from bitseg.ops import (
     Rejection,
     group,
     malformed_text,
+    selected,
     timestamp_reason,
 )
 from bitseg.query.check import check_names
@@ -43,7 +44,7 @@ from bitseg.segment.nodes import Condition, Window
 from bitseg.segment.windows import Interval, resolve
 from bitseg.storage import snapshot
 from bitseg.storage.directory import DataDirectory
-from bitseg.values import Column, SparseValues, ValueType
+from bitseg.values import ValueType
 
 FUTURE_TOLERANCE_MS = 3_600_000
 MAX_SAMPLE = 1_000
@@ -210,17 +211,18 @@ class Engine:
             return self._result(len(columns.user_ids), 0, rejections)
 
     def _limits(self) -> Limits:
-        now_ms = self.now_ms()
-        retention = self.workspace.retention_days
-        if retention is None:
-            return Limits(now_ms + FUTURE_TOLERANCE_MS)
-        oldest_day = self.calendar.day_of(now_ms) - retention + 1
-        return Limits(now_ms + FUTURE_TOLERANCE_MS, self.calendar.day_start_ms(oldest_day))
+        newest_ms, oldest_day = self.now_ms() + FUTURE_TOLERANCE_MS, self._oldest_day()
+        return Limits(newest_ms) if oldest_day is None else Limits(newest_ms, self.calendar.day_start_ms(oldest_day))
 
     def _drop_old_events(self) -> None:
-        if self.workspace.retention_days is not None:
-            today = self.calendar.day_of(self.now_ms())
-            self._index.drop_events_before(today - self.workspace.retention_days + 1)
+        oldest_day = self._oldest_day()
+        if oldest_day is not None:
+            self._index.drop_events_before(oldest_day)
+
+    def _oldest_day(self) -> int | None:
+        """The first day within the retention; None without one."""
+        retention = self.workspace.retention_days
+        return None if retention is None else self.calendar.day_of(self.now_ms()) - retention + 1
 
     def _result(self, total: int, duplicates: int, rejections: list[Rejection]) -> IngestResult:
         refused = sum(rejection.name is None for rejection in rejections)
@@ -406,7 +408,7 @@ def _well_formed(columns: Columns, limits: Limits) -> tuple[Columns, list[Reject
     if columns.event is not None:
         reason = malformed_text(columns.event, "event name", MAX_NAME_BYTES)
         if reason:
-            return _selected(columns, np.empty(0, np.int64)), [Rejection(int(row), reason) for row in columns.rows]
+            return selected(columns, np.empty(0, np.int64)), [Rejection(int(row), reason) for row in columns.rows]
     oldest_ms = FIRST_INSTANT_MS if columns.event is None else limits.oldest_event_ms
     times_ms = columns.timestamps_ms
     reasons = {
@@ -423,22 +425,4 @@ def _well_formed(columns: Columns, limits: Limits) -> tuple[Columns, list[Reject
     if not reasons:
         return columns, []
     keep = np.setdiff1d(np.arange(len(times_ms)), list(reasons))
-    return _selected(columns, keep), [Rejection(int(columns.rows[row]), reason) for row, reason in reasons.items()]
-
-
-def _selected(columns: Columns, keep: NDArray[np.int64]) -> Columns:
-    values: dict[str, Column | SparseValues] = {}
-    for name, each in columns.values.items():
-        if isinstance(each, Column):
-            values[name] = Column(each.type, each.data[keep], each.entries)
-        else:
-            place = {int(row): position for position, row in enumerate(keep)}
-            pairs = [(place[row], value) for row, value in zip(each.rows, each.values, strict=True) if row in place]
-            values[name] = SparseValues([row for row, _ in pairs], [value for _, value in pairs])
-    return Columns(
-        columns.event,
-        [columns.user_ids[row] for row in keep],
-        columns.timestamps_ms[keep],
-        values,
-        columns.rows[keep],
-    )
+    return selected(columns, keep), [Rejection(int(columns.rows[row]), reason) for row, reason in reasons.items()]

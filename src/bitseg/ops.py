@@ -232,6 +232,25 @@ def rows_of(columns: Columns) -> list[Operation]:
     ]
 
 
+def selected(columns: Columns, rows: NDArray[np.int64]) -> Columns:
+    """Some rows of a block, given by position in ascending order."""
+    values: dict[str, Column | SparseValues] = {}
+    for name, each in columns.values.items():
+        if isinstance(each, Column):
+            values[name] = Column(each.type, each.data[rows], each.entries)
+        else:
+            place = {int(row): position for position, row in enumerate(rows)}
+            pairs = [(place[row], value) for row, value in zip(each.rows, each.values, strict=True) if row in place]
+            values[name] = SparseValues([row for row, _ in pairs], [value for _, value in pairs])
+    return Columns(
+        columns.event,
+        [columns.user_ids[row] for row in rows],
+        columns.timestamps_ms[rows],
+        values,
+        columns.rows[rows],
+    )
+
+
 def timestamp_reason(timestamp_ms: int, limits: Limits) -> str:
     """Why an instant outside the limits is refused."""
     if not FIRST_INSTANT_MS <= timestamp_ms <= LAST_INSTANT_MS:

@@ -1,6 +1,7 @@
 """`bitseg segments`, `bitseg lists` and `bitseg schema`: what a workspace keeps beside users and events."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -14,6 +15,14 @@ from bitseg.segment import format
 from bitseg.values import ValueType
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def _print_by_name(found: Mapping[str, object], as_json: bool) -> None:
+    if as_json:
+        print_json(found)
+        return
+    for name, value in found.items():
+        click.echo(f"{name}: {value}")
 
 
 @click.group("segments")
@@ -39,11 +48,7 @@ def list_segments(as_json: bool, data: Path) -> None:
     """Print the saved segments, one a line."""
     with Engine.open(data, create=False) as engine:
         texts = {name: format(condition) for name, condition in sorted(engine.segments.items())}
-    if as_json:
-        print_json(texts)
-        return
-    for name, text in texts.items():
-        click.echo(f"{name}: {text}")
+    _print_by_name(texts, as_json)
 
 
 @segments_group.command("show")
@@ -94,11 +99,7 @@ def list_lists(as_json: bool, data: Path) -> None:
     """Print the lists and how many ids each has."""
     with Engine.open(data, create=False) as engine:
         sizes = dict(sorted(engine.lists.items()))
-    if as_json:
-        print_json(sizes)
-        return
-    for name, size in sizes.items():
-        click.echo(f"{name}: {size}")
+    _print_by_name(sizes, as_json)
 
 
 @lists_group.command("delete")

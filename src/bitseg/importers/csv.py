@@ -4,17 +4,17 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bitseg.calendar import Calendar
 from bitseg.errors import ImportFileError, InvalidArgumentError
 from bitseg.importers.base import Batch, ColumnMapping, Reject, opened, time_parser
-from bitseg.ops import Columns
+from bitseg.ops import Columns, selected
 from bitseg.values import Column, ValueType, encode, infer
 
 BATCH_ROWS = 50_000
@@ -85,6 +85,7 @@ class _Table:
         self._value_names = mapping.value_columns(header, path)
         self._types: dict[str, ValueType] = dict(mapping.types)
         self._parse_time = time_parser(mapping.time_format, calendar)
+        self._time_place = None if mapping.time_column is None else header.index(mapping.time_column)
 
     def batch(self, rows: Sequence[Row], bytes_read: int) -> Batch:
         rejects: list[Reject] = []
@@ -102,7 +103,7 @@ class _Table:
                 times_ms.append(self._time(cells))
             except ValueError as error:
                 text = cells if isinstance(cells, str) else ",".join(cells)
-                rejects.append(Reject(line, str(error), text=text.encode(errors="replace").decode()))
+                rejects.append(Reject(line, str(error), text=text))
                 continue
             lines.append(line)
             whole.append(cells)
@@ -124,9 +125,9 @@ class _Table:
         return Batch(columns=blocks, rejects=rejects, bytes_read=bytes_read)
 
     def _time(self, cells: list[str]) -> int:
-        if self._mapping.time_column is None:
+        if self._time_place is None:
             return self._now_ms
-        cell = cells[self._header.index(self._mapping.time_column)]
+        cell = cells[self._time_place]
         if not cell and not self._mapping.is_events:
             return self._now_ms
         try:
@@ -149,21 +150,9 @@ class _Table:
 def split_by_event(columns: Columns, events: Sequence[str]) -> list[Columns]:
     """Rows of many events as one block for each."""
     names, codes = np.unique(np.array(events, object).astype(str), return_inverse=True)
-    return [_rows_of(columns, str(name), np.flatnonzero(codes == code)) for code, name in enumerate(names)]
-
-
-def _rows_of(columns: Columns, event: str, rows: NDArray[np.int64]) -> Columns:
-    return Columns(
-        event,
-        [columns.user_ids[row] for row in rows],
-        columns.timestamps_ms[rows],
-        {
-            name: Column(column.type, column.data[rows], column.entries)
-            for name, column in columns.values.items()
-            if isinstance(column, Column)
-        },
-        columns.rows[rows],
-    )
+    return [
+        replace(selected(columns, np.flatnonzero(codes == code)), event=str(name)) for code, name in enumerate(names)
+    ]
 
 
 def _is_unicode(cells: list[str]) -> bool:

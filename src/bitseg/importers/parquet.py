@@ -11,7 +11,7 @@ from bitseg.calendar import Calendar
 from bitseg.errors import ImportFileError
 from bitseg.importers.base import Batch, ColumnMapping, Reject, time_parser
 from bitseg.importers.csv import split_by_event
-from bitseg.ops import Columns
+from bitseg.ops import Columns, selected
 from bitseg.values import Column, ValueType, empty, encode
 
 BATCH_ROWS = 65_536
@@ -63,13 +63,7 @@ class _Reader:
         if not timed.all():
             kept = np.flatnonzero(timed)
             events = [events[row] for row in kept] if events is not None else None
-            columns = Columns(
-                columns.event,
-                [user_ids[row] for row in kept],
-                times_ms[kept],
-                {name: Column(each.type, each.data[kept], each.entries) for name, each in values.items()},
-                rows[kept],
-            )
+            columns = selected(columns, kept)
         return (split_by_event(columns, events) if events is not None else [columns]), rejects
 
     def _texts(self, block: Any, name: str) -> list[str]:

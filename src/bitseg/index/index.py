@@ -127,6 +127,12 @@ class Index:
         whole[coerced.positions] = data
         return whole
 
+    def events_named(self, name: str | None) -> list[Event]:
+        """The event of a name, if it is known; all events for None."""
+        if name is None:
+            return list(self.events.values())
+        return [self.events[name]] if name in self.events else []
+
     def schema(self) -> list[Field]:
         """Every attribute, then every property by event."""
         attributes = [Field(None, each.name, each.type, each.declared) for each in self.attributes.values()]

@@ -72,7 +72,7 @@ class Occurrences:
             for partition, whole in event.within(self.interval):
                 if weekdays and from_day(partition.day).weekday() not in weekdays:
                     continue
-                mask = None if whole else self._in_interval(partition)
+                mask = None if whole else self._in_interval(partition.times_ms)
                 if self.time_of_day is not None:
                     mask = _both(mask, self._in_time_of_day(partition, self.time_of_day))
                 if self.where is not None:
@@ -97,7 +97,7 @@ class Occurrences:
 
     def matches(self, times_ms: NDArray[np.int64]) -> Mask:
         """Which of these instants satisfy time of day, weekdays and interval."""
-        mask = (times_ms >= self.interval.start_ms) & (times_ms < self.interval.end_ms)
+        mask = self._in_interval(times_ms)
         if self.time_of_day is None and not self.weekdays:
             return mask
         days = self.context.calendar.days_of(times_ms)
@@ -111,8 +111,7 @@ class Occurrences:
                 mask[rows] &= _within_clock(clock_ms, self.time_of_day)
         return mask
 
-    def _in_interval(self, partition: Partition) -> Mask:
-        times_ms = partition.times_ms
+    def _in_interval(self, times_ms: NDArray[np.int64]) -> Mask:
         return (times_ms >= self.interval.start_ms) & (times_ms < self.interval.end_ms)
 
     def _in_time_of_day(self, partition: Partition, time_of_day: TimeOfDay) -> Mask:

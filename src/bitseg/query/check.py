@@ -33,8 +33,7 @@ def check_names(condition: Condition, index: Index, segments: Mapping[str, Condi
             if isinstance(node.quantity, Aggregate):
                 _check_aggregate(node.quantity, events, warnings)
         elif isinstance(node, nodes.Sequence):
-            _check_where(node.where, _events(node.event, index, warnings), warnings)
-            for step in node.steps:
+            for step in nodes.steps(node):
                 _check_where(step.where, _events(step.event, index, warnings), warnings)
         elif isinstance(node, InSegment) and node.name not in followed:
             if node.name not in segments:
@@ -57,14 +56,11 @@ def _check_attribute(node: Comparison, index: Index) -> None:
 
 
 def _events(name: str | None, index: Index, warnings: dict[str, None]) -> Sequence[Event]:
-    if name is None:
-        return list(index.events.values())
-    event = index.events.get(name)
-    if event is not None and event.has_occurred:
-        return [event]
-    hint = _nearest(name, index.events)
-    warnings[f'no event "{name}" has arrived yet' + (f"; {hint}" if hint else "")] = None
-    return [] if event is None else [event]
+    events = index.events_named(name)
+    if name is not None and not any(event.has_occurred for event in events):
+        hint = _nearest(name, index.events)
+        warnings[f'no event "{name}" has arrived yet' + (f"; {hint}" if hint else "")] = None
+    return events
 
 
 def _check_where(where: Condition | None, events: Sequence[Event], warnings: dict[str, None]) -> None:

@@ -4,7 +4,7 @@ from functools import singledispatch
 
 from bitseg.index.context import Context
 from bitseg.index.index import Index
-from bitseg.segment.nodes import And, Comparison, Did, InBucket, InList, Not, Or, Sequence
+from bitseg.segment.nodes import And, Comparison, Did, InBucket, InList, Not, Or, Sequence, steps
 from bitseg.segment.windows import resolve
 
 
@@ -38,20 +38,15 @@ def _(condition: Comparison, index: Index, context: Context) -> int:
 
 @estimate.register
 def _(condition: Did, index: Index, context: Context) -> int:
-    names = index.events if condition.event is None else [condition.event]
     interval = resolve(condition.window, context.now_ms, context.calendar)
-    total = 0
-    for name in names:
-        event = index.events.get(name)
-        if event is not None:
-            total += sum(len(partition.bitmap) for partition, _ in event.within(interval))
+    partitions = (each for event in index.events_named(condition.event) for each, _ in event.within(interval))
+    total = sum(len(partition.bitmap) for partition in partitions)
     return min(total, len(index.users.everyone))
 
 
 @estimate.register
 def _(condition: Sequence, index: Index, context: Context) -> int:
-    first = Did(condition.event, condition.where, window=condition.window)
-    return estimate(first, index, context)
+    return estimate(steps(condition)[0], index, context)
 
 
 @estimate.register

@@ -3,14 +3,13 @@
 No function here changes a bitmap that the index or the materialised conditions own.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from functools import singledispatch
 
 from pyroaring import BitMap
 
 from bitseg.index import aggregates, buckets, sequences
 from bitseg.index.context import Context
-from bitseg.index.events import Event
 from bitseg.index.index import Index
 from bitseg.index.occurrences import Occurrences
 from bitseg.query.estimate import estimate
@@ -28,10 +27,9 @@ from bitseg.segment.nodes import (
     InList,
     InSegment,
     children,
+    steps,
 )
-from bitseg.segment.nodes import (
-    Sequence as SequenceNode,
-)
+from bitseg.segment.nodes import Sequence as SequenceNode
 from bitseg.segment.windows import ALL_TIME, Interval, duration_ms, resolve
 
 
@@ -142,7 +140,7 @@ def past(context: Context) -> Interval:
 
 def occurrences_of(condition: Did, index: Index, context: Context) -> tuple[Occurrences, Occurrences]:
     """The events that a `did` speaks of, and the same without its time of day, weekdays and window."""
-    events = _events(condition.event, index)
+    events = index.events_named(condition.event)
     interval = resolve(condition.window, context.now_ms, context.calendar).clipped(past(context))
     occurrences = Occurrences(events, interval, context, condition.where, condition.time_of_day, condition.weekdays)
     return occurrences, Occurrences(events, past(context), context, condition.where)
@@ -150,26 +148,17 @@ def occurrences_of(condition: Did, index: Index, context: Context) -> tuple[Occu
 
 @leaf_members.register
 def _(condition: SequenceNode, index: Index, context: Context) -> BitMap:
-    first, _ = occurrences_of(Did(condition.event, condition.where, window=condition.window), index, context)
-    steps = [
-        sequences.Step(
-            occurrences_of(Did(step.event, step.where), index, context)[0], duration_ms(step.within), step.negated
-        )
-        for step in condition.steps
+    first, *following = (occurrences_of(step, index, context)[0] for step in steps(condition))
+    chain = [
+        sequences.Step(occurrences, duration_ms(step.within), step.negated)
+        for step, occurrences in zip(condition.steps, following, strict=True)
     ]
-    return sequences.members(first, steps, context.now_ms)
+    return sequences.members(first, chain, context.now_ms)
 
 
 @leaf_members.register
 def _(condition: InBucket, index: Index, context: Context) -> BitMap:
     return buckets.members(condition, index.users)
-
-
-def _events(name: str | None, index: Index) -> Sequence[Event]:
-    if name is None:
-        return list(index.events.values())
-    event = index.events.get(name)
-    return [] if event is None else [event]
 
 
 def _stamp(condition: Condition, index: Index) -> Hashable:
@@ -179,8 +168,8 @@ def _stamp(condition: Condition, index: Index) -> Hashable:
             return index.attributes[name].revision
         case Did(event):
             return _event_revisions([event], index)
-        case SequenceNode(event, steps):
-            return _event_revisions([event, *(step.event for step in steps)], index)
+        case SequenceNode():
+            return _event_revisions([step.event for step in steps(condition)], index)
         case InBucket():
             return index.users.revision
     return index.version
@@ -201,23 +190,21 @@ def _moment_key(condition: Condition, index: Index, context: Context) -> Hashabl
     match condition:
         case Comparison():
             return _windows_within(condition, context)
-        case Did(event, where, window=window):
-            names: list[str | None] = [event]
-            wheres = [where]
-        case SequenceNode(event, steps, where, window):
-            names = [event, *(step.event for step in steps)]
-            wheres = [where, *(step.where for step in steps)]
+        case Did():
+            dids: tuple[Did, ...] = (condition,)
+        case SequenceNode():
+            dids = steps(condition)
         case _:
             return None
-    interval = resolve(window, context.now_ms, context.calendar)
-    spans = [_drawn_in(name, index, interval, context.now_ms) for name in names]
-    inner = tuple(_windows_within(where, context) for where in wheres if where is not None)
+    interval = resolve(condition.window, context.now_ms, context.calendar)
+    spans = [_drawn_in(did.event, index, interval, context.now_ms) for did in dids]
+    inner = tuple(_windows_within(did.where, context) for did in dids if did.where is not None)
     waits = isinstance(condition, SequenceNode) and condition.steps[-1].negated
     return tuple(spans), inner, context.now_ms if waits else None
 
 
 def _drawn_in(name: str | None, index: Index, interval: Interval, now_ms: int) -> Hashable:
-    events = _events(name, index)
+    events = index.events_named(name)
     if not events:
         return None
     first_ms = min(event.first_ms for event in events)

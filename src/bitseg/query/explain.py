@@ -20,9 +20,9 @@ from bitseg.segment.nodes import (
     InBucket,
     InSegment,
     Sequence,
-    Then,
     Window,
     children,
+    steps,
 )
 from bitseg.segment.windows import Interval, resolve
 from bitseg.values import Value
@@ -114,16 +114,12 @@ def _(condition: Sequence, user: int, evaluator: Evaluator) -> _Evidence:
     """The events of all steps; which of them form the chain is for the reader to follow."""
     events = [
         event
-        for step in (Did(condition.event, condition.where, window=condition.window), *map(_as_did, condition.steps))
+        for step in steps(condition)
         for event in events_of(user, occurrences_of(step, evaluator.index, evaluator.context)[0])
     ]
     distinct = {(each.event, each.timestamp_ms, str(each.properties)): each for each in events}
     ordered = tuple(sorted(distinct.values(), key=lambda each: each.timestamp_ms))
     return _Evidence(None, _interval(condition.window, evaluator), ordered)
-
-
-def _as_did(step: Then) -> Did:
-    return Did(step.event, step.where)
 
 
 @_evidence.register

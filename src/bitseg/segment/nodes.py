@@ -487,6 +487,12 @@ class InBucket:
 Condition = And | Or | Not | Everyone | Comparison | Did | Sequence | InSegment | InList | InBucket
 
 
+def steps(sequence: Sequence) -> tuple[Did, ...]:
+    """The events of a sequence's steps, each as a `did` of its own; only the first has the window."""
+    first = Did(sequence.event, sequence.where, window=sequence.window)
+    return (first, *(Did(step.event, step.where) for step in sequence.steps))
+
+
 def children(condition: Condition) -> tuple[Condition, ...]:
     """The conditions directly below one; a `where` is no child, its names are properties."""
     if isinstance(condition, And | Or):
