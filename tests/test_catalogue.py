@@ -70,6 +70,18 @@ def test_Chain_deeper_than_the_limit_is_refused(engine):
     assert engine.explain("u1", 'in segment "44"').explanation.matches
 
 
+def test_Change_that_makes_another_segment_too_deep_is_refused_and_undone(engine):
+    """The limit once looked at the segment saved alone, and chains grew past it from below."""
+    for name in ("bottom", "top"):
+        engine.save_segment(f"{name} 0", "n < 5")
+        for level in range(1, 30):
+            engine.save_segment(f"{name} {level}", f'not in segment "{name} {level - 1}"')
+    with pytest.raises(InvalidSegmentError, match="levels deep"):
+        engine.save_segment("top 0", 'in segment "bottom 29"')
+    assert format(engine.segments["top 0"]) == "n < 5"
+    assert engine.count('in segment "top 29"').count == 5
+
+
 def test_What_others_use_cannot_be_deleted_and_the_error_names_them(engine):
     engine.save_list("vip", ["u1"])
     engine.save_segment("a", 'in list "vip"')

@@ -50,11 +50,14 @@ class Catalogue(Mapping[str, Condition]):
         for leaf in leaves(condition):
             if isinstance(leaf, InList) and leaf.name not in lists:
                 raise InvalidSegmentError(f'there is no list "{leaf.name}"', hint="save it first")
-        if self._depth(condition, {}) > MAX_NESTED_DEPTH:
+        changed = {**self._segments, name: condition}
+        # Also those that refer to this one grow with it.
+        depths: dict[str, int] = {}
+        if any(_depth(InSegment(each), changed, depths) > MAX_NESTED_DEPTH + 1 for each in changed):
             raise InvalidSegmentError(
-                f"the segment and those it refers to are nested more than {MAX_NESTED_DEPTH} levels deep"
+                f"a segment and those it refers to would be nested more than {MAX_NESTED_DEPTH} levels deep"
             )
-        self._segments[name] = condition
+        self._segments = changed
 
     def delete(self, name: str) -> None:
         """Forget a segment; NotFoundError if there is none, InUseError while others refer to it."""
@@ -86,21 +89,22 @@ class Catalogue(Mapping[str, Condition]):
                 pending.append(each)
         return None
 
-    def _depth(self, condition: Condition, known: dict[str, int]) -> int:
-        """Levels of a condition and of what it refers to; `known` keeps those of segments already measured."""
-        if isinstance(condition, InSegment):
-            if condition.name not in known:
-                known[condition.name] = self._depth(self._segments[condition.name], known)
-            return 1 + known[condition.name]
-        return 1 + max((self._depth(each, known) for each in children(condition)), default=0)
-
     def state(self) -> dict[str, Any]:
-        """Plain values for a snapshot: segments as text, those referred to before those that refer."""
+        """Plain values for a snapshot: segments as text."""
         return {name: format(condition) for name, condition in self._segments.items()}
 
     def restore(self, state: Mapping[str, str]) -> None:
         """Take back what `state` gave."""
         self._segments = {name: parse(text) for name, text in state.items()}
+
+
+def _depth(condition: Condition, segments: Mapping[str, Condition], known: dict[str, int]) -> int:
+    """Levels of a condition and of what it refers to; `known` keeps those of segments already measured."""
+    if isinstance(condition, InSegment):
+        if condition.name not in known:
+            known[condition.name] = _depth(segments[condition.name], segments, known)
+        return 1 + known[condition.name]
+    return 1 + max((_depth(each, segments, known) for each in children(condition)), default=0)
 
 
 def references(condition: Condition) -> set[str]:
