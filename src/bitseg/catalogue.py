@@ -15,9 +15,13 @@ MAX_NESTED_DEPTH = 90
 
 
 class Catalogue(Mapping[str, Condition]):
-    """Saved segments by name. References never form a cycle, and what is referred to is there."""
+    """Saved segments by name. References never form a cycle, and what is referred to is there.
+
+    `revision` grows with every change.
+    """
 
     def __init__(self) -> None:
+        self.revision = 0
         self._segments: dict[str, Condition] = {}
 
     def __getitem__(self, name: str) -> Condition:
@@ -58,6 +62,7 @@ class Catalogue(Mapping[str, Condition]):
                 f"a segment and those it refers to would be nested more than {MAX_NESTED_DEPTH} levels deep"
             )
         self._segments = changed
+        self.revision += 1
 
     def delete(self, name: str) -> None:
         """Forget a segment; NotFoundError if there is none, InUseError while others refer to it."""
@@ -65,6 +70,7 @@ class Catalogue(Mapping[str, Condition]):
             raise NotFoundError(f'there is no segment "{name}"')
         self._require_unused(f'the segment "{name}"', InSegment(name))
         del self._segments[name]
+        self.revision += 1
 
     def require_list_unused(self, name: str) -> None:
         """Raise InUseError while segments refer to a list."""
@@ -96,6 +102,7 @@ class Catalogue(Mapping[str, Condition]):
     def restore(self, state: Mapping[str, str]) -> None:
         """Take back what `state` gave."""
         self._segments = {name: parse(text) for name, text in state.items()}
+        self.revision += 1
 
 
 def _depth(condition: Condition, segments: Mapping[str, Condition], known: dict[str, int]) -> int:

@@ -2,17 +2,16 @@
 
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pyroaring import BitMap
 
 from bitseg.calendar import DAY_MS, FIRST_INSTANT_MS, LAST_INSTANT_MS, Calendar
 from bitseg.catalogue import Catalogue
@@ -37,7 +36,8 @@ from bitseg.ops import (
 from bitseg.query.check import check_names
 from bitseg.query.evaluate import Evaluator
 from bitseg.query.explain import explain
-from bitseg.query.materialise import MaterialisedConditions
+from bitseg.query.materialise import Materialised, MaterialisedConditions
+from bitseg.query.plan import Plan, Planner
 from bitseg.results import CountResult, Evaluation, IngestResult, Members, UserExplanation
 from bitseg.segment import parse, validate
 from bitseg.segment.nodes import Condition, Window
@@ -58,7 +58,20 @@ Query = str | Condition
 # Longer texts are parsed each time: kept, they could fill the memory.
 _LONGEST_KEPT_CHARACTERS = 4_096
 
-_parse_kept = lru_cache(maxsize=4096)(parse)
+# Queries that are kept ready to be answered again.
+_MAX_PREPARED = 4_096
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Prepared:
+    """A query taken apart: its tree and its plan, and the warnings it had when names were last checked."""
+
+    condition: Condition
+    plan: Plan
+    checked_at: tuple[int, int] | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +105,8 @@ class Engine:
         self._index = Index(Calendar(self.workspace.timezone))
         self._catalogue = Catalogue()
         self._materialised = MaterialisedConditions(materialised_bytes)
+        self._planner = Planner()
+        self._prepared: OrderedDict[str, _Prepared] = OrderedDict()
         self._directory: DataDirectory | None = None
         self._saved_version = -1
 
@@ -187,6 +202,11 @@ class Engine:
         """How many events the workspace holds."""
         return sum(event.total for event in self._index.events.values())
 
+    def prepare(self) -> None:
+        """Build all that queries would build when they first ask: sorted partitions, rollups, bitmaps and bins."""
+        with self._lock:
+            self._index.prepare()
+
     def now_ms(self) -> int:
         """The present instant of the engine's clock."""
         return self._clock.now_ms()
@@ -237,13 +257,24 @@ class Engine:
         `as_of` stands for now and hides later events; without an offset it is a local time of the workspace. Raises
         SegmentError, of the class that tells what is wrong with the definition.
         """
+        return self.count_all([query], as_of)[0]
+
+    def count_all(self, queries: Sequence[Query], as_of: datetime | None = None) -> list[CountResult]:
+        """How many users are in each of some segments, all of one version; what they share is worked out once.
+
+        `elapsed_seconds` of each is the time until its count was there.
+        """
         started = time.perf_counter()
-        condition = self._condition(query)
-        with self._lock:
-            evaluator, warnings = self._prepare(condition, as_of)
-            count = evaluator.count(condition)
+        prepared = [self._prepare(query) for query in queries]
+
+        def count(evaluator: Evaluator) -> list[CountResult]:
             version = self._index.version
-        return CountResult(count, version, time.perf_counter() - started, warnings)
+            return [
+                CountResult(evaluator.count_plan(each.plan), version, time.perf_counter() - started, each.warnings)
+                for each in prepared
+            ]
+
+        return self._answer(prepared, as_of, count)
 
     def evaluate(
         self, query: Query, as_of: datetime | None = None, *, sample_size: int = 0, include_bitmap: bool = False
@@ -252,16 +283,19 @@ class Engine:
         if not 0 <= sample_size <= MAX_SAMPLE:
             raise InvalidArgumentError(f"a sample of {sample_size} is out of range", hint=f"use 0 to {MAX_SAMPLE:,}")
         started = time.perf_counter()
-        condition = self._condition(query)
-        with self._lock:
-            evaluator, warnings = self._prepare(condition, as_of)
-            members = evaluator.members(condition)
+        prepared = self._prepare(query)
+
+        def answer(evaluator: Evaluator) -> Evaluation:
+            members = evaluator.members_of_plan(prepared.plan)
             total = len(members)
             size = min(sample_size, total)
-            sample = tuple(self._index.users.external([members[rank * total // size] for rank in range(size)]))
-            version = self._index.version
-        bitmap = members.serialize() if include_bitmap else None
-        return Evaluation(total, version, time.perf_counter() - started, warnings, sample, bitmap)
+            ranks = np.array([members[rank * total // size] for rank in range(size)], np.int64)
+            sample = tuple(self._index.users.external(ranks))
+            elapsed = time.perf_counter() - started
+            bitmap = members.serialize() if include_bitmap else None
+            return Evaluation(total, self._index.version, elapsed, prepared.warnings, sample, bitmap)
+
+        return self._answer([prepared], as_of, answer)
 
     def members(
         self, query: Query, as_of: datetime | None = None, *, page_size: int = DEFAULT_PAGE_SIZE
@@ -278,30 +312,34 @@ class Engine:
             raise InvalidArgumentError(
                 f"a page size of {page_size} is out of range", hint=f"use 1 to {MAX_PAGE_SIZE:,}"
             )
-        condition = self._condition(query)
-        with self._lock:
-            evaluator, warnings = self._prepare(condition, as_of)
-            members: BitMap = evaluator.members(condition)
-            version = self._index.version
+        prepared = self._prepare(query)
+        members, version = self._answer(
+            [prepared], as_of, lambda evaluator: (evaluator.members_of_plan(prepared.plan), self._index.version)
+        )
         dense = to_array(members)
         pages = (dense[start : start + page_size] for start in range(0, len(dense), page_size))
-        return Members(len(dense), version, warnings, pages)
+        return Members(len(dense), version, prepared.warnings, pages)
 
     def explain(self, user_id: str, query: Query, as_of: datetime | None = None) -> UserExplanation:
         """The truth of a segment's every condition for one user, with the values and events behind it.
 
         Raises NotFoundError for a user who is not known.
         """
-        condition = self._condition(query)
-        with self._lock:
-            evaluator, warnings = self._prepare(condition, as_of)
+        prepared = self._prepare(query)
+
+        def answer(evaluator: Evaluator) -> UserExplanation:
             user = self._index.users.find(user_id)
             if user is None:
                 raise NotFoundError(f'there is no user "{user_id}"')
-            explanation = explain(condition, user, evaluator, self._catalogue)
             return UserExplanation(
-                explanation, self._index.version, evaluator.context.now_ms, self.workspace.timezone, warnings
+                explain(prepared.condition, user, evaluator, self._catalogue),
+                self._index.version,
+                evaluator.context.now_ms,
+                self.workspace.timezone,
+                prepared.warnings,
             )
+
+        return self._answer([prepared], as_of, answer)
 
     def window(self, window: Window, as_of: datetime | None = None) -> Interval:
         """The interval that a window means in the workspace's zone."""
@@ -309,7 +347,7 @@ class Engine:
 
     def _external_ids(self, dense_ids: NDArray[np.uint32]) -> list[str]:
         with self._lock:
-            return self._index.users.external(dense_ids.tolist())
+            return self._index.users.external(dense_ids)
 
     # Saved segments, lists, and the schema
 
@@ -356,6 +394,7 @@ class Engine:
         with self._lock:
             self._index.lists[name] = user_list
             self._index.version += 1
+            self._index.schema_revision += 1
         return len(user_list.user_ids)
 
     def delete_list(self, name: str) -> None:
@@ -366,6 +405,7 @@ class Engine:
             self._catalogue.require_list_unused(name)
             del self._index.lists[name]
             self._index.version += 1
+            self._index.schema_revision += 1
 
     def schema(self) -> list[Field]:
         """Every attribute and property with its type, attributes first."""
@@ -380,16 +420,71 @@ class Engine:
         with self._lock:
             self._index.declare(name, value_type, event)
 
-    def _prepare(self, condition: Condition, as_of: datetime | None) -> tuple[Evaluator, tuple[str, ...]]:
-        warnings = check_names(condition, self._index, self._catalogue)
+    def _prepare(self, query: Query) -> _Prepared:
+        """A query taken apart; done before the lock is taken, for hostile texts take their time."""
+        if not isinstance(query, str):
+            validate(query)
+            return _Prepared(query, self._planner.plan(query))
+        prepared = self._prepared.get(query)
+        if prepared is None:
+            condition = parse(query)
+            prepared = _Prepared(condition, self._planner.plan(condition))
+            if len(query) <= _LONGEST_KEPT_CHARACTERS:
+                with self._lock:
+                    self._prepared[query] = prepared
+                    if len(self._prepared) > _MAX_PREPARED:
+                        self._prepared.popitem(last=False)
+        return prepared
+
+    def _answer(self, queries: Sequence[_Prepared], as_of: datetime | None, answer: Callable[[Evaluator], T]) -> T:
+        """The answer to queries at one version.
+
+        What takes long is worked out first, without keeping others waiting; the answer then brings it up to date with
+        what has come meanwhile, all in one go.
+        """
         context = Context(self._as_of_ms(as_of), self.calendar)
-        return Evaluator(self._index, context, self._materialised, self._catalogue), warnings
+        worked_out: dict[Hashable, Materialised] = {}
+        with self._lock:
+            evaluator = self._evaluator(queries, context, worked_out, is_live=as_of is None)
+            tasks = {key: task for each in queries for key, task in evaluator.tasks(each.plan).items()}
+            if not tasks:
+                return answer(evaluator)
+        for key, task in tasks.items():
+            worked_out[key] = task.result(task.work())
+        with self._lock:
+            for key, found in worked_out.items():
+                self._materialised.keep(key, found)
+            return answer(self._evaluator(queries, context, worked_out, is_live=as_of is None))
+
+    def _evaluator(
+        self,
+        queries: Sequence[_Prepared],
+        context: Context,
+        worked_out: Mapping[Hashable, Materialised],
+        *,
+        is_live: bool,
+    ) -> Evaluator:
+        """What answers the queries now; names are checked if any have come or gone since."""
+        revision = (self._index.schema_revision, self._catalogue.revision)
+        for each in queries:
+            if each.checked_at != revision:
+                each.warnings = check_names(each.condition, self._index, self._catalogue)
+                each.checked_at = revision
+        return Evaluator(
+            self._index,
+            context,
+            self._materialised,
+            self._planner,
+            self._catalogue,
+            is_live=is_live,
+            worked_out=worked_out,
+        )
 
     @staticmethod
     def _condition(query: Query) -> Condition:
-        """The valid tree of a query; worked out before the lock is taken, for hostile texts take their time."""
+        """The valid tree of a query."""
         if isinstance(query, str):
-            return parse(query) if len(query) > _LONGEST_KEPT_CHARACTERS else _parse_kept(query)
+            return parse(query)
         validate(query)
         return query
 

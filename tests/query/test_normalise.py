@@ -10,6 +10,7 @@ from bitseg.index.context import Context
 from bitseg.query import normalise as rules
 from bitseg.query.evaluate import Evaluator
 from bitseg.query.materialise import MaterialisedConditions
+from bitseg.query.plan import Planner
 from bitseg.segment import format, parse
 from tests.generate import EPOCH, Generator, workspace
 
@@ -29,6 +30,11 @@ from tests.generate import EPOCH, Generator, workspace
         (rules.absorb_everyone, "not everyone and a = 1", "not everyone"),
         (rules.settle_contradictions, "a = 1 and b = 2 and not a = 1", "not everyone"),
         (rules.settle_contradictions, "a = 1 or not a = 1", "everyone"),
+        (rules.join_equals, 'a = "x" or b = 1 or a in ("y", "x")', 'a in ("x", "y") or b = 1'),
+        (rules.join_equals, "a = 1 or a = 2 or not a = 3", "a in (1, 2) or not a = 3"),
+        (rules.join_equals, 'a = 1 or a = "x" or a != 2', 'a = 1 or a = "x" or a != 2'),
+        (rules.join_equals, 'a = "x" and a = "y"', 'a = "x" and a = "y"'),
+        (rules.normalise, 'a = "x" or (a = "y" or a = "z")', 'a in ("x", "y", "z")'),
         (rules.normalise, "everyone and a = 1", "a = 1"),
         (rules.normalise, "not everyone or a = 1", "a = 1"),
         (rules.normalise, "everyone and everyone", "everyone"),
@@ -59,6 +65,6 @@ def test_Normalising_keeps_the_members(seed):
         normal = rules.normalise(segment)
         assert rules.normalise(normal) == normal
         assert engine.count(normal, as_of).count == engine.count(segment, as_of).count
-        fresh = Evaluator(engine._index, context, MaterialisedConditions(0), generator.saved)
+        fresh = Evaluator(engine._index, context, MaterialisedConditions(0), Planner(), generator.saved)
         kept = engine.evaluate(segment, as_of, include_bitmap=True)
         assert fresh.members(segment).serialize() == kept.bitmap

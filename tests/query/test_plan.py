@@ -1,37 +1,42 @@
-"""The shape of plans: order of work, differences for negations, complements last."""
+"""The shape of plans: differences for negations, complements last, one object for equal parts."""
 
 import pytest
 
-from bitseg.query.normalise import normalise
-from bitseg.query.plan import Complement, Intersect, Leaf, Union, plan
+from bitseg.query.plan import Complement, Intersect, Leaf, Planner, Union
 from bitseg.segment import parse
 
-SIZES = {"small": 1, "middle": 10, "large": 100}
 
-
-def leaf(name):
-    return Leaf(parse(f"{name} = 1"))
-
-
-SMALL, MIDDLE, LARGE = map(leaf, SIZES)
-
-
-def size(condition):
-    inner = getattr(condition, "condition", condition)
-    return SIZES[inner.name] if hasattr(inner, "name") else 50
+def shape(plan):
+    """A plan as nested tuples: plans themselves are equal only where they are the same object."""
+    match plan:
+        case Leaf(condition):
+            return condition.name
+        case Intersect(parts, excluded):
+            return ("and", *map(shape, parts), *(("not", shape(each)) for each in excluded))
+        case Union(parts):
+            return ("or", *map(shape, parts))
+        case Complement(part):
+            return ("all but", shape(part))
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("large = 1 and small = 1 and middle = 1", Intersect((SMALL, MIDDLE, LARGE))),
-        ("large = 1 and not middle = 1 and not small = 1", Intersect((LARGE,), (MIDDLE, SMALL))),
-        ("not small = 1", Complement(SMALL)),
-        ("not small = 1 and not middle = 1", Complement(Union((MIDDLE, SMALL)))),
-        ("large = 1 or small = 1", Union((LARGE, SMALL))),
-        ("large = 1 or not small = 1", Complement(Intersect((SMALL,), (LARGE,)))),
-        ("not (large = 1 or not small = 1)", Intersect((SMALL,), (LARGE,))),
+        ("a = 1 and b = 1 and c = 1", ("and", "a", "b", "c")),
+        ("a = 1 and not b = 1 and not c = 1", ("and", "a", ("not", "b"), ("not", "c"))),
+        ("not a = 1", ("all but", "a")),
+        ("not a = 1 and not b = 1", ("all but", ("or", "a", "b"))),
+        ("a = 1 or b = 1", ("or", "a", "b")),
+        ("a = 1 or not b = 1", ("all but", ("and", "b", ("not", "a")))),
+        ("not (a = 1 or not b = 1)", ("and", "b", ("not", "a"))),
     ],
 )
 def test_Plan_has_the_shape(text, expected):
-    assert plan(normalise(parse(text)), size) == expected
+    assert shape(Planner().plan(parse(text))) == expected
+
+
+def test_Equal_parts_of_different_segments_are_one_object():
+    planner = Planner()
+    one = planner.plan(parse("(a = 1 or b = 1) and c = 1"))
+    other = planner.plan(parse("d = 1 and (a = 1 or b = 1)"))
+    assert one.parts[0] is other.parts[1]

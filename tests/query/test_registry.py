@@ -6,12 +6,12 @@ import pytest
 
 from bitseg.index import aggregates, predicates
 from bitseg.query.estimate import estimate
-from bitseg.query.evaluate import leaf_members
+from bitseg.query.leaves import capture
 from bitseg.segment import nodes as n
 from bitseg.segment.format import _text
 
-# What the evaluator answers without the index: from other conditions, or from the directory and the lists.
-ELSEWHERE = (n.And, n.Or, n.Not, n.Everyone, n.InSegment, n.InList)
+# What the evaluator answers without the index: from other conditions, or from the directory.
+ELSEWHERE = (n.And, n.Or, n.Not, n.Everyone, n.InSegment)
 
 
 def kinds(union):
@@ -20,12 +20,12 @@ def kinds(union):
 
 @pytest.mark.parametrize("kind", kinds(n.Condition))
 def test_Condition_is_evaluated_by_the_index_or_elsewhere(kind):
-    registered = leaf_members.dispatch(kind) is not leaf_members.dispatch(object)
+    registered = capture.dispatch(kind) is not capture.dispatch(object)
     assert registered == (kind not in ELSEWHERE)
 
 
-@pytest.mark.parametrize("kind", kinds(n.Quantity))
-def test_Quantity_is_evaluated(kind):
+@pytest.mark.parametrize("kind", [each for each in kinds(n.Quantity) if each not in (n.FirstTime, n.LastTime)])
+def test_Quantity_other_than_first_and_last_is_evaluated(kind):
     assert aggregates.members.dispatch(kind) is not aggregates.members.dispatch(object)
 
 
@@ -50,7 +50,7 @@ def test_Predicate_knows_its_types(kind):
 
 
 def test_Unknown_nodes_raise_and_are_named():
-    for function in (leaf_members, aggregates.members, _text):
+    for function, arguments in ((capture, (None, None)), (aggregates.members, (None,)), (_text, ())):
         with pytest.raises(TypeError, match="object"):
-            function(object(), None, None) if function is not _text else function(object())
+            function(object(), *arguments)
     assert estimate.dispatch(n.Comparison) is not estimate.dispatch(object)

@@ -3,7 +3,7 @@
 All of it works on arrays of shape (n,), one item an event, and on arrays indexed by dense user id.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import singledispatch
 from typing import Any
 
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from bitseg.index import predicates
-from bitseg.index.bitmaps import from_array, from_mask
+from bitseg.index.bitmaps import from_array, from_mask, from_sorted, union
 from bitseg.index.dictionary import Dictionary
 from bitseg.index.events import Property
-from bitseg.index.occurrences import Mask, Occurrences
+from bitseg.index.occurrences import Mask, Occurrences, sort_keys
 from bitseg.segment.nodes import (
     Aggregate,
     Bound,
@@ -30,120 +30,194 @@ from bitseg.segment.nodes import (
 )
 from bitseg.values import ValueType, present
 
-_BOUNDS: dict[Bound, Callable[[Any, int], Any]] = {
-    Bound.EXACTLY: lambda counts, number: counts == number,
-    Bound.AT_LEAST: lambda counts, number: counts >= number,
-    Bound.AT_MOST: lambda counts, number: counts <= number,
-    Bound.MORE_THAN: lambda counts, number: counts > number,
-    Bound.FEWER_THAN: lambda counts, number: counts < number,
-}
+# Users that one step of a full pass looks at: their counters stay in the processor's second-level cache.
+_CHUNK_USERS = 2**17
+# With fewer events than a fiftieth of the users, users are numbered by rank instead.
+_SPARSE = 50
+# Counting by bitmaps, one for each number of times reached, pays up to so many times.
+_LARGEST_LEVEL = 4
 
 
 @singledispatch
-def members(quantity: object, occurrences: Occurrences, all_time: Occurrences) -> BitMap:
-    """The users whose occurrences satisfy a quantity.
-
-    `all_time` are the same events without interval, time of day and weekdays: where first and last are looked for.
-    """
+def members(quantity: object, occurrences: Occurrences) -> BitMap:
+    """The users whose occurrences satisfy a quantity, other than first and last time."""
     raise TypeError(f"no evaluation for the quantity {type(quantity).__name__}")
 
 
 @members.register
-def _(quantity: Times, occurrences: Occurrences, all_time: Occurrences) -> BitMap:
+def _(quantity: Times, occurrences: Occurrences) -> BitMap:
     return _counted([block.users for block in occurrences.blocks()], quantity.count)
 
 
 @members.register
-def _(quantity: DistinctDays, occurrences: Occurrences, all_time: Occurrences) -> BitMap:
-    by_day: dict[int, list[BitMap]] = {}
+def _(quantity: DistinctDays, occurrences: Occurrences) -> BitMap:
+    by_day: dict[int, list[NDArray[np.uint32]]] = {}
     for block in occurrences.blocks():
-        by_day.setdefault(block.partition.day, []).append(block.bitmap())
-    days = [BitMap.union(*bitmaps) if len(bitmaps) > 1 else bitmaps[0] for bitmaps in by_day.values()]
-    return _counted([np.frombuffer(day.to_array(), np.uint32) for day in days], quantity.count)
+        by_day.setdefault(block.day, []).append(block.users)
+    return _counted([_distinct(np.concatenate(users)) for users in by_day.values()], quantity.count)
+
+
+def _distinct(users: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    if (users[1:] < users[:-1]).any():
+        users = np.sort(users)
+    return users[_first_of_runs(users)]
 
 
 def _counted(users: list[NDArray[np.uint32]], count: CountRange) -> BitMap:
-    """The users that occur at all and as often as asked."""
-    if not users:
+    """The users that occur at all and as often as asked, given by arrays that ascend."""
+    total = sum(map(len, users))
+    if not total:
         return BitMap()
-    counts = np.bincount(np.concatenate(users))
-    return from_mask(_in_count_range(counts, count) & (counts > 0))
+    low, high = _count_limits(count)
+    levels = low if high is None else high + 1
+    last_user = max(int(each[-1]) for each in users if len(each))
+    if levels <= _LARGEST_LEVEL and levels * total < last_user + 4 * total:
+        reached = _levels(users, levels)
+        return reached[low - 1] if high is None else reached[low - 1] - reached[high]
+
+    def is_counted(counts: NDArray[np.int64]) -> Mask:
+        mask = counts >= max(low, 1)
+        return mask if high is None else mask & (counts <= high)
+
+    return _by_chunk([(each,) for each in users], lambda places, size: is_counted(np.bincount(places, minlength=size)))
 
 
-def _in_count_range(counts: NDArray[Any], count: CountRange) -> Mask:
-    mask: Mask
+def _count_limits(count: CountRange) -> tuple[int, int | None]:
+    """The least and the greatest number of times asked for, the least at least 1; None where there is no greatest."""
     match count:
-        case Count(bound, number):
-            mask = _BOUNDS[bound](counts, number)
         case CountBetween(low, high):
-            mask = (counts >= low) & (counts <= high)
-    return mask
+            return max(low, 1), high
+        case Count(Bound.EXACTLY, number):
+            return max(number, 1), number
+        case Count(Bound.AT_LEAST, number):
+            return max(number, 1), None
+        case Count(Bound.MORE_THAN, number):
+            return number + 1, None
+        case Count(Bound.AT_MOST, number):
+            return 1, number
+        case Count(_, number):
+            return 1, number - 1
+
+
+def _levels(users: list[NDArray[np.uint32]], count: int) -> list[BitMap]:
+    """For 1 to `count` times, the users who occur at least so often: counters of one bitmap a level."""
+    levels = [BitMap() for _ in range(count)]
+    for ascending in users:
+        rest = ascending
+        while len(rest):
+            # Each round takes one occurrence of each user that is left.
+            is_first = _first_of_runs(rest)
+            once = from_sorted(rest[is_first])
+            rest = rest[~is_first]
+            for level in range(count - 1, 0, -1):
+                levels[level] |= levels[level - 1] & once
+            levels[0] |= once
+    return levels
+
+
+def _by_chunk(blocks: Sequence[tuple[NDArray[Any], ...]], test: Callable[..., Mask]) -> BitMap:
+    """The users for whom a test over all their events is true.
+
+    A block is an array of ascending users and arrays of what belongs to each event. Users are looked at some at a time:
+    `test` gets an array of users, numbered from 0, the arrays that go with it, blocks in order, and the number of
+    users, and tells of each.
+    """
+    total = sum(len(block[0]) for block in blocks)
+    if not total:
+        return BitMap()
+    last_user = max(int(block[0][-1]) for block in blocks if len(block[0]))
+    if total < last_user // _SPARSE:
+        users, places = np.unique(np.concatenate([block[0] for block in blocks]), return_inverse=True)
+        others = [np.concatenate(arrays) for arrays in list(zip(*blocks, strict=True))[1:]]
+        return from_sorted(users[test(places, *others, len(users))])
+    size = _CHUNK_USERS
+    edges = np.arange(0, last_user + size + 1, size)
+    bounds = [np.searchsorted(block[0], edges).tolist() for block in blocks]
+    mask = np.zeros(len(edges) * size, bool)
+    for number, base in enumerate(edges[:-1].tolist()):
+        slices = [slice(each[number], each[number + 1]) for each in bounds]
+        users, *others = (
+            np.concatenate([array[part] for array, part in zip(arrays, slices, strict=True)])
+            for arrays in zip(*blocks, strict=True)
+        )
+        if len(users):
+            mask[base : base + size] = test(users - np.uint32(base), *others, size)
+    return from_mask(mask)
 
 
 @members.register
-def _(quantity: Aggregate, occurrences: Occurrences, all_time: Occurrences) -> BitMap:
+def _(quantity: Aggregate, occurrences: Occurrences) -> BitMap:
+    def satisfies(totals: NDArray[np.float64]) -> Mask:
+        return predicates.test(quantity.test, ValueType.NUMBER, totals, None, occurrences.context)
+
     if quantity.function is Function.DISTINCT:
         users, totals = _distinct_values(occurrences, quantity.property)
-    else:
-        users, totals = _FUNCTIONS[quantity.function](*_numbers(occurrences, quantity.property))
-    return from_array(users[predicates.test(quantity.test, ValueType.NUMBER, totals, None, occurrences.context)])
+        return from_array(users[satisfies(totals)])
+    total = _FUNCTIONS[quantity.function]
+
+    def test(places: NDArray[np.int64], values: NDArray[np.float64], size: int) -> Mask:
+        return satisfies(total(places, values, size))
+
+    blocks = _numbers(occurrences, quantity.property)
+    members = _by_chunk(blocks, test)
+    if quantity.function is Function.SUM and satisfies(np.zeros(1))[0]:
+        # Users without any number add up to nothing, which is not a sum of zero.
+        members &= union([from_array(users) for users, _ in blocks])
+    return members
 
 
-def _numbers(occurrences: Occurrences, name: str) -> tuple[NDArray[np.uint32], NDArray[np.float64]]:
-    """Users and values of the events that have a number, each user's in order of time."""
-    users: list[NDArray[np.uint32]] = []
-    values: list[NDArray[np.float64]] = []
+def _numbers(occurrences: Occurrences, name: str) -> list[tuple[NDArray[np.uint32], NDArray[np.float64]]]:
+    """Users and values of the events that have a number, in blocks of ascending users, each user's in order of time."""
+    found: list[tuple[NDArray[np.uint32], NDArray[np.float64]]] = []
     times_ms: list[NDArray[np.int64]] = []
     for block in occurrences.blocks():
-        found = block.column(name)
-        if found is None or found[0].type is not ValueType.NUMBER:
+        column = block.column(name)
+        if column is None or column[0].type is not ValueType.NUMBER:
             continue
-        has_value = present(ValueType.NUMBER, found[1])
-        users.append(block.users[has_value])
-        values.append(found[1][has_value])
-        times_ms.append(block.times_ms[has_value])
-    if not users:
-        return np.empty(0, np.uint32), np.empty(0, np.float64)
-    all_users, all_values = np.concatenate(users), np.concatenate(values)
-    if len(occurrences.events) > 1:
-        order = np.argsort(np.concatenate(times_ms), kind="stable")
-        all_users, all_values = all_users[order], all_values[order]
-    return all_users, all_values
+        has_value = present(ValueType.NUMBER, column[1])
+        rows = slice(None) if has_value.all() else has_value
+        found.append((block.users[rows], column[1][rows]))
+        if len(occurrences.events) > 1:
+            times_ms.append(block.times_ms[rows])
+    if len(occurrences.events) > 1 and found:
+        users, values = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+        order = np.argsort(sort_keys(users, np.concatenate(times_ms)), kind="stable")
+        return [(users[order], values[order])]
+    return found
 
 
-Totals = tuple[NDArray[np.uint32], NDArray[np.float64]]
-
-
-def _sum(users: NDArray[np.uint32], values: NDArray[np.float64]) -> Totals:
+def _sum(places: NDArray[np.int64], values: NDArray[np.float64], size: int) -> NDArray[np.float64]:
     """Sums in order of time, one addition after another, so that the result does not depend on storage."""
-    found = np.flatnonzero(np.bincount(users)).astype(np.uint32)
-    sums = np.bincount(users, weights=values)[found]
-    return found, sums.astype(np.float64, copy=False)
+    return np.bincount(places, weights=values, minlength=size).astype(np.float64, copy=False)
 
 
-def _average(users: NDArray[np.uint32], values: NDArray[np.float64]) -> Totals:
-    found, sums = _sum(users, values)
-    averages: NDArray[np.float64] = sums / np.bincount(users)[found]
-    return found, averages
+def _average(places: NDArray[np.int64], values: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    with np.errstate(invalid="ignore"):
+        averages: NDArray[np.float64] = _sum(places, values, size) / np.bincount(places, minlength=size)
+    return averages
 
 
-def _least(users: NDArray[np.uint32], values: NDArray[np.float64]) -> Totals:
-    order = np.lexsort((values, users))
-    first = _first_of_runs(users[order])
-    return users[order][first], values[order][first]
+def _least(places: NDArray[np.int64], values: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    totals = np.full(size, np.nan)
+    np.fmin.at(totals, places, values)
+    return totals
 
 
-def _greatest(users: NDArray[np.uint32], values: NDArray[np.float64]) -> Totals:
-    found, negated = _least(users, -values)
-    return found, -negated
+def _greatest(places: NDArray[np.int64], values: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    totals = np.full(size, np.nan)
+    np.fmax.at(totals, places, values)
+    return totals
 
 
-_FUNCTIONS: dict[Function, Callable[[NDArray[np.uint32], NDArray[np.float64]], Totals]] = {
+# From users, numbered from 0, their values and the number of users: what each user's come to.
+_FUNCTIONS: dict[Function, Callable[[NDArray[np.int64], NDArray[np.float64], int], NDArray[np.float64]]] = {
     Function.SUM: _sum,
     Function.AVG: _average,
     Function.MIN: _least,
     Function.MAX: _greatest,
 }
+
+Totals = tuple[NDArray[np.uint32], NDArray[np.float64]]
 
 
 def _distinct_values(occurrences: Occurrences, name: str) -> Totals:
@@ -195,11 +269,19 @@ def _first_of_runs(ordered: NDArray[Any]) -> Mask:
     return np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]
 
 
-@members.register(FirstTime)
-@members.register(LastTime)
-def _(quantity: FirstTime | LastTime, occurrences: Occurrences, all_time: Occurrences) -> BitMap:
-    users, times_ms = all_time.gather()
+def first_or_last(
+    quantity: FirstTime | LastTime, inside: Occurrences, outside: Occurrences, asked: Occurrences
+) -> BitMap:
+    """The users whose first or last occurrence of all is among those asked for.
+
+    `inside` are the occurrences in the interval of `asked`, whatever their time of day and day of the week; `outside`
+    those before it where the first is asked for, and those after it for the last.
+    """
+    found = inside.users() - outside.users()
+    if not asked.is_timed:
+        return found
+    users, times_ms = inside.only(found).gather()
     first = _first_of_runs(users)
     chosen = first if isinstance(quantity, FirstTime) else np.append(first[1:], True)[: len(users)]
     users, times_ms = users[chosen], times_ms[chosen]
-    return from_array(users[occurrences.matches(times_ms)])
+    return from_array(users[asked.matches(times_ms)])

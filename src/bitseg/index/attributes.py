@@ -1,4 +1,4 @@
-"""Attributes of users: a column each, and a bitmap per value where the values are few."""
+"""Attributes of users: a column each, a bitmap per value where values are few, and bins where they have an order."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,21 +8,26 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from bitseg.index import predicates
-from bitseg.index.bitmaps import from_array, from_mask
+from bitseg.index.bitmaps import from_array, from_mask, from_sorted, size_bytes, to_array, union
+from bitseg.index.changes import ChangeLog
 from bitseg.index.context import Context
 from bitseg.index.dictionary import Dictionary
-from bitseg.segment.nodes import IsSet, Predicate
+from bitseg.index.ranges import SMALLEST, RangeIndex
+from bitseg.segment.nodes import Compare, IsSet, Operator, Predicate, Version
 from bitseg.values import DICTIONARY_TYPES, Column, Value, ValueType, decode, empty, present
 
 MAX_ATTRIBUTES = 2_000
 # Beyond so many distinct values (emails, names) the column answers, without a bitmap per value.
 MAX_VALUE_BITMAPS = 1_024
 
+# A batch that changes more than one in so many values has bitmaps and bins made anew.
+_LARGE_SHARE = 8
+
 _NEVER = np.iinfo(np.int64).min
 
 
 class Attribute:
-    """One attribute of all users. `revision` grows with every write that changed something.
+    """One attribute of all users. `revision` grows with every write that changed something; `changes` tells of whom.
 
     Its type is fixed: by a declaration, or by its first value.
     """
@@ -32,11 +37,13 @@ class Attribute:
         self.type = value_type
         self.declared = declared
         self.revision = 0
+        self.changes = ChangeLog()
         self.dictionary = Dictionary() if value_type in DICTIONARY_TYPES else None
         self._data = empty(value_type, 0)
         self._written_ms = np.empty(0, np.int64)
         self._set = BitMap()
         self._value_bitmaps: dict[int, BitMap] | None = None
+        self._ranges: RangeIndex | None = None
 
     def write(self, users: NDArray[np.uint32], timestamps_ms: NDArray[np.int64], column: Column) -> bool:
         """Give users their values, the latest write of each winning and a gap unsetting; whether anything changed.
@@ -47,10 +54,7 @@ class Attribute:
         if self.dictionary is not None:
             data = self.dictionary.recode(data, column.entries)
         self._grow(int(users.max(initial=0)) + 1)
-        order = np.lexsort((timestamps_ms, users))
-        ordered = users[order]
-        last = np.append(ordered[1:] != ordered[:-1], True)[: len(order)]
-        winners = order[last]
+        winners = _last_writes(users, timestamps_ms)
         winners = winners[timestamps_ms[winners] >= self._written_ms[users[winners]]]
         users, data = users[winners], data[winners]
         self._written_ms[users] = timestamps_ms[winners]
@@ -71,26 +75,82 @@ class Attribute:
             users = users[is_set]
             self._replace(users, before[is_set], empty(self.type, len(users)))
 
-    def members(self, predicate: Predicate, context: Context) -> BitMap:
-        """The users whose value satisfies a fitting predicate; the caller may keep the bitmap but not change it."""
-        if isinstance(predicate, IsSet) and not predicate.negated:
+    def holds(self, predicate: Predicate) -> bool:
+        """Whether the members are a bitmap that the attribute has anyhow."""
+        if isinstance(predicate, IsSet):
+            return True
+        if not isinstance(predicate, Compare) or isinstance(predicate.value, Version):
+            return False
+        return predicate.operator is Operator.EQUAL and self._may_have_value_bitmaps()
+
+    def is_quick(self, predicate: Predicate, context: Context) -> bool:
+        """Whether `members` needs no look at the whole column."""
+        if isinstance(predicate, IsSet) or self._may_have_value_bitmaps():
+            return True
+        return self._has_ranges() and predicates.ranges(predicate, self.type, context) is not None
+
+    def members(self, predicate: Predicate, context: Context, among: BitMap | None = None) -> BitMap:
+        """The users, or those among some, whose value satisfies a fitting predicate; the bitmap must not be changed."""
+        if among is not None:
+            return self._members_among(predicate, context, among)
+        if isinstance(predicate, IsSet):
             return self._set
-        if self._has_value_bitmaps():
-            bitmaps = self._value_bitmaps
-            assert bitmaps is not None
+        if self._may_have_value_bitmaps():
+            bitmaps = self._bitmaps_by_value()
             codes = self._matching_codes(predicate, context)
-            found = [bitmaps[code] for code in codes if code in bitmaps]
-            return found[0] if len(found) == 1 else BitMap.union(*found) if found else BitMap()
+            return union([bitmaps[code] for code in codes if code in bitmaps])
+        asked = predicates.ranges(predicate, self.type, context)
+        if asked is None or not self._has_ranges():
+            return self.scan(predicate, context)
+        return self._members_in(asked)
+
+    def scan(self, predicate: Predicate, context: Context) -> BitMap:
+        """The same by a look at every value; while it looks, values may change, which `changes` tells of."""
         return from_mask(predicates.test(predicate, self.type, self._data, self.dictionary, context))
 
-    def estimate(self, predicate: Predicate) -> int:
+    def _members_among(self, predicate: Predicate, context: Context, among: BitMap) -> BitMap:
+        users = to_array(among & self._set)
+        mask = predicates.test(predicate, self.type, self._data[users], self.dictionary, context)
+        return from_sorted(users[mask])
+
+    def _members_in(self, asked: predicates.Ranges) -> BitMap:
+        assert self._ranges is not None
+        found = BitMap()
+        for low, high in asked.ranges:
+            if low is None:
+                found |= self._ranges.below(high, self._data)
+            elif high is None:
+                found |= self._set - self._ranges.below(low, self._data)
+            else:
+                found |= self._ranges.between(low, high, self._data)
+        return self._set - found if asked.negated else found
+
+    def estimate(self, predicate: Predicate, context: Context) -> int:
         """About how many users satisfy the predicate, found without evaluating it."""
         total = len(self._set)
         if self.dictionary is not None and self._value_bitmaps is not None:
             codes = predicates.exact_codes(predicate, self.dictionary)
             if codes is not None:
                 return sum(len(self._value_bitmaps[code]) for code in codes if code in self._value_bitmaps)
+        if self._ranges is not None:
+            asked = predicates.ranges(predicate, self.type, context)
+            if asked is not None and all(low is not None and high is not None for low, high in asked.ranges):
+                found = min(sum(self._ranges.estimate(low, high) for low, high in asked.ranges), total)
+                return total - found if asked.negated else found
         return total
+
+    def prepare(self) -> None:
+        """Build bitmaps and bins, which else happens when they are first asked for."""
+        if self._may_have_value_bitmaps():
+            self._bitmaps_by_value()
+        self._has_ranges()
+
+    @property
+    def size_bytes(self) -> int:
+        """What the attribute takes in memory, its dictionary apart."""
+        bitmaps = [self._set, *(self._value_bitmaps or {}).values()]
+        ranges = self._ranges.size_bytes if self._ranges else 0
+        return self._data.nbytes + self._written_ms.nbytes + ranges + sum(map(size_bytes, bitmaps))
 
     def value(self, user: int) -> Value | None:
         """The value of one user."""
@@ -113,10 +173,18 @@ class Attribute:
     def _replace(self, users: NDArray[np.uint32], before: NDArray[Any], after: NDArray[Any]) -> None:
         """Store values of distinct users and bring the bitmaps along."""
         self.revision += 1
+        self.changes.add(self.revision, users)
         self._data[users] = after
         is_set = present(self.type, after)
         # Bitmaps handed out by `members` stay as they were: each update makes fresh ones.
         self._set = (self._set | from_array(users[is_set])) - from_array(users[~is_set])
+        if len(users) > len(self._set) // _LARGE_SHARE:
+            # Making them anew costs less than bringing them along.
+            self._value_bitmaps = self._ranges = None
+        if self._ranges is not None:
+            self._ranges.move(users, before, after, lambda values: ~present(self.type, values))
+            if self._ranges.is_skewed:
+                self._ranges = None
         if self._value_bitmaps is None:
             return
         if not self._may_have_value_bitmaps():
@@ -132,14 +200,18 @@ class Attribute:
             return True
         return self.dictionary is not None and len(self.dictionary) <= MAX_VALUE_BITMAPS
 
-    def _has_value_bitmaps(self) -> bool:
-        """Whether there are bitmaps per value, built from the column when first asked for."""
-        if not self._may_have_value_bitmaps():
-            return False
+    def _bitmaps_by_value(self) -> dict[int, BitMap]:
         if self._value_bitmaps is None:
             users = np.flatnonzero(present(self.type, self._data))
             self._value_bitmaps = dict(_by_code(self._data[users], users))
-        return True
+        return self._value_bitmaps
+
+    def _has_ranges(self) -> bool:
+        """Whether there are bins, built where they are worth it and when first asked for."""
+        if self._ranges is None and self.type in predicates.ORDERED_TYPES and len(self._set) >= SMALLEST:
+            users = np.flatnonzero(present(self.type, self._data))
+            self._ranges = RangeIndex(users.astype(np.uint32), self._data[users])
+        return self._ranges is not None
 
     def _matching_codes(self, predicate: Predicate, context: Context) -> list[int]:
         if self.dictionary is None:
@@ -186,8 +258,22 @@ def _differs(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.bool_]:
     return differs
 
 
+def _last_writes(users: NDArray[np.uint32], timestamps_ms: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The row of each user's latest write, the last to arrive among those of one instant."""
+    if (users[1:] > users[:-1]).all():
+        return np.arange(len(users))
+    order = np.lexsort((timestamps_ms, users))
+    ordered = users[order]
+    last = np.append(ordered[1:] != ordered[:-1], True)[: len(order)]
+    rows: NDArray[np.int64] = order[last]
+    return rows
+
+
 def _by_code(codes: NDArray[Any], users: NDArray[Any]) -> list[tuple[int, BitMap]]:
     """The users of each code, as bitmaps; users without a value are left out."""
+    if len(codes) and int(codes.max()) < 2**15:
+        # Small integers are sorted by radix.
+        codes = codes.astype(np.int16)
     order = np.argsort(codes, kind="stable")
     ordered, members = codes[order], users[order]
     starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)])

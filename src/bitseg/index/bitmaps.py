@@ -1,25 +1,127 @@
-"""Numpy arrays to Roaring bitmaps and back, by the ways that do not touch items one by one."""
+"""Numpy arrays to Roaring bitmaps and back, by the ways that do not touch items one by one.
+
+Large bitmaps are put together in the portable serialised form (github.com/RoaringBitmap/RoaringFormatSpec), which
+CRoaring reads at the speed of a copy: containers of 65,536 ids, each a sorted array of 16-bit items up to 4,096 of
+them and a bitset beyond.
+"""
 
 from array import array
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
+CONTAINER_IDS = 65_536
+_LARGEST_ARRAY = 4_096
+_COOKIE = 12_346
+# Below so many ids the plain constructor is faster than the assembly of containers.
+_FEW = 2_000
+
 
 def from_array(users: NDArray[Any]) -> BitMap:
     """The bitmap of an array of dense ids, in any order and with repeats."""
-    buffer = array("I")
-    buffer.frombytes(np.ascontiguousarray(users, np.uint32).tobytes())
-    return BitMap(buffer)
+    if len(users) <= _FEW:
+        return _plain(users)
+    users = users.astype(np.uint32, copy=False)
+    later, before = users[1:], users[:-1]
+    if (later > before).all():
+        return from_sorted(users)
+    if (later >= before).all():
+        return from_sorted(users[np.append(True, later > before)])
+    return _plain(users)
 
 
-def from_mask(mask: NDArray[np.bool_]) -> BitMap:
-    """The bitmap of the positions that are True."""
-    return from_array(np.flatnonzero(mask))
+def from_sorted(users: NDArray[np.uint32]) -> BitMap:
+    """The bitmap of ascending, distinct dense ids."""
+    if len(users) <= _FEW:
+        return _plain(users)
+    first, last = int(users[0]) >> 16, int(users[-1]) >> 16
+    edges = np.arange(first, last + 2, dtype=np.int64) * CONTAINER_IDS
+    cardinalities = np.diff(np.searchsorted(users, edges))
+    if cardinalities.max() > _LARGEST_ARRAY:
+        base = first * CONTAINER_IDS
+        mask = np.zeros((last + 1 - first) * CONTAINER_IDS, bool)
+        mask[users - np.uint32(base)] = True
+        return from_mask(mask, first_container=first)
+    held = np.flatnonzero(cardinalities)
+    lows = users.astype(np.uint16)
+    return _assembled(held + first, cardinalities[held], [lows.tobytes()])
+
+
+def from_mask(mask: NDArray[np.bool_], first_container: int = 0) -> BitMap:
+    """The bitmap of the positions that are True, counted from where container number `first_container` begins."""
+    containers = -(-len(mask) // CONTAINER_IDS)
+    if containers == 0:
+        return BitMap()
+    packed = np.zeros(containers * (CONTAINER_IDS // 8), np.uint8)
+    packed[: -(-len(mask) // 8)] = np.packbits(mask, bitorder="little")
+    bits = packed.reshape(containers, -1)
+    cardinalities = np.bitwise_count(packed.view(np.uint64)).reshape(containers, -1).sum(axis=1, dtype=np.int64)
+    held = np.flatnonzero(cardinalities)
+    dense = cardinalities[held] > _LARGEST_ARRAY
+    if dense.all():
+        payload = [bits.tobytes() if len(held) == containers else bits[held].tobytes()]
+    elif not dense.any():
+        payload = [np.flatnonzero(mask).astype(np.uint16).tobytes()]
+    else:
+        payload = [
+            bits[container].tobytes()
+            if is_dense
+            else np.flatnonzero(mask[container * CONTAINER_IDS : (container + 1) * CONTAINER_IDS])
+            .astype(np.uint16)
+            .tobytes()
+            for container, is_dense in zip(held.tolist(), dense.tolist(), strict=True)
+        ]
+    return _assembled(held + first_container, cardinalities[held], payload)
 
 
 def to_array(bitmap: BitMap) -> NDArray[np.uint32]:
     """The ids of a bitmap in ascending order."""
     return np.frombuffer(bitmap.to_array(), np.uint32)
+
+
+def union(bitmaps: Sequence[BitMap]) -> BitMap:
+    """The ids in any of the bitmaps: a bitmap of its own, save that a single one is returned as it is."""
+    if len(bitmaps) == 1:
+        return bitmaps[0]
+    if not bitmaps:
+        return BitMap()
+    largest = max(range(len(bitmaps)), key=lambda place: len(bitmaps[place]))
+    # The copy is left as it is laid out: optimising would take ten times as long as the copy.
+    result = BitMap(bitmaps[largest], optimize=False)
+    for place, bitmap in enumerate(bitmaps):
+        if place != largest:
+            result |= bitmap
+    return result
+
+
+def size_bytes(bitmap: BitMap) -> int:
+    """What the containers of a bitmap take in memory."""
+    statistics = bitmap.get_statistics()
+    return int(
+        statistics["n_bytes_array_containers"]
+        + statistics["n_bytes_run_containers"]
+        + statistics["n_bytes_bitset_containers"]
+    )
+
+
+def _plain(users: NDArray[Any]) -> BitMap:
+    buffer = array("I")
+    buffer.frombytes(np.ascontiguousarray(users, np.uint32).tobytes())
+    return BitMap(buffer)
+
+
+def _assembled(keys: NDArray[Any], cardinalities: NDArray[Any], payload: list[bytes]) -> BitMap:
+    """A bitmap of containers, given by number, size and contents end to end."""
+    count = len(keys)
+    if not count:
+        return BitMap()
+    sizes = np.where(cardinalities > _LARGEST_ARRAY, CONTAINER_IDS // 8, 2 * cardinalities)
+    header = np.empty((count, 2), "<u2")
+    header[:, 0] = keys
+    header[:, 1] = cardinalities - 1
+    offsets = 8 + 8 * count + np.cumsum(sizes) - sizes
+    head = np.array([_COOKIE, count], "<u4").tobytes()
+    return BitMap.deserialize(b"".join([head, header.tobytes(), offsets.astype("<u4").tobytes(), *payload]))

@@ -10,15 +10,15 @@ import xxhash
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from bitseg.index.bitmaps import from_mask
-from bitseg.index.users import UserDirectory
+from bitseg.index.bitmaps import from_sorted, to_array
 from bitseg.segment.nodes import InBucket
 
 
-def members(condition: InBucket, users: UserDirectory) -> BitMap:
-    """The users in the buckets `first` to `last`."""
-    found = bucket_of(users.hashes(), condition.seed, condition.of)
-    return from_mask((found >= condition.first) & (found <= condition.last)) & users.everyone
+def members(condition: InBucket, id_hashes: NDArray[np.uint64], among: BitMap) -> BitMap:
+    """Of some users those in the buckets `first` to `last`; `id_hashes` has xxh3_64 of every id by dense id."""
+    users = to_array(among)
+    found = bucket_of(id_hashes[users], condition.seed, condition.of)
+    return from_sorted(users[(found >= condition.first) & (found <= condition.last)])
 
 
 def bucket_of(id_hashes: NDArray[np.uint64], seed: str, of: int) -> NDArray[np.uint64]:

@@ -1,6 +1,7 @@
 """Events by name and day: sorted columns and the bitmap of users who did the event that day."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,22 @@ from pyroaring import BitMap
 
 from bitseg.calendar import FIRST_INSTANT_MS, LAST_INSTANT_MS, Calendar
 from bitseg.index.attributes import entries_from_state
-from bitseg.index.bitmaps import from_array, to_array
+from bitseg.index.bitmaps import from_array, size_bytes, to_array, union
+from bitseg.index.changes import ChangeLog
 from bitseg.index.dictionary import Dictionary
+from bitseg.index.packing import Packed, pack
 from bitseg.segment.windows import Interval
 from bitseg.values import DICTIONARY_TYPES, ValueType, empty
 
 MAX_EVENT_NAMES = 5_000
 MAX_PROPERTIES = 500
+
+# Days that one rollup covers, longest first; each is a multiple of the next.
+ROLLUP_DAYS = (32, 8)
+# A tail is merged into its partition once it has so many events and is a quarter of it.
+_SMALLEST_MERGE = 16_384
+# Bits for milliseconds of a day, 25-hour days included, below the user in a sort key.
+_OFFSET_BITS = np.uint64(27)
 
 
 class Property:
@@ -27,90 +37,144 @@ class Property:
         self.dictionary = Dictionary() if value_type in DICTIONARY_TYPES else None
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Events of one partition, sorted by user, then time, then arrival. The arrays are never changed.
+
+    `users` are dense ids, `offsets_ms` milliseconds after the day began, both of shape (n,); `columns` holds a column
+    per property that any of the events has.
+    """
+
+    start_ms: int
+    users: NDArray[np.uint32]
+    offsets_ms: NDArray[np.int32]
+    columns: Mapping[str, Packed]
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    @property
+    def size_bytes(self) -> int:
+        """What the arrays take in memory."""
+        return self.users.nbytes + self.offsets_ms.nbytes + sum(each.data.nbytes for each in self.columns.values())
+
+
+Block = tuple[NDArray[np.uint32], NDArray[np.int32], dict[str, NDArray[Any]]]
+
+
 class Partition:
     """The events of one name on one day.
 
-    Arrays have one item an event, sorted by user, then time, then arrival: `users` dense ids, `offsets_ms`
-    milliseconds after the day began, and a column per property that any of them has. Appended events wait in a tail
-    that the next reader merges. `bitmap` holds the users; each change puts a fresh one in its place.
+    `rows` has them sorted and `bitmap` the users; both are put in place anew by each change, so that whoever holds one
+    may go on reading it. Appended events wait in a tail until they are asked for, or are many.
     """
 
     def __init__(self, day: int, calendar: Calendar, properties: Mapping[str, Property]) -> None:
         self.day = day
         self.start_ms = calendar.day_start_ms(day)
         self.end_ms = calendar.day_start_ms(day + 1)
-        self.bitmap = BitMap()
-        self._users = np.empty(0, np.uint32)
-        self._offsets_ms = np.empty(0, np.int32)
-        self._columns: dict[str, NDArray[Any]] = {}
         self._properties = properties
-        self._tail: list[tuple[NDArray[np.uint32], NDArray[np.int32], dict[str, NDArray[Any]]]] = []
+        self._rows = Rows(self.start_ms, np.empty(0, np.uint32), np.empty(0, np.int32), {})
+        self._tail: list[Block] = []
+        self._tail_length = 0
+        self._bitmap = BitMap()
+        # How many blocks of the tail the bitmap has.
+        self._bitmap_blocks = 0
+
+    def __len__(self) -> int:
+        """How many events there are."""
+        return len(self._rows) + self._tail_length
+
+    @property
+    def size_bytes(self) -> int:
+        """What the events take in memory, bitmap included."""
+        return self.rows.size_bytes + size_bytes(self.bitmap)
+
+    @property
+    def rows(self) -> Rows:
+        if self._tail:
+            self._merge()
+        return self._rows
+
+    @property
+    def bitmap(self) -> BitMap:
+        """The users; the bitmap must not be changed."""
+        if self._bitmap_blocks < len(self._tail):
+            fresh = self._tail[self._bitmap_blocks :]
+            users = fresh[0][0] if len(fresh) == 1 else np.concatenate([block[0] for block in fresh])
+            self._bitmap = union([self._bitmap, from_array(users)])
+            self._bitmap_blocks = len(self._tail)
+        return self._bitmap
 
     def append(
         self, users: NDArray[np.uint32], offsets_ms: NDArray[np.int32], columns: dict[str, NDArray[Any]]
     ) -> None:
         """Add events; the arrays have one item an event."""
         self._tail.append((users, offsets_ms, columns))
-        self.bitmap = self.bitmap | from_array(users)
+        self._tail_length += len(users)
+        if self._tail_length >= max(_SMALLEST_MERGE, len(self._rows) // 4):
+            self._merge()
 
     def remove(self, users: BitMap) -> int:
         """Forget the events of users; how many there were."""
         gone = self.bitmap & users
         if not gone:
             return 0
-        self._merge()
-        keep = np.isin(self._users, to_array(gone), invert=True)
-        removed = len(keep) - int(np.count_nonzero(keep))
-        self._take(keep)
-        self.bitmap = self.bitmap - gone
-        return removed
-
-    @property
-    def users(self) -> NDArray[np.uint32]:
-        self._merge()
-        return self._users
-
-    @property
-    def times_ms(self) -> NDArray[np.int64]:
-        """Instants of the events."""
-        self._merge()
-        return self._offsets_ms.astype(np.int64) + self.start_ms
-
-    def column(self, name: str) -> NDArray[Any] | None:
-        """Values of a property, or None where no event of the day has it."""
-        self._merge()
-        return self._columns.get(name)
+        rows = self.rows
+        keep = np.isin(rows.users, to_array(gone), invert=True)
+        columns = {name: packed.values(keep) for name, packed in rows.columns.items()}
+        self._rows = self._packed(rows.users[keep], rows.offsets_ms[keep], columns)
+        self._bitmap = self._bitmap - gone
+        return len(keep) - len(self._rows)
 
     def _merge(self) -> None:
-        if not self._tail:
-            return
-        blocks = [(self._users, self._offsets_ms, self._columns), *self._tail]
-        self._tail = []
-        self._users = np.concatenate([block[0] for block in blocks])
-        self._offsets_ms = np.concatenate([block[1] for block in blocks])
-        self._columns = {
+        """Bring the tail into the sorted rows, its events after those of equal user and time."""
+        held = self.bitmap
+        blocks, before = self._tail, self._rows
+        users = np.concatenate([block[0] for block in blocks])
+        offsets_ms = np.concatenate([block[1] for block in blocks])
+        names = dict.fromkeys([*before.columns, *(name for block in blocks for name in block[2])])
+        columns = {
             name: np.concatenate([self._padded(name, columns, len(users)) for users, _, columns in blocks])
-            for name in dict.fromkeys(name for block in blocks for name in block[2])
+            for name in names
         }
-        self._take(np.lexsort((self._offsets_ms, self._users)))
+        keys = _keys(users, offsets_ms)
+        order = np.argsort(keys, kind="stable")
+        if len(before):
+            places = np.searchsorted(_keys(before.users, before.offsets_ms), keys[order], side="right")
+            is_tail = np.zeros(len(before) + len(users), bool)
+            is_tail[places + np.arange(len(users))] = True
+            users = _interleaved(before.users, users[order], is_tail)
+            offsets_ms = _interleaved(before.offsets_ms, offsets_ms[order], is_tail)
+            for name, data in columns.items():
+                packed = before.columns.get(name)
+                unpacked = packed.values() if packed else empty(self._properties[name].type, len(before))
+                columns[name] = _interleaved(unpacked, data[order], is_tail)
+        else:
+            users, offsets_ms = users[order], offsets_ms[order]
+            columns = {name: data[order] for name, data in columns.items()}
+        self._rows = self._packed(users, offsets_ms, columns)
+        self._bitmap = held
+        self._tail, self._tail_length, self._bitmap_blocks = [], 0, 0
 
     def _padded(self, name: str, columns: Mapping[str, NDArray[Any]], length: int) -> NDArray[Any]:
         data = columns.get(name)
         return empty(self._properties[name].type, length) if data is None else data
 
-    def _take(self, rows: NDArray[Any]) -> None:
-        self._users = self._users[rows]
-        self._offsets_ms = self._offsets_ms[rows]
-        self._columns = {name: data[rows] for name, data in self._columns.items()}
+    def _packed(
+        self, users: NDArray[np.uint32], offsets_ms: NDArray[np.int32], columns: Mapping[str, NDArray[Any]]
+    ) -> Rows:
+        packed = {name: pack(self._properties[name].type, data) for name, data in columns.items()}
+        return Rows(self.start_ms, users, offsets_ms, packed)
 
     def state(self) -> dict[str, Any]:
         """Plain values for a snapshot."""
-        self._merge()
+        rows = self.rows
         return {
             "day": self.day,
-            "users": self._users,
-            "offsets_ms": self._offsets_ms,
-            "columns": self._columns,
+            "users": rows.users,
+            "offsets_ms": rows.offsets_ms,
+            "columns": {name: {"data": each.data, "scale": each.scale} for name, each in rows.columns.items()},
         }
 
     @classmethod
@@ -118,15 +182,31 @@ class Partition:
         cls, state: Mapping[str, Any], calendar: Calendar, properties: Mapping[str, Property]
     ) -> "Partition":
         partition = cls(state["day"], calendar, properties)
-        partition._users = state["users"]
-        partition._offsets_ms = state["offsets_ms"]
-        partition._columns = dict(state["columns"])
-        partition.bitmap = from_array(partition._users)
+        columns = {
+            name: Packed(properties[name].type, each["data"], each["scale"]) for name, each in state["columns"].items()
+        }
+        partition._rows = Rows(partition.start_ms, state["users"], state["offsets_ms"], columns)
+        partition._bitmap = from_array(partition._rows.users)
         return partition
 
 
+def _keys(users: NDArray[np.uint32], offsets_ms: NDArray[np.int32]) -> NDArray[np.uint64]:
+    """Numbers in the order of users, then times."""
+    return (users.astype(np.uint64) << _OFFSET_BITS) | offsets_ms.astype(np.uint64)
+
+
+def _interleaved(before: NDArray[Any], tail: NDArray[Any], is_tail: NDArray[np.bool_]) -> NDArray[Any]:
+    both = np.empty((len(is_tail), *before.shape[1:]), np.result_type(before, tail))
+    both[is_tail] = tail
+    both[~is_tail] = before
+    return both
+
+
 class Event:
-    """All events of one name. `revision` grows with every change; the first and last instants bound what is held."""
+    """All events of one name. `revision` grows with every change; the first and last instants bound what is held.
+
+    `changes` tells who changed with which revision.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -136,6 +216,8 @@ class Event:
         self.first_ms = LAST_INSTANT_MS
         self.last_ms = FIRST_INSTANT_MS
         self.total = 0
+        self.changes = ChangeLog()
+        self._rollups: dict[tuple[int, int], BitMap] = {}
 
     @property
     def has_occurred(self) -> bool:
@@ -152,38 +234,45 @@ class Event:
         """Add events, in order of arrival; every array has one item an event."""
         if not len(users):
             return
-        days = calendar.days_of(timestamps_ms)
-        order = np.argsort(days, kind="stable")
-        ordered = days[order]
-        starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
-        for rows in np.split(order, starts[1:]):
-            day = int(days[rows[0]])
+        first_ms, last_ms = int(timestamps_ms.min()), int(timestamps_ms.max())
+        for rows, day in _by_day(calendar.days_of(timestamps_ms)):
             partition = self.partitions.get(day)
             if partition is None:
                 partition = self.partitions[day] = Partition(day, calendar, self.properties)
                 self.partitions = dict(sorted(self.partitions.items()))
             offsets_ms = (timestamps_ms[rows] - partition.start_ms).astype(np.int32)
             partition.append(users[rows], offsets_ms, {name: data[rows] for name, data in columns.items()})
-        self.first_ms = min(self.first_ms, int(timestamps_ms.min()))
-        self.last_ms = max(self.last_ms, int(timestamps_ms.max()))
+            self._drop_rollups(day)
+        self.first_ms = min(self.first_ms, first_ms)
+        self.last_ms = max(self.last_ms, last_ms)
         self.total += len(users)
         self.revision += 1
+        self.changes.add(self.revision, users, first_ms, last_ms, added_only=True)
 
     def remove(self, users: NDArray[np.uint32]) -> None:
         """Forget the events of users."""
         gone = from_array(users)
-        removed = sum(partition.remove(gone) for partition in self.partitions.values())
+        removed = 0
+        for day, partition in self.partitions.items():
+            count = partition.remove(gone)
+            if count:
+                removed += count
+                self._drop_rollups(day)
         if removed:
             self.total -= removed
             self.revision += 1
+            self.changes.add(self.revision, users, FIRST_INSTANT_MS, LAST_INSTANT_MS)
 
     def drop_before(self, day: int) -> int:
         """Forget whole days before `day`; how many events went."""
         old = [each for each in self.partitions if each < day]
-        dropped = sum(len(self.partitions.pop(each).users) for each in old)
+        dropped = sum(len(self.partitions.pop(each)) for each in old)
         if dropped:
+            for each in old:
+                self._drop_rollups(each)
             self.total -= dropped
             self.revision += 1
+            self.changes.forget(self.revision)
         return dropped
 
     def within(self, interval: Interval) -> Iterator[tuple[Partition, bool]]:
@@ -193,6 +282,54 @@ class Event:
                 return
             if partition.end_ms > interval.start_ms:
                 yield partition, partition.start_ms >= interval.start_ms and partition.end_ms <= interval.end_ms
+
+    def bitmaps(self, days: list[int]) -> list[BitMap]:
+        """Bitmaps that together have the users of some ascending days, as few as rollups allow."""
+        found: list[BitMap] = []
+        wanted = set(days)
+        newest = next(reversed(self.partitions), 0)
+        place = 0
+        while place < len(days):
+            day = days[place]
+            for length in ROLLUP_DAYS:
+                first = day - day % length
+                # The block of the newest day changes all the time, and is not worth rolling up.
+                if first + length > newest:
+                    continue
+                block = [each for each in range(first, first + length) if each in self.partitions]
+                if len(block) < 2 or day != block[0] or not wanted.issuperset(block):
+                    continue
+                found.append(self._rollup(length, first, block))
+                place += len(block)
+                break
+            else:
+                found.append(self.partitions[day].bitmap)
+                place += 1
+        return found
+
+    def _rollup(self, length: int, first: int, days: list[int]) -> BitMap:
+        rollup = self._rollups.get((length, first))
+        if rollup is None:
+            rollup = self._rollups[length, first] = union([self.partitions[day].bitmap for day in days])
+        return rollup
+
+    def _drop_rollups(self, day: int) -> None:
+        for length in ROLLUP_DAYS:
+            self._rollups.pop((length, day - day % length), None)
+
+    def prepare(self) -> None:
+        """Merge all tails and build all rollups, which else happens when they are first asked for."""
+        for partition in self.partitions.values():
+            partition.rows  # noqa: B018
+            partition.bitmap  # noqa: B018
+        self.bitmaps(list(self.partitions))
+        for day in self.partitions:
+            self.bitmaps([each for each in range(day - day % ROLLUP_DAYS[-1], day + 1) if each in self.partitions])
+
+    @property
+    def size_bytes(self) -> int:
+        """What the events take in memory, bitmaps and rollups included, dictionaries apart."""
+        return sum(each.size_bytes for each in self.partitions.values()) + sum(map(size_bytes, self._rollups.values()))
 
     def state(self) -> dict[str, Any]:
         """Plain values for a snapshot."""
@@ -221,6 +358,21 @@ class Event:
         for each in state["partitions"]:
             partition = Partition.from_state(each, calendar, event.properties)
             event.partitions[partition.day] = partition
-            event.total += len(partition.users)
+            event.total += len(partition)
         event.first_ms, event.last_ms = state["first_ms"], state["last_ms"]
         return event
+
+
+def _by_day(days: NDArray[np.int32]) -> Iterator[tuple[NDArray[np.int64], int]]:
+    """The rows of each day, in order of arrival, and the day."""
+    first, last = int(days.min()), int(days.max())
+    if first == last:
+        yield np.arange(len(days)), first
+        return
+    # Small integers are sorted by radix.
+    keys = (days - first).astype(np.uint16) if last - first < 65_536 else days
+    order = np.argsort(keys, kind="stable")
+    ordered = days[order]
+    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
+    for rows in np.split(order, starts[1:]):
+        yield rows, int(days[rows[0]])

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-import numpy as np
+from pyroaring import BitMap
 
 from bitseg.index.occurrences import Occurrences
 from bitseg.results import UserEvent
@@ -15,17 +15,13 @@ def events_of(user: int, occurrences: Occurrences) -> list[UserEvent]:
 
 
 def _found(user: int, occurrences: Occurrences) -> Iterator[UserEvent]:
-    for block in occurrences.blocks():
-        if user not in block.partition.bitmap:
-            continue
-        first, last = np.searchsorted(block.users, [user, user + 1])
-        times_ms = block.times_ms
-        for row in range(first, last):
+    for block in occurrences.only(BitMap([user])).blocks():
+        columns = {name: found for name in block.event.properties if (found := block.column(name))}
+        for row, time_ms in enumerate(block.times_ms.tolist()):
             properties = {}
-            for name, column in block.event.properties.items():
-                found = block.column(name)
+            for name, (column, data) in columns.items():
                 entries = column.dictionary.entries if column.dictionary else ()
-                value = decode(column.type, found[1][row], entries) if found else None
+                value = decode(column.type, data[row], entries)
                 if value is not None:
                     properties[name] = value
-            yield UserEvent(block.event.name, int(times_ms[row]), properties)
+            yield UserEvent(block.event.name, time_ms, properties)

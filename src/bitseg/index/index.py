@@ -16,6 +16,7 @@ from bitseg.index.lists import UserList
 from bitseg.index.messages import SeenMessages
 from bitseg.index.users import UserDirectory
 from bitseg.ops import MAX_NAME_BYTES, Change, Columns, Deletion, Rejection, malformed_text
+from bitseg.segment.nodes import Comparison, Condition
 from bitseg.values import Column, SparseValues, ValueType, empty, present
 
 
@@ -40,6 +41,8 @@ class Index:
         self.lists: dict[str, UserList] = {}
         self.messages = SeenMessages()
         self.version = 0
+        # Grows with every attribute, property, list and first event of a name: all that names are checked against.
+        self.schema_revision = 0
 
     def apply(self, changes: Sequence[Change]) -> list[Rejection]:
         """Make changes in order; what of them was left out. Rows left out whole have no name in their rejection."""
@@ -82,6 +85,7 @@ class Index:
                 continue
             if attribute is None:
                 attribute = self.attributes[name] = Attribute(name, coerced.column.type)
+                self.schema_revision += 1
             positions = coerced.positions
             if len(positions):
                 attribute.write(users[positions], block.timestamps_ms[positions], coerced.column)
@@ -100,6 +104,7 @@ class Index:
             data = self._property_column(event, property_name, values, block, rejections)
             if data is not None:
                 columns[property_name] = data
+        self.schema_revision += not event.has_occurred
         event.append(users, block.timestamps_ms, columns, self.calendar)
 
     def _property_column(
@@ -120,12 +125,24 @@ class Index:
             return None
         if found is None:
             found = event.properties[name] = Property(coerced.column.type)
+            self.schema_revision += 1
         data = coerced.column.data
         if found.dictionary is not None:
             data = found.dictionary.recode(data, coerced.column.entries)
         whole = empty(found.type, len(block.user_ids))
         whole[coerced.positions] = data
         return whole
+
+    def holds(self, condition: Condition) -> bool:
+        """Whether the members of a condition are a bitmap that the index has anyhow."""
+        return isinstance(condition, Comparison) and self.attributes[condition.name].holds(condition.predicate)
+
+    def prepare(self) -> None:
+        """Build all that queries would build when they first ask: sorted partitions, rollups, bitmaps and bins."""
+        for attribute in self.attributes.values():
+            attribute.prepare()
+        for event in self.events.values():
+            event.prepare()
 
     def events_named(self, name: str | None) -> list[Event]:
         """The event of a name, if it is known; all events for None."""
@@ -166,6 +183,7 @@ class Index:
         else:
             self.events[event].properties[name] = Property(value_type, declared=True)
         self.version += 1
+        self.schema_revision += 1
 
     def drop_events_before(self, day: int) -> int:
         """Forget all events of days before `day`; how many they were."""

@@ -5,6 +5,7 @@ from typing import Any
 
 from pyroaring import BitMap
 
+from bitseg.index.bitmaps import from_array
 from bitseg.index.users import UserDirectory
 
 
@@ -20,8 +21,8 @@ class UserList:
     def members(self, users: UserDirectory) -> BitMap:
         """The users on the list, as a bitmap that must not be changed."""
         if self._directory_revision != users.revision:
-            found = map(users.find, self.user_ids)
-            self._members = BitMap(dense for dense in found if dense is not None)
+            found = users.find_all(list(self.user_ids))
+            self._members = from_array(found[found >= 0])
             self._directory_revision = users.revision
         return self._members
 

@@ -1,7 +1,8 @@
-"""Which events a `did` speaks of: those of its names, its `where`, its time of day and its interval."""
+"""The events a `did` speaks of: those of its names, its `where`, its time of day and its interval."""
 
+import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
@@ -11,13 +12,15 @@ from pyroaring import BitMap
 
 from bitseg.calendar import from_day
 from bitseg.index import predicates
-from bitseg.index.bitmaps import from_array
+from bitseg.index.bitmaps import from_array, to_array, union
 from bitseg.index.context import Context
-from bitseg.index.events import Event, Partition, Property
+from bitseg.index.events import Event, Property, Rows
 from bitseg.segment.nodes import And, Comparison, Condition, IsSet, Not, Or, TimeOfDay, Weekday
 from bitseg.segment.windows import Interval
 
 Mask = NDArray[np.bool_]
+# Rows by number, ascending; None stands for all.
+Selection = NDArray[np.int64] | None
 
 _WEEKDAYS = {day: number for number, day in enumerate(Weekday)}
 _MINUTE_MS = 60_000
@@ -25,65 +28,145 @@ _MINUTE_MS = 60_000
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Events of one partition: all of its rows, or those that `mask` selects."""
+    """Events of one partition: all of its rows, or those selected."""
 
     event: Event
-    partition: Partition
-    mask: Mask | None
+    day: int
+    rows: Rows
+    selection: Selection
+
+    def __len__(self) -> int:
+        return len(self.rows) if self.selection is None else len(self.selection)
 
     @property
     def users(self) -> NDArray[np.uint32]:
         """Dense ids, ascending, one an event."""
-        return self._selected(self.partition.users)
+        return self._selected(self.rows.users)
+
+    @property
+    def offsets_ms(self) -> NDArray[np.int32]:
+        """Milliseconds after the day began, one an event."""
+        return self._selected(self.rows.offsets_ms)
 
     @property
     def times_ms(self) -> NDArray[np.int64]:
         """Instants, one an event."""
-        return self._selected(self.partition.times_ms)
+        return self.offsets_ms.astype(np.int64) + self.rows.start_ms
 
     def column(self, name: str) -> tuple[Property, NDArray[Any]] | None:
         """A property and its values, one an event; None where no event of the day has it."""
-        data = self.partition.column(name)
-        return None if data is None else (self.event.properties[name], self._selected(data))
+        packed = self.rows.columns.get(name)
+        if packed is None:
+            return None
+        return self.event.properties[name], packed.values(slice(None) if self.selection is None else self.selection)
 
-    def bitmap(self) -> BitMap:
-        """The users, as a bitmap that must not be changed."""
-        return self.partition.bitmap if self.mask is None else from_array(self.users)
+    def narrowed(self, mask: Mask) -> "Block":
+        """Those of the events that a mask, one item an event, selects."""
+        places = np.flatnonzero(mask)
+        return replace(self, selection=places if self.selection is None else self.selection[places])
 
     def _selected(self, data: NDArray[Any]) -> NDArray[Any]:
-        return data if self.mask is None else data[self.mask]
+        return data if self.selection is None else data[self.selection]
 
 
 @dataclass(frozen=True, slots=True)
-class Occurrences:
-    """The events of some names that lie in an interval and satisfy what else is asked of each."""
+class _Source:
+    """A partition as it was when asked for; `rows` is None where only its users matter."""
 
-    events: Sequence[Event]
-    interval: Interval
-    context: Context
-    where: Condition | None = None
-    time_of_day: TimeOfDay | None = None
-    weekdays: tuple[Weekday, ...] = ()
+    event: Event
+    day: int
+    start_ms: int
+    end_ms: int
+    bitmap: BitMap
+    rows: Rows | None
+    whole: bool
+
+
+class Occurrences:
+    """The events of some names that lie in an interval and satisfy what else is asked of each.
+
+    It holds the partitions as they are when it is made, and goes on telling of those whatever is ingested meanwhile.
+    `among` leaves out all other users. `users_only` promises that nobody asks for `blocks`, so that whole days need
+    no more than their bitmaps.
+    """
+
+    def __init__(
+        self,
+        events: Sequence[Event],
+        interval: Interval,
+        context: Context,
+        where: Condition | None = None,
+        time_of_day: TimeOfDay | None = None,
+        weekdays: tuple[Weekday, ...] = (),
+        among: BitMap | None = None,
+        *,
+        users_only: bool = False,
+    ) -> None:
+        self.events = events
+        self.interval = interval
+        self.context = context
+        self._where = where
+        self._time_of_day = time_of_day
+        self._weekdays = frozenset(_WEEKDAYS[day] for day in weekdays)
+        # Whether days or times of day are asked for, beside the interval.
+        self.is_timed = time_of_day is not None or bool(weekdays)
+        self._among = among
+        self._by_rows = where is not None or time_of_day is not None
+        self._whole_days: list[BitMap] = []
+        self._sources: list[_Source] = []
+        for event in events:
+            self._add(event, users_only and not self._by_rows)
+
+    def _add(self, event: Event, users_only: bool) -> None:
+        whole_days: list[int] = []
+        for partition, whole in event.within(self.interval):
+            if self._weekdays and from_day(partition.day).weekday() not in self._weekdays:
+                continue
+            if whole:
+                whole_days.append(partition.day)
+                if users_only:
+                    continue
+            bitmap = partition.bitmap
+            if self._among is not None and not bitmap.intersect(self._among):
+                continue
+            self._sources.append(
+                _Source(event, partition.day, partition.start_ms, partition.end_ms, bitmap, partition.rows, whole)
+            )
+        if not self._by_rows:
+            self._whole_days += event.bitmaps(whole_days)
+
+    def until(self, instant_ms: int) -> "Occurrences":
+        """The same without what came after an instant; not for `users_only`."""
+        cut = copy.copy(self)
+        end_ms = min(self.interval.end_ms, instant_ms + 1)
+        cut.interval = Interval(self.interval.start_ms, end_ms)
+        cut._sources = [
+            replace(source, whole=source.whole and source.end_ms <= end_ms)
+            for source in self._sources
+            if source.start_ms < end_ms
+        ]
+        cut._whole_days = [] if self._by_rows else [source.bitmap for source in cut._sources if source.whole]
+        return cut
+
+    def only(self, users: BitMap) -> "Occurrences":
+        """The same without all other users."""
+        narrowed = copy.copy(self)
+        narrowed._among = users if self._among is None else self._among & users
+        return narrowed
 
     def blocks(self) -> Iterator[Block]:
         """The events partition by partition, those of one name in order of days; empty blocks are left out."""
-        weekdays = {_WEEKDAYS[day] for day in self.weekdays}
-        for event in self.events:
-            for partition, whole in event.within(self.interval):
-                if weekdays and from_day(partition.day).weekday() not in weekdays:
-                    continue
-                mask = None if whole else self._in_interval(partition.times_ms)
-                if self.time_of_day is not None:
-                    mask = _both(mask, self._in_time_of_day(partition, self.time_of_day))
-                if self.where is not None:
-                    mask = _both(mask, _where_mask(self.where, event, partition, self.context))
-                if mask is None or mask.any():
-                    yield Block(event, partition, mask)
+        return map(self._block, self._sources) if self._plain else filter(len, map(self._block, self._sources))
 
     def users(self) -> BitMap:
-        """The users who did any of the events."""
-        found = [block.bitmap() for block in self.blocks()]
-        return BitMap.union(*found) if found else BitMap()
+        """The users who did any of the events; the bitmap must not be changed."""
+        found = [] if self._by_rows else list(self._whole_days)
+        if self._among is not None:
+            found = [bitmap & self._among for bitmap in found]
+        for source in self._sources:
+            if self._by_rows or not source.whole:
+                found.append(from_array(self._block(source).users))
+        return union(found)
 
     def gather(self) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
         """Users and instants of all the events, by user, then time; two arrays of shape (n,)."""
@@ -92,57 +175,104 @@ class Occurrences:
             return np.empty(0, np.uint32), np.empty(0, np.int64)
         users = np.concatenate([block.users for block in blocks])
         times_ms = np.concatenate([block.times_ms for block in blocks])
-        order = np.lexsort((times_ms, users))
+        order = np.argsort(sort_keys(users, times_ms), kind="stable")
         return users[order], times_ms[order]
 
     def matches(self, times_ms: NDArray[np.int64]) -> Mask:
         """Which of these instants satisfy time of day, weekdays and interval."""
-        mask = self._in_interval(times_ms)
-        if self.time_of_day is None and not self.weekdays:
+        mask = (times_ms >= self.interval.start_ms) & (times_ms < self.interval.end_ms)
+        if not self.is_timed:
             return mask
         days = self.context.calendar.days_of(times_ms)
-        if self.weekdays:
+        if self._weekdays:
             # 1970-01-01, day 0, was a Thursday.
-            mask &= np.isin((days + 3) % 7, [_WEEKDAYS[day] for day in self.weekdays])
-        if self.time_of_day is not None:
+            mask &= np.isin((days + 3) % 7, list(self._weekdays))
+        if self._time_of_day is not None:
             for day in np.unique(days):
                 rows = np.flatnonzero(days == day)
                 clock_ms = self.context.calendar.time_of_day_ms(int(day), times_ms[rows])
-                mask[rows] &= _within_clock(clock_ms, self.time_of_day)
+                mask[rows] &= _within_clock(clock_ms, self._time_of_day)
         return mask
 
-    def _in_interval(self, times_ms: NDArray[np.int64]) -> Mask:
-        return (times_ms >= self.interval.start_ms) & (times_ms < self.interval.end_ms)
+    @property
+    def _plain(self) -> bool:
+        return not self._by_rows and self._among is None and all(source.whole for source in self._sources)
 
-    def _in_time_of_day(self, partition: Partition, time_of_day: TimeOfDay) -> Mask:
-        clock_ms = self.context.calendar.time_of_day_ms(partition.day, partition.times_ms)
-        return _within_clock(clock_ms, time_of_day)
+    def _block(self, source: _Source) -> Block:
+        """The events of a partition that satisfy all there is, the cheapest test first."""
+        assert source.rows is not None
+        block = Block(source.event, source.day, source.rows, None)
+        if self._among is not None:
+            block = replace(block, selection=_rows_of(source.rows.users, source.bitmap & self._among))
+        if not source.whole:
+            block = block.narrowed(self._in_interval(block))
+        if self._time_of_day is not None:
+            clock_ms = self.context.calendar.time_of_day_ms(block.day, block.times_ms)
+            block = block.narrowed(_within_clock(clock_ms, self._time_of_day))
+        if self._where is not None and len(block):
+            block = block.narrowed(_where_mask(self._where, block, self.context))
+        return block
+
+    def _in_interval(self, block: Block) -> Mask:
+        start_ms = block.rows.start_ms
+        # A day has few enough milliseconds for 32 bits, which instants need not.
+        first = min(max(self.interval.start_ms - start_ms, 0), 2**31 - 1)
+        end = min(max(self.interval.end_ms - start_ms, 0), 2**31 - 1)
+        offsets_ms = block.offsets_ms
+        return (offsets_ms >= first) & (offsets_ms < end)
 
 
-def _within_clock(clock_ms: NDArray[np.int64], time_of_day: TimeOfDay) -> Mask:
+def sort_keys(users: NDArray[np.uint32], times_ms: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Numbers in the order of users, then times; shape (n,).
+
+    One number is sorted much faster than a pair. Ten million users leave 40 bits, 34 years of milliseconds, for the
+    times; where instants lie further apart, their ranks stand for them.
+    """
+    if not len(users):
+        return np.empty(0, np.uint64)
+    times_ms = times_ms - times_ms.min()
+    if _bits(users) + _bits(times_ms) > 64:
+        times_ms = np.unique(times_ms, return_inverse=True)[1]
+    return (users.astype(np.uint64) << np.uint64(_bits(times_ms))) | times_ms.astype(np.uint64)
+
+
+def _bits(numbers: NDArray[Any]) -> int:
+    return int(numbers.max()).bit_length()
+
+
+def _rows_of(users: NDArray[np.uint32], wanted: BitMap) -> NDArray[np.int64]:
+    """The rows, ascending, of users who each have one."""
+    ids = to_array(wanted)
+    first = np.searchsorted(users, ids, side="left")
+    end = np.searchsorted(users, ids, side="right")
+    counts = end - first
+    total = int(counts.sum())
+    if total == len(first):
+        return first
+    before = np.cumsum(counts) - counts
+    return np.repeat(first - before, counts) + np.arange(total)
+
+
+def _within_clock(clock_ms: NDArray[Any], time_of_day: TimeOfDay) -> Mask:
     start_ms, end_ms = time_of_day.start_minute * _MINUTE_MS, time_of_day.end_minute * _MINUTE_MS
     return (clock_ms >= start_ms) & (clock_ms < end_ms)
 
 
-def _both(mask: Mask | None, other: Mask) -> Mask:
-    return other if mask is None else mask & other
-
-
-def _where_mask(where: Condition, event: Event, partition: Partition, context: Context) -> Mask:
-    """Which rows of a partition satisfy a `where`."""
+def _where_mask(where: Condition, block: Block, context: Context) -> Mask:
+    """Which events of a block satisfy a `where`."""
     match where:
         case And(conditions):
-            return reduce(np.logical_and, (_where_mask(each, event, partition, context) for each in conditions))
+            return reduce(np.logical_and, (_where_mask(each, block, context) for each in conditions))
         case Or(conditions):
-            return reduce(np.logical_or, (_where_mask(each, event, partition, context) for each in conditions))
+            return reduce(np.logical_or, (_where_mask(each, block, context) for each in conditions))
         case Not(condition):
-            return ~_where_mask(condition, event, partition, context)
+            return ~_where_mask(condition, block, context)
         case Comparison(name, predicate):
-            data = partition.column(name)
-            if data is None:
+            column = block.column(name)
+            if column is None:
                 absent = isinstance(predicate, IsSet) and predicate.negated
-                return np.full(len(partition.users), absent)
-            found = event.properties[name]
+                return np.full(len(block), absent)
+            found, data = column
             if found.type not in predicates.fitting_types(predicate):
                 return np.zeros(len(data), bool)
             return predicates.test(predicate, found.type, data, found.dictionary, context)

@@ -1,6 +1,8 @@
 """Predicates over columns: which rows satisfy what is asked. Rows without a value satisfy only `is not set`."""
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import singledispatch
 from typing import Any
 
@@ -274,71 +276,91 @@ def _column_test(predicate: object, value_type: ValueType, data: NDArray[Any], c
     raise TypeError(f"{type(predicate).__name__} is not asked of a {value_type.value}")
 
 
-@_column_test.register
-def _(predicate: Compare, value_type: ValueType, data: NDArray[Any], context: Context) -> Mask:
-    return _compare(predicate.operator, predicate.value, value_type, data, context)
-
-
-def _compare(operator: Operator, literal: Literal, value_type: ValueType, data: NDArray[Any], context: Context) -> Mask:
+@_column_test.register(Compare)
+@_column_test.register(OneOf)
+@_column_test.register(InRange)
+@_column_test.register(Falls)
+def _(
+    predicate: Compare | OneOf | InRange | Falls, value_type: ValueType, data: NDArray[Any], context: Context
+) -> Mask:
     mask: Mask
-    if isinstance(literal, Number | Boolean):
-        mask = _COMPARE[operator](data, literal.value)
-        return mask
-    low, high = _bounds(literal, value_type, context)
-    match operator:
-        case Operator.EQUAL:
-            mask = (data >= low) & (data < high)
-        case Operator.NOT_EQUAL:
-            mask = (data < low) | (data >= high)
-        case Operator.LESS:
-            mask = data < low
-        case Operator.LESS_OR_EQUAL:
-            mask = data < high
-        case Operator.GREATER:
-            mask = data >= high
-        case Operator.GREATER_OR_EQUAL:
-            mask = data >= low
-    return mask
+    if isinstance(predicate, OneOf) and value_type in (ValueType.NUMBER, ValueType.BOOLEAN):
+        mask = np.isin(data, [each.value for each in predicate.values if isinstance(each, Number | Boolean)])
+        return ~mask if predicate.negated else mask
+    asked = ranges(predicate, value_type, context)
+    assert asked is not None
+    mask = np.zeros(len(data), bool)
+    for low, high in asked.ranges:
+        if low is None:
+            mask |= data < high
+        elif high is None:
+            mask |= data >= low
+        else:
+            mask |= (data >= low) & (data < high)
+    return ~mask if asked.negated else mask
 
 
-def _bounds(literal: Literal, value_type: ValueType, context: Context) -> tuple[int, int]:
-    """The half-open range that a day or an instant is, in days for dates and milliseconds for datetimes."""
-    if isinstance(literal, Instant):
-        return literal.value_ms, literal.value_ms + 1
-    assert isinstance(literal, Day)
-    day = to_day(literal.value)
-    if value_type is ValueType.DATE:
-        return day, day + 1
-    return context.calendar.day_start_ms(day), context.calendar.day_start_ms(day + 1)
+# Types whose values have an order that predicates ask about.
+ORDERED_TYPES = frozenset({ValueType.NUMBER, ValueType.DATE, ValueType.DATETIME})
 
 
-@_column_test.register
-def _(predicate: OneOf, value_type: ValueType, data: NDArray[Any], context: Context) -> Mask:
-    if value_type in (ValueType.NUMBER, ValueType.BOOLEAN):
-        mask = np.isin(data, [literal.value for literal in predicate.values if isinstance(literal, Number | Boolean)])
-    else:
-        mask = np.zeros(len(data), bool)
-        for literal in predicate.values:
-            mask |= _compare(Operator.EQUAL, literal, value_type, data, context)
-    return ~mask if predicate.negated else mask
+@dataclass(frozen=True, slots=True)
+class Ranges:
+    """Values from `low`, included, to `high`, excluded, in any of some ranges, or in none of them where `negated`.
+
+    They are in the terms of the column: numbers, days or milliseconds. None is no limit.
+    """
+
+    ranges: tuple[tuple[Any, Any], ...]
+    negated: bool = False
 
 
-@_column_test.register
-def _(predicate: InRange, value_type: ValueType, data: NDArray[Any], context: Context) -> Mask:
-    low = _compare(Operator.GREATER_OR_EQUAL, predicate.low, value_type, data, context)
-    return low & _compare(Operator.LESS_OR_EQUAL, predicate.high, value_type, data, context)
+def ranges(predicate: Predicate, value_type: ValueType, context: Context) -> Ranges | None:
+    """The ranges that a fitting predicate asks for; None for one that asks for none, or for a type without order."""
+    if value_type not in ORDERED_TYPES and value_type is not ValueType.BOOLEAN:
+        return None
+    match predicate:
+        case Compare(operator, literal):
+            low, high = _bounds(literal, value_type, context)
+            return _COMPARED[operator](low, high)
+        case OneOf(values, negated):
+            return Ranges(tuple(_bounds(each, value_type, context) for each in values), negated)
+        case InRange(low_literal, high_literal):
+            low, _ = _bounds(low_literal, value_type, context)
+            _, high = _bounds(high_literal, value_type, context)
+            return Ranges(((low, high),))
+        case Falls(window):
+            interval = resolve(window, context.now_ms, context.calendar)
+            if value_type is ValueType.DATE:
+                first, last = _day_span(interval, context)
+                return Ranges(((first, last + 1),))
+            return Ranges(((interval.start_ms, interval.end_ms),))
+    return None
 
 
-@_column_test.register
-def _(predicate: Falls, value_type: ValueType, data: NDArray[Any], context: Context) -> Mask:
-    interval = resolve(predicate.window, context.now_ms, context.calendar)
-    mask: Mask
-    if value_type is ValueType.DATE:
-        first, last = _day_span(interval, context)
-        mask = (data >= first) & (data <= last)
-    else:
-        mask = (data >= interval.start_ms) & (data < interval.end_ms)
-    return mask
+_COMPARED: dict[Operator, Callable[[Any, Any], Ranges]] = {
+    Operator.EQUAL: lambda low, high: Ranges(((low, high),)),
+    Operator.NOT_EQUAL: lambda low, high: Ranges(((low, high),), negated=True),
+    Operator.LESS: lambda low, _: Ranges(((None, low),)),
+    Operator.LESS_OR_EQUAL: lambda _, high: Ranges(((None, high),)),
+    Operator.GREATER: lambda _, high: Ranges(((high, None),)),
+    Operator.GREATER_OR_EQUAL: lambda low, _: Ranges(((low, None),)),
+}
+
+
+def _bounds(literal: Literal, value_type: ValueType, context: Context) -> tuple[Any, Any]:
+    """The half-open range that a literal is: one number, or all instants of a day."""
+    match literal:
+        case Number(value) | Boolean(value):
+            return value, math.nextafter(value, math.inf)
+        case Instant(value_ms):
+            return value_ms, value_ms + 1
+        case Day(value):
+            day = to_day(value)
+            if value_type is ValueType.DATE:
+                return day, day + 1
+            return context.calendar.day_start_ms(day), context.calendar.day_start_ms(day + 1)
+    raise TypeError(f"{type(literal).__name__} has no place in an order")
 
 
 def _day_span(interval: Interval, context: Context) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from bitseg.index.bitmaps import from_array
-from bitseg.index.occurrences import Occurrences
+from bitseg.index.occurrences import Occurrences, sort_keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,71 +26,82 @@ def members(first: Occurrences, steps: Sequence[Step], now_ms: int) -> BitMap:
     An event is reached if some reached event of the step before lies in range, and the latest one before it is the
     nearest, so one look back per event decides. A negated last step asks for a reached event with no such successor
     whose time has run out by `now_ms`.
+
+    Bitmaps come first: only users who did every step can have a chain, and users who never did the last, negated one
+    need no look at which event came when.
     """
-    users, times_ms = first.gather()
-    for step in steps:
-        next_users, next_times_ms = step.occurrences.gather()
-        if step.negated:
-            follows = _following_ms(users, times_ms, next_users, next_times_ms)
-            ended = times_ms + step.within_ms <= now_ms
-            users = users[ended & (follows > times_ms + step.within_ms)]
-            break
-        before = _preceding_ms(users, times_ms, next_users, next_times_ms)
-        reached = next_times_ms - before <= step.within_ms
-        users, times_ms = next_users[reached], next_times_ms[reached]
-    return from_array(users)
+    wanted = [step for step in steps if not step.negated]
+    candidates = first.users()
+    for step in wanted:
+        candidates = candidates & step.occurrences.users()
+    if len(wanted) == len(steps):
+        return from_array(_reached(first, wanted, candidates)[0])
+    last = steps[-1]
+    followed = candidates & last.occurrences.users()
+    if not wanted:
+        # Everyone else's first events stand as they are, as far as their time has run out.
+        certain = first.until(now_ms - last.within_ms).users() - followed
+        return certain | _unfollowed(first, wanted, last, followed, now_ms)
+    return _unfollowed(first, wanted, last, candidates, now_ms)
 
-
-# Far enough from any instant that differences neither match nor overflow.
-_FAR_MS = 2**61
 
 Users = NDArray[np.uint32]
 Times = NDArray[np.int64]
 
 
+def _reached(first: Occurrences, steps: Sequence[Step], candidates: BitMap) -> tuple[Users, Times]:
+    """Users and instants of the events that end a chain, for some users."""
+    users, times_ms = first.only(candidates).gather()
+    for step in steps:
+        next_users, next_times_ms = step.occurrences.only(candidates).gather()
+        before = _preceding_ms(users, times_ms, next_users, next_times_ms)
+        reached = next_times_ms - before <= step.within_ms
+        users, times_ms = next_users[reached], next_times_ms[reached]
+    return users, times_ms
+
+
+def _unfollowed(first: Occurrences, steps: Sequence[Step], last: Step, candidates: BitMap, now_ms: int) -> BitMap:
+    """Of some users, those with a chain that the last step does not follow and whose time has run out."""
+    users, times_ms = _reached(first, steps, candidates)
+    next_users, next_times_ms = last.occurrences.only(candidates).gather()
+    follows = _following_ms(users, times_ms, next_users, next_times_ms)
+    ended = times_ms + last.within_ms <= now_ms
+    return from_array(users[ended & (follows > times_ms + last.within_ms)])
+
+
+# Far enough from any instant that differences neither match nor overflow.
+_FAR_MS = 2**61
+
+
 def _preceding_ms(users: Users, times_ms: Times, next_users: Users, next_times_ms: Times) -> Times:
     """For each of the next events, when the same user last did one of the first strictly before it."""
-    order, is_next = _interleaved(users, times_ms, next_users, next_times_ms)
-    position = np.where(is_next, -1, np.arange(len(order)))
-    latest = np.maximum.accumulate(position)[is_next]
-    return _at(order, latest, users, times_ms, next_users, offset=0, missing=-_FAR_MS)
+    keys, next_keys = _keys(users, times_ms, next_users, next_times_ms)
+    places = np.searchsorted(keys, next_keys, side="left") - 1
+    return _at(places, users, times_ms, next_users, missing=-_FAR_MS)
 
 
 def _following_ms(users: Users, times_ms: Times, next_users: Users, next_times_ms: Times) -> Times:
     """For each of the first events, when the same user does one of the next strictly after it."""
-    order, is_next = _interleaved(users, times_ms, next_users, next_times_ms)
-    position = np.where(is_next, np.arange(len(order)), len(order))
-    earliest = np.minimum.accumulate(position[::-1])[::-1][~is_next]
-    earliest = np.where(earliest == len(order), -1, earliest)
-    return _at(order, earliest, next_users, next_times_ms, users, offset=len(users), missing=_FAR_MS)
+    keys, next_keys = _keys(users, times_ms, next_users, next_times_ms)
+    places = np.searchsorted(next_keys, keys, side="right")
+    places[places == len(next_keys)] = -1
+    return _at(places, next_users, next_times_ms, users, missing=_FAR_MS)
 
 
-def _interleaved(
+def _keys(
     users: Users, times_ms: Times, next_users: Users, next_times_ms: Times
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Both lists of events in order of user and time, a next event before a first one of the same instant.
-
-    Returns the order, as indices into first events followed by next events, and which places hold next events.
-    """
-    is_first = np.arange(len(users) + len(next_users)) < len(users)
-    both_times_ms = np.concatenate([times_ms, next_times_ms])
-    order = np.lexsort((is_first, both_times_ms, np.concatenate([users, next_users])))
-    return order, ~is_first[order]
+) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Numbers in the order of users, then times, the same for both lists of events."""
+    keys = sort_keys(np.concatenate([users, next_users]), np.concatenate([times_ms, next_times_ms]))
+    return keys[: len(users)], keys[len(users) :]
 
 
 def _at(
-    order: NDArray[np.int64],
-    places: NDArray[np.int64],
-    there_users: Users,
-    there_times_ms: Times,
-    here_users: Users,
-    *,
-    offset: int,
-    missing: int,
+    places: NDArray[np.int64], there_users: Users, there_times_ms: Times, here_users: Users, *, missing: int
 ) -> Times:
-    """The times at places of the order, or `missing` where there is none or it is another user's."""
+    """The times at places of the other events, or `missing` where there is none or it is another user's."""
     if not len(there_users):
         return np.full(len(here_users), missing, np.int64)
-    index = np.where(places >= 0, order[places] - offset, 0)
+    index = np.maximum(places, 0)
     found = (places >= 0) & (there_users[index] == here_users)
     return np.where(found, there_times_ms[index], missing)

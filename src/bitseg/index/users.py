@@ -1,6 +1,7 @@
 """External user ids to dense integers and back."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import secrets
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,81 +9,245 @@ import xxhash
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from bitseg.index.bitmaps import to_array
+from bitseg.index.bitmaps import from_array, to_array
+from bitseg.index.changes import ChangeLog
+from bitseg.texts import PADDING_BYTES, Texts
+
+_SMALLEST_BITS = 10
+_LARGEST_LOAD = 0.7
+# A slot holds 0 where it is free, and otherwise 32 bits of the id's hash over the dense id plus one.
+_DENSE = np.uint64(0xFFFF_FFFF)
+_DELETED = np.uint64(0xFFFF_FFFF)
 
 
 class UserDirectory:
     """Numbers users 0, 1, 2, … in order of arrival. A deleted user's number is never given out again.
 
+    Ids lie end to end in one buffer; a table of slots with open addressing and linear probing finds them, whole
+    batches at a time. The hash only says where to look: ids are the same where their bytes are.
+
     `everyone` is the bitmap of users that are not deleted; callers must not change it. `revision` grows with every user
-    who comes or goes.
+    who comes or goes, and `changes` tells who did.
     """
 
     def __init__(self) -> None:
-        self._dense: dict[str, int] = {}
-        self._external: list[str] = []
-        self._hashes = np.empty(0, np.uint64)
+        self._count = 0
+        self._data = np.zeros(PADDING_BYTES, np.uint8)
+        # The end of each id; it starts where the one before it ends.
+        self._ends = np.zeros(0, np.int64)
+        self._bits = _SMALLEST_BITS
+        self._table = np.zeros(1 << self._bits, np.uint64)
+        self._used_slots = 0
+        # A secret seed keeps ids chosen to collide from doing so.
+        self._seed = secrets.randbits(63)
+        self._stable_hashes = np.empty(0, np.uint64)
         self.everyone = BitMap()
         self.revision = 0
+        self.changes = ChangeLog()
 
     def __len__(self) -> int:
         """How many numbers were given out, those of deleted users included."""
-        return len(self._external)
+        return self._count
 
     def find(self, user_id: str) -> int | None:
         """The dense id of a user, or None."""
-        return self._dense.get(user_id)
+        found = int(self.find_all([user_id])[0])
+        return None if found < 0 else found
+
+    def find_all(self, user_ids: Sequence[str]) -> NDArray[np.int64]:
+        """The dense id of each user, -1 for those who are not known; shape (n,)."""
+        texts = Texts.of(user_ids)
+        return self._find(texts, texts.hashes(self._seed))
 
     def assign(self, user_ids: Sequence[str]) -> NDArray[np.uint32]:
-        """The dense id of each user, with numbers for those met for the first time."""
-        first_free = len(self._external)
-        found = [*map(self._dense.get, user_ids)]
-        for position, dense in enumerate(found):
-            if dense is None:
-                user_id = user_ids[position]
-                dense = self._dense.setdefault(user_id, len(self._external))
-                if dense == len(self._external):
-                    self._external.append(user_id)
-                found[position] = dense
-        if len(self._external) > first_free:
-            arrived = BitMap()
-            arrived.add_range(first_free, len(self._external))
-            self.everyone = self.everyone | arrived
-            self.revision += 1
-        return np.array(found, np.uint32)
+        """The dense id of each user, with numbers for those met for the first time; shape (n,)."""
+        texts = Texts.of(user_ids)
+        hashes = texts.hashes(self._seed)
+        found = self._find(texts, hashes)
+        missing = np.flatnonzero(found < 0)
+        if len(missing):
+            found[missing] = self._add(texts.take(missing), hashes[missing])
+        return found.astype(np.uint32)
 
-    def delete(self, user_ids: Iterable[str]) -> NDArray[np.uint32]:
+    def delete(self, user_ids: Sequence[str]) -> NDArray[np.uint32]:
         """Forget users; the numbers that stood for those who were known."""
-        found = [dense for user_id in user_ids if (dense := self._dense.pop(user_id, None)) is not None]
-        for dense in found:
-            self._external[dense] = ""
-        if found:
-            self.everyone = self.everyone - BitMap(found)
-            self.revision += 1
-        return np.array(found, np.uint32)
+        texts = Texts.of(user_ids)
+        hashes = texts.hashes(self._seed)
+        found = self._find(texts, hashes)
+        known = np.flatnonzero(found >= 0)
+        gone, places = np.unique(found[known], return_index=True)
+        if not len(gone):
+            return np.empty(0, np.uint32)
+        self._bury(gone, hashes[known][places])
+        ends = self._ends[gone]
+        starts = np.where(gone > 0, self._ends[gone - 1], 0)
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+            self._data[start:end] = 0
+        self.everyone = self.everyone - from_array(gone)
+        self._changed(gone.astype(np.uint32))
+        return gone.astype(np.uint32)
 
-    def external(self, dense_ids: Iterable[int]) -> list[str]:
+    def external(self, dense_ids: NDArray[np.integer[Any]]) -> list[str]:
         """The external ids of users, in the order given; those deleted are left out."""
-        external = self._external
-        return [user_id for dense in dense_ids if (user_id := external[dense])]
+        dense = dense_ids.astype(np.int64)
+        if len(self.everyone) < self._count:
+            alive = from_array(dense) & self.everyone
+            if len(alive) < len(dense):
+                dense = dense[np.isin(dense, to_array(alive))]
+        return self._texts(dense).strings()
 
     def hashes(self) -> NDArray[np.uint64]:
         """xxh3_64 of every external id, by dense id; those of deleted users mean nothing."""
-        fresh = self._external[len(self._hashes) :]
-        if fresh:
-            digests = np.array([xxhash.xxh3_64_intdigest(user_id.encode()) for user_id in fresh], np.uint64)
-            self._hashes = np.concatenate([self._hashes, digests])
-        return self._hashes
+        known = len(self._stable_hashes)
+        if known < self._count:
+            fresh = self._texts(np.arange(known, self._count))
+            buffer = self._data.data
+            digest = xxhash.xxh3_64_intdigest
+            places = zip(fresh.starts.tolist(), fresh.ends.tolist(), strict=True)
+            digests = np.fromiter((digest(buffer[start:end]) for start, end in places), np.uint64, len(fresh))
+            self._stable_hashes = np.concatenate([self._stable_hashes, digests])
+        return self._stable_hashes
+
+    @property
+    def size_bytes(self) -> int:
+        """What the directory takes in memory."""
+        return self._data.nbytes + self._ends.nbytes + self._table.nbytes + self._stable_hashes.nbytes
+
+    def _texts(self, dense: NDArray[np.int64]) -> Texts:
+        starts = self._ends[dense - 1]
+        starts[dense == 0] = 0
+        return Texts(self._data, starts, self._ends[dense])
+
+    def _slots(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
+        return (hashes >> np.uint64(64 - self._bits)).astype(np.int64)
+
+    def _find(self, texts: Texts, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
+        found = np.full(len(texts), -1, np.int64)
+        pending = np.arange(len(texts))
+        slots, last_slot = self._slots(hashes), len(self._table) - 1
+        tags = hashes & ~_DENSE
+        while len(pending):
+            entries = self._table[slots]
+            held = np.flatnonzero(entries)
+            if len(held) < len(entries):
+                pending, slots, tags, entries = pending[held], slots[held], tags[held], entries[held]
+            dense = entries & _DENSE
+            alike = np.flatnonzero(((entries & ~_DENSE) == tags) & (dense != _DELETED))
+            if len(alike):
+                rows, numbers = pending[alike], dense[alike].astype(np.int64) - 1
+                same = self._texts(numbers).equal(texts.take(rows))
+                found[rows[same]] = numbers[same]
+                rest = np.ones(len(pending), bool)
+                rest[alike[same]] = False
+                pending, slots, tags = pending[rest], slots[rest], tags[rest]
+            slots = (slots + 1) & last_slot
+        return found
+
+    def _add(self, texts: Texts, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Number users who are not known, in order of first appearance; repeats get one number."""
+        distinct, representative = _first_of_equals(texts, hashes)
+        added = texts.take(distinct).compact()
+        first = self._count
+        self._append(added)
+        self._insert(np.arange(first, self._count), hashes[distinct])
+        arrived = BitMap()
+        arrived.add_range(first, self._count)
+        self.everyone = self.everyone | arrived
+        self._changed(np.arange(first, self._count, dtype=np.uint32))
+        return first + np.searchsorted(distinct, representative)
+
+    def _append(self, texts: Texts) -> None:
+        used = int(self._ends[self._count - 1]) if self._count else 0
+        count, total = self._count + len(texts), used + int(texts.ends[-1])
+        if count > len(self._ends):
+            self._ends = _grown(self._ends, self._count, count)
+        if total + PADDING_BYTES > len(self._data):
+            self._data = _grown(self._data, used, total + PADDING_BYTES)
+        self._ends[self._count : count] = texts.ends + used
+        self._data[used:total] = texts.data[:-PADDING_BYTES]
+        self._count = count
+
+    def _insert(self, dense: NDArray[np.int64], hashes: NDArray[np.uint64]) -> None:
+        """Put users who are not in the table into it."""
+        self._used_slots += len(dense)
+        if self._used_slots > _LARGEST_LOAD * len(self._table):
+            self._rebuild()
+        self._place((hashes & ~_DENSE) | (dense.astype(np.uint64) + np.uint64(1)))
+
+    def _rebuild(self) -> None:
+        """A table with room again. The slot depends on bits that entries hold, so that no id is looked at."""
+        entries = self._table[self._table != 0]
+        entries = entries[(entries & _DENSE) != _DELETED]
+        pending = self._used_slots - int(np.count_nonzero(self._table))
+        self._used_slots = len(entries) + pending
+        while self._used_slots > _LARGEST_LOAD * (1 << self._bits):
+            self._bits += 1
+        self._table = np.zeros(1 << self._bits, np.uint64)
+        self._place(entries)
+
+    def _place(self, entries: NDArray[np.uint64]) -> None:
+        slots, last_slot = self._slots(entries), len(self._table) - 1
+        while len(entries):
+            free = self._table[slots] == 0
+            self._table[slots[free]] = entries[free]
+            # Several may have taken a slot, of which one has it.
+            rest = np.flatnonzero(self._table[slots] != entries)
+            entries, slots = entries[rest], (slots[rest] + 1) & last_slot
+
+    def _bury(self, dense: NDArray[np.int64], hashes: NDArray[np.uint64]) -> None:
+        """Mark the slots of users as deleted: a search goes on past them."""
+        entries = (hashes & ~_DENSE) | (dense.astype(np.uint64) + np.uint64(1))
+        slots, last_slot = self._slots(hashes), len(self._table) - 1
+        while len(entries):
+            here = self._table[slots] == entries
+            self._table[slots[here]] |= _DELETED
+            rest = ~here
+            entries, slots = entries[rest], (slots[rest] + 1) & last_slot
+
+    def _changed(self, users: NDArray[np.uint32]) -> None:
+        self.revision += 1
+        self.changes.add(self.revision, users)
 
     def state(self) -> dict[str, Any]:
         """Plain values for a snapshot."""
-        return {"external": self._external, "everyone": self.everyone.serialize()}
+        used = int(self._ends[self._count - 1]) if self._count else 0
+        return {
+            "data": self._data[:used],
+            "lengths": np.diff(self._ends[: self._count], prepend=0).astype(np.uint16),
+            "everyone": self.everyone.serialize(),
+        }
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "UserDirectory":
         directory = cls()
-        directory._external = list(state["external"])
+        ends = np.cumsum(state["lengths"].astype(np.int64))
+        if len(ends):
+            padded = np.concatenate([state["data"], np.zeros(PADDING_BYTES, np.uint8)])
+            directory._append(Texts(padded, ends - state["lengths"], ends))
         directory.everyone = BitMap.deserialize(state["everyone"])
-        members = to_array(directory.everyone).tolist()
-        directory._dense = {directory._external[dense]: dense for dense in members}
+        alive = to_array(directory.everyone).astype(np.int64)
+        directory._insert(alive, directory._texts(alive).hashes(directory._seed))
         return directory
+
+
+def _first_of_equals(texts: Texts, hashes: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The places where each distinct text appears first, ascending, and for every text the first place of its like."""
+    order = np.argsort(hashes, kind="stable")
+    ordered = hashes[order]
+    starts = np.append(True, ordered[1:] != ordered[:-1])
+    representative = np.empty(len(order), np.int64)
+    representative[order] = order[np.flatnonzero(starts)][np.cumsum(starts) - 1]
+    repeats = np.flatnonzero(representative != np.arange(len(order)))
+    strangers = repeats[~texts.take(repeats).equal(texts.take(representative[repeats]))]
+    if len(strangers):
+        # Different texts with one hash: seldom enough to look at them one by one.
+        first: dict[str, int] = {}
+        for place in strangers.tolist():
+            representative[place] = first.setdefault(texts[place], place)
+    return np.unique(representative), representative
+
+
+def _grown(old: NDArray[Any], used: int, needed: int) -> NDArray[Any]:
+    fresh = np.zeros(max(needed, len(old) * 5 // 4, 1024), old.dtype)
+    fresh[:used] = old[:used]
+    return fresh

@@ -33,7 +33,7 @@ def _(condition: Not, index: Index, context: Context) -> int:
 @estimate.register
 def _(condition: Comparison, index: Index, context: Context) -> int:
     attribute = index.attributes.get(condition.name)
-    return attribute.estimate(condition.predicate) if attribute else 0
+    return attribute.estimate(condition.predicate, context) if attribute else 0
 
 
 @estimate.register

@@ -3,221 +3,265 @@
 No function here changes a bitmap that the index or the materialised conditions own.
 """
 
-from collections.abc import Hashable, Mapping
-from functools import singledispatch
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
 
 from pyroaring import BitMap
 
-from bitseg.index import aggregates, buckets, sequences
+from bitseg.index.bitmaps import union
 from bitseg.index.context import Context
 from bitseg.index.index import Index
-from bitseg.index.occurrences import Occurrences
 from bitseg.query.estimate import estimate
-from bitseg.query.materialise import MaterialisedConditions
-from bitseg.query.normalise import normalise
-from bitseg.query.plan import Complement, Intersect, Leaf, Plan, Union, plan
-from bitseg.segment.nodes import (
-    Anniversary,
-    Comparison,
-    Condition,
-    Did,
-    Everyone,
-    Falls,
-    InBucket,
-    InList,
-    InSegment,
-    children,
-    steps,
-)
-from bitseg.segment.nodes import Sequence as SequenceNode
-from bitseg.segment.windows import ALL_TIME, Interval, duration_ms, resolve
+from bitseg.query.freshness import Stale, Stamp, stale_users, stamp, standing_until
+from bitseg.query.leaves import Work, capture, is_quick, occurrences_of
+from bitseg.query.materialise import Materialised, MaterialisedConditions
+from bitseg.query.plan import Complement, Intersect, Leaf, Plan, Planner, Union
+from bitseg.segment.nodes import Condition, Did, Everyone, InList, InSegment
+
+# So many users are asked about one by one rather than worked out with all others: of a condition that has not been
+# asked for before, where what else a segment asks leaves so few.
+FEW_USERS = 1_000
+# An answer is brought up to date while at most one user in so many has to be asked about again.
+_STALE_SHARE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A condition that takes long to work out: `work` does so while others go on, and `result` stamps what it found."""
+
+    work: Work
+    result: Callable[[BitMap], Materialised]
 
 
 class Evaluator:
-    """Answers conditions over one index at one moment. Each distinct leaf or saved segment is worked out once."""
+    """Answers plans over one index at one moment. Each distinct part is worked out once.
+
+    `is_live` says that the moment is the present one, so that answers kept from a while ago are brought up to date.
+    `worked_out` has what came of earlier tasks.
+    """
 
     def __init__(
         self,
         index: Index,
         context: Context,
         materialised: MaterialisedConditions,
+        planner: Planner,
         segments: Mapping[str, Condition] | None = None,
+        *,
+        is_live: bool = False,
+        worked_out: Mapping[Hashable, Materialised] | None = None,
     ) -> None:
         self.index = index
         self.context = context
+        self._planner = planner
         self._segments = segments or {}
         self._materialised = materialised
-        self._leaves: dict[Condition, BitMap] = {}
-
-    def plan(self, condition: Condition) -> Plan:
-        """The plan of a condition."""
-        return plan(normalise(condition), lambda each: estimate(each, self.index, self.context))
+        self._is_live = is_live
+        self._worked_out = worked_out or {}
+        self._found: dict[Plan, BitMap] = {}
+        self._tasks: dict[Plan, Mapping[Hashable, Task]] = {}
 
     def count(self, condition: Condition) -> int:
         """How many users are in the condition."""
-        return self._count(self.plan(condition))
+        return self.count_plan(self._planner.plan(condition))
 
     def members(self, condition: Condition) -> BitMap:
         """The users in the condition, as a bitmap that must not be changed."""
-        return self._members(self.plan(condition))
+        return self.members_of_plan(self._planner.plan(condition))
 
-    def _count(self, node: Plan) -> int:
+    def count_plan(self, node: Plan) -> int:
+        """How many users are in a plan; the last operation counts what it would have made."""
+        if node in self._found:
+            return len(self._found[node])
         match node:
             case Complement(part):
-                return len(self.index.users.everyone) - self._count(part)
-            case Intersect(parts, excluded) if len(parts) + len(excluded) > 1:
-                # The last operation counts what it would have made.
-                if excluded:
-                    rest = self._members(Intersect(parts, excluded[:-1]))
-                    return rest.difference_cardinality(self._members(excluded[-1])) if rest else 0
-                rest = self._members(Intersect(parts[:-1]))
-                return rest.intersection_cardinality(self._members(parts[-1])) if rest else 0
+                return len(self.index.users.everyone) - self.count_plan(part)
+            case Intersect():
+                ordered = self._ordered(node)
+                part, is_excluded = ordered[-1]
+                if len(ordered) > 1:
+                    rest = self._narrowed(ordered[:-1])
+                    if not rest:
+                        return 0
+                    last = self._part(part, rest)
+                    return rest.difference_cardinality(last) if is_excluded else rest.intersection_cardinality(last)
             case Union((first, second)):
-                return self._members(first).union_cardinality(self._members(second))
-        return len(self._members(node))
+                return self.members_of_plan(first).union_cardinality(self.members_of_plan(second))
+        return len(self.members_of_plan(node))
+
+    def members_of_plan(self, node: Plan) -> BitMap:
+        """The users in a plan, as a bitmap that must not be changed."""
+        found = self._found.get(node)
+        if found is None:
+            found = self._found[node] = self._members(node)
+        return found
 
     def _members(self, node: Plan) -> BitMap:
         match node:
             case Leaf(condition):
                 return self._leaf(condition)
             case Complement(part):
-                return self.index.users.everyone - self._members(part)
+                return self.index.users.everyone - self.members_of_plan(part)
             case Union(parts):
-                return BitMap.union(*map(self._members, parts))
-            case Intersect(parts, excluded):
-                result = self._members(parts[0])
-                for part in parts[1:]:
-                    if not result:
-                        return result
-                    result = result & self._members(part)
-                for part in excluded:
-                    if not result:
-                        return result
-                    result = result - self._members(part)
-                return result
+                return union([self.members_of_plan(part) for part in parts])
+            case Intersect():
+                return self._narrowed(self._ordered(node))
 
-    def _leaf(self, condition: Condition) -> BitMap:
-        found = self._leaves.get(condition)
+    def _narrowed(self, ordered: list[tuple[Plan, bool]]) -> BitMap:
+        """The users in every part and in none that is marked as excluded; it stops where none are left."""
+        (first, _), *rest = ordered
+        result = self.members_of_plan(first)
+        for part, is_excluded in rest:
+            if not result:
+                break
+            other = self._part(part, result)
+            result = result - other if is_excluded else result & other
+        return result
+
+    def _ordered(self, node: Intersect) -> list[tuple[Plan, bool]]:
+        """The parts, smallest first, then the excluded, largest first, which leaves the least for the others."""
+        parts = sorted(node.parts, key=self.size) if len(node.parts) > 1 else node.parts
+        excluded = sorted(node.excluded, key=self.size, reverse=True) if len(node.excluded) > 1 else node.excluded
+        return [(part, False) for part in parts] + [(part, True) for part in excluded]
+
+    def _part(self, part: Plan, rest: BitMap) -> BitMap:
+        """The users in a part, or at least those among the rest."""
+        if len(rest) <= FEW_USERS and isinstance(part, Leaf) and self._is_unknown(part, first_time=True):
+            self._materialised.note_miss(self._key(part.condition))
+            return capture(part.condition, self.index, self.context, rest)()
+        return self.members_of_plan(part)
+
+    def _is_unknown(self, leaf: Leaf, *, first_time: bool = False) -> bool:
+        """Whether a leaf has to be worked out and takes long, and, if asked, was never missed before."""
+        condition = leaf.condition
+        if self.size_if_known(leaf) is not None or is_quick(condition, self.index, self.context):
+            return False
+        return not (first_time and self._materialised.was_missed(self._key(condition)))
+
+    def tasks(self, node: Plan) -> Mapping[Hashable, Task]:
+        """What has to be worked out for a plan and takes long, by key."""
+        found = self._tasks.get(node)
         if found is None:
-            found = self._leaves[condition] = self._materialised_leaf(condition)
+            found = self._tasks[node] = self._tasks_of(node)
         return found
 
-    def _materialised_leaf(self, condition: Condition) -> BitMap:
-        if isinstance(condition, Everyone):
-            return self.index.users.everyone
-        if isinstance(condition, InSegment):
-            return self.members(self._segments[condition.name])
-        if isinstance(condition, InList):
-            return self.index.lists[condition.name].members(self.index.users)
-        key = (condition, _moment_key(condition, self.index, self.context))
-        stamp = _stamp(condition, self.index)
-        return self._materialised.get(key, stamp, lambda: leaf_members(condition, self.index, self.context))
+    def _tasks_of(self, node: Plan) -> Mapping[Hashable, Task]:
+        match node:
+            case Leaf(InSegment(name)):
+                return self.tasks(self._planner.plan(self._segments[name]))
+            case Leaf():
+                return {self._key(node.condition): self._task(node.condition)} if self._is_unknown(node) else {}
+            case Complement(part):
+                return self.tasks(part)
+            case Union(parts):
+                return {key: task for part in parts for key, task in self.tasks(part).items()}
+        by_part = {part: self.tasks(part) for part in (*node.parts, *node.excluded)}
+        ready = [(part, False) for part in node.parts if not by_part[part]]
+        is_few = any(by_part.values()) and ready and len(self._narrowed(ready)) <= FEW_USERS
+        return {
+            key: task
+            for part, tasks in by_part.items()
+            if not (is_few and isinstance(part, Leaf) and self._is_unknown(part, first_time=True))
+            for key, task in tasks.items()
+        }
 
+    def _task(self, condition: Condition) -> Task:
+        self._materialised.misses += 1
+        at, version = stamp(condition, self.index, self.context), self.index.version
+        until_ms = standing_until(condition, self.index, self.context)
+        now_ms = self.context.now_ms
+        return Task(
+            capture(condition, self.index, self.context),
+            lambda bitmap: Materialised(bitmap, at, version, now_ms, until_ms),
+        )
 
-@singledispatch
-def leaf_members(condition: object, index: Index, context: Context) -> BitMap:
-    """The users in a condition that has no conditions below it; the bitmap must not be changed."""
-    raise TypeError(f"no evaluation for the condition {type(condition).__name__}")
+    def size_if_known(self, node: Plan) -> int | None:
+        """How many users are in a plan, if that takes no work; a leaf that is kept is brought up to date."""
+        found = self._found.get(node)
+        if found is None and isinstance(node, Leaf):
+            if not self._is_materialised(node.condition):
+                return len(self.members_of_plan(node))
+            found = self._kept(node.condition)
+            if found is not None:
+                self._found[node] = found
+        return None if found is None else len(found)
 
+    def size(self, node: Plan) -> int:
+        """How many users are in a plan: exactly where that is known, else about."""
+        known = self.size_if_known(node)
+        if known is not None:
+            return known
+        everyone = len(self.index.users.everyone)
+        match node:
+            case Leaf(condition):
+                return estimate(condition, self.index, self.context)
+            case Intersect(parts):
+                return min(map(self.size, parts))
+            case Union(parts):
+                return min(sum(map(self.size, parts)), everyone)
+            case Complement(part):
+                return everyone - self.size(part)
 
-@leaf_members.register
-def _(condition: Comparison, index: Index, context: Context) -> BitMap:
-    return index.attributes[condition.name].members(condition.predicate, context)
+    # Leaves
 
+    def _leaf(self, condition: Condition) -> BitMap:
+        match condition:
+            case Everyone():
+                return self.index.users.everyone
+            case InSegment(name):
+                return self.members(self._segments[name])
+        if not self._is_materialised(condition):
+            return capture(condition, self.index, self.context)()
+        kept = self._kept(condition)
+        if kept is None:
+            self._materialised.misses += 1
+            kept = capture(condition, self.index, self.context)()
+            self._keep(condition, kept, stamp(condition, self.index, self.context))
+        return kept
 
-@leaf_members.register
-def _(condition: Did, index: Index, context: Context) -> BitMap:
-    occurrences, all_time = occurrences_of(condition, index, context)
-    if condition.quantity is None:
-        return occurrences.users()
-    return aggregates.members(condition.quantity, occurrences, all_time)
+    def _is_materialised(self, condition: Condition) -> bool:
+        """Whether there is something to keep: not of what the index holds as a bitmap already."""
+        if isinstance(condition, Everyone | InSegment | InList):
+            return False
+        return not self.index.holds(condition)
 
+    def _key(self, condition: Condition) -> Hashable:
+        return condition if self._is_live else (condition, self.context.now_ms)
 
-def past(context: Context) -> Interval:
-    """All that is not hidden by as-of."""
-    return Interval(ALL_TIME.start_ms, context.now_ms + 1)
-
-
-def occurrences_of(condition: Did, index: Index, context: Context) -> tuple[Occurrences, Occurrences]:
-    """The events that a `did` speaks of, and the same without its time of day, weekdays and window."""
-    events = index.events_named(condition.event)
-    interval = resolve(condition.window, context.now_ms, context.calendar).clipped(past(context))
-    occurrences = Occurrences(events, interval, context, condition.where, condition.time_of_day, condition.weekdays)
-    return occurrences, Occurrences(events, past(context), context, condition.where)
-
-
-@leaf_members.register
-def _(condition: SequenceNode, index: Index, context: Context) -> BitMap:
-    first, *following = (occurrences_of(step, index, context)[0] for step in steps(condition))
-    chain = [
-        sequences.Step(occurrences, duration_ms(step.within), step.negated)
-        for step, occurrences in zip(condition.steps, following, strict=True)
-    ]
-    return sequences.members(first, chain, context.now_ms)
-
-
-@leaf_members.register
-def _(condition: InBucket, index: Index, context: Context) -> BitMap:
-    return buckets.members(condition, index.users)
-
-
-def _stamp(condition: Condition, index: Index) -> Hashable:
-    """What changes whenever the data that a leaf is made from changes."""
-    match condition:
-        case Comparison(name, _):
-            return index.attributes[name].revision
-        case Did(event):
-            return _event_revisions([event], index)
-        case SequenceNode():
-            return _event_revisions([step.event for step in steps(condition)], index)
-        case InBucket():
-            return index.users.revision
-    return index.version
-
-
-def _event_revisions(names: list[str | None], index: Index) -> Hashable:
-    if None in names:
-        return index.version
-    return tuple(index.events[name].revision if name in index.events else -1 for name in names if name is not None)
-
-
-def _moment_key(condition: Condition, index: Index, context: Context) -> Hashable:
-    """All that a leaf's members depend on in the moment, and as little of it as may be.
-
-    Instants are drawn in to the first and last event there is: between those, moments that see the same events have
-    the same key.
-    """
-    match condition:
-        case Comparison():
-            return _windows_within(condition, context)
-        case Did():
-            dids: tuple[Did, ...] = (condition,)
-        case SequenceNode():
-            dids = steps(condition)
-        case _:
+    def _kept(self, condition: Condition) -> BitMap | None:
+        """The materialised members, brought up to date where need be; None where they have to be worked out."""
+        key = self._key(condition)
+        kept = self._materialised.find(key) or self._worked_out.get(key)
+        if kept is None:
             return None
-    interval = resolve(condition.window, context.now_ms, context.calendar)
-    spans = [_drawn_in(did.event, index, interval, context.now_ms) for did in dids]
-    inner = tuple(_windows_within(did.where, context) for did in dids if did.where is not None)
-    waits = isinstance(condition, SequenceNode) and condition.steps[-1].negated
-    return tuple(spans), inner, context.now_ms if waits else None
+        now_ms, version = self.context.now_ms, self.index.version
+        if kept.version == version and kept.now_ms <= now_ms < kept.until_ms:
+            self._materialised.hits += 1
+            return kept.bitmap
+        now = stamp(condition, self.index, self.context)
+        if now == kept.stamp:
+            self._materialised.hits += 1
+        else:
+            stale = stale_users(condition, kept.stamp, kept.now_ms, now, self.index, self.context)
+            if stale is None or len(stale.users) > FEW_USERS + len(self.index.users.everyone) // _STALE_SHARE:
+                return None
+            self._materialised.refreshes += 1
+            if stale.users:
+                bitmap = self._refreshed(condition, kept.bitmap, stale)
+                self._keep(condition, bitmap, now)
+                return bitmap
+            kept.stamp = now
+        kept.version, kept.now_ms = version, now_ms
+        kept.until_ms = standing_until(condition, self.index, self.context)
+        return kept.bitmap
 
+    def _refreshed(self, condition: Condition, before: BitMap, stale: Stale) -> BitMap:
+        if isinstance(condition, Did) and condition.quantity is None and stale.added is not None:
+            arrived = occurrences_of(condition, self.index, self.context, stale.users, within=stale.added)
+            return union([before, arrived.users()])
+        return (before - stale.users) | capture(condition, self.index, self.context, stale.users)()
 
-def _drawn_in(name: str | None, index: Index, interval: Interval, now_ms: int) -> Hashable:
-    events = index.events_named(name)
-    if not events:
-        return None
-    first_ms = min(event.first_ms for event in events)
-    end_ms = max(event.last_ms for event in events) + 1
-    drawn = interval.clipped(Interval(first_ms, min(end_ms, now_ms + 1)))
-    return drawn, min(end_ms, now_ms + 1)
-
-
-def _windows_within(condition: Condition, context: Context) -> Hashable:
-    """The intervals that the date predicates of a condition mean at this moment."""
-    if isinstance(condition, Comparison):
-        predicate = condition.predicate
-        if isinstance(predicate, Falls | Anniversary):
-            return resolve(predicate.window, context.now_ms, context.calendar)
-        return None
-    return tuple(_windows_within(each, context) for each in children(condition))
+    def _keep(self, condition: Condition, bitmap: BitMap, at: Stamp) -> None:
+        until_ms = standing_until(condition, self.index, self.context)
+        kept = Materialised(bitmap, at, self.index.version, self.context.now_ms, until_ms)
+        self._materialised.keep(self._key(condition), kept)

@@ -5,9 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce, singledispatch
 
+from pyroaring import BitMap
+
 from bitseg.index import buckets
 from bitseg.index.history import events_of
-from bitseg.query.evaluate import Evaluator, occurrences_of
+from bitseg.index.occurrences import Occurrences
+from bitseg.query.evaluate import Evaluator
+from bitseg.query.leaves import occurrences_of, past
 from bitseg.results import Explanation, UserEvent
 from bitseg.segment import format
 from bitseg.segment.nodes import (
@@ -81,9 +85,12 @@ def _(condition: Comparison, user: int, evaluator: Evaluator) -> _Evidence:
 
 @_evidence.register
 def _(condition: Did, user: int, evaluator: Evaluator) -> _Evidence:
-    occurrences, all_time = occurrences_of(condition, evaluator.index, evaluator.context)
-    events = tuple(events_of(user, occurrences))
-    total = len(events_of(user, all_time))
+    index, context = evaluator.index, evaluator.context
+    events = tuple(events_of(user, occurrences_of(condition, index, context, BitMap([user]))))
+    every = Occurrences(
+        index.events_named(condition.event), past(context), context, condition.where, among=BitMap([user])
+    )
+    total = len(events_of(user, every))
     parts = [f"{len(events)} of the user's {total} such events so far count"]
     if isinstance(condition.quantity, Aggregate):
         parts.append(_aggregate_note(condition.quantity, events))
@@ -115,7 +122,7 @@ def _(condition: Sequence, user: int, evaluator: Evaluator) -> _Evidence:
     events = [
         event
         for step in steps(condition)
-        for event in events_of(user, occurrences_of(step, evaluator.index, evaluator.context)[0])
+        for event in events_of(user, occurrences_of(step, evaluator.index, evaluator.context))
     ]
     distinct = {(each.event, each.timestamp_ms, str(each.properties)): each for each in events}
     ordered = tuple(sorted(distinct.values(), key=lambda each: each.timestamp_ms))

@@ -1,10 +1,13 @@
 """Conditions kept as bitmaps between queries, the least recently used given up first."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from pyroaring import BitMap
+
+from bitseg.index.bitmaps import size_bytes
+from bitseg.query.freshness import Stamp
 
 # A bitmap's own objects, beside its containers.
 _OVERHEAD_BYTES = 512
@@ -12,56 +15,73 @@ _OVERHEAD_BYTES = 512
 MAX_CONDITIONS = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    stamp: Hashable
+@dataclass(slots=True)
+class Materialised:
+    """The members of a condition as of a stamp, taken when `now_ms` was now.
+
+    The stamp is known to be the one of index version `version` from `now_ms` until before `until_ms`.
+    """
+
     bitmap: BitMap
-    size_bytes: int
+    stamp: Stamp
+    version: int
+    now_ms: int
+    until_ms: int
+    size_bytes: int = 0
 
 
 class MaterialisedConditions:
     """Bitmaps by condition, bounded in bytes and in number.
 
-    A bitmap is kept with the stamp of the data it was made from, and is good only for as long as the stamp stands:
-    a condition whose data has changed is worked out afresh.
+    `hits` counts the answers that stood as they were, `refreshes` those brought up to date, `misses` those worked out
+    afresh.
     """
 
     def __init__(self, capacity_bytes: int) -> None:
         self.capacity_bytes = capacity_bytes
         self.size_bytes = 0
         self.hits = 0
+        self.refreshes = 0
         self.misses = 0
-        self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
+        self._kept: OrderedDict[Hashable, Materialised] = OrderedDict()
+        self._missed: set[Hashable] = set()
 
-    def get(self, key: Hashable, stamp: Hashable, evaluate: Callable[[], BitMap]) -> BitMap:
-        """The bitmap of a condition, from `evaluate` where none is kept; it must not be changed."""
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def find(self, key: Hashable) -> Materialised | None:
+        """What is kept under a key, whether it still stands or not."""
         kept = self._kept.get(key)
-        if kept is not None and kept.stamp == stamp:
-            self._kept.move_to_end(key)
-            self.hits += 1
-            return kept.bitmap
-        self.misses += 1
-        bitmap = evaluate()
-        self._forget(key)
-        size_bytes = _size_bytes(bitmap)
-        if size_bytes <= self.capacity_bytes:
-            self._kept[key] = _Kept(stamp, bitmap, size_bytes)
-            self.size_bytes += size_bytes
-            while self.size_bytes > self.capacity_bytes or len(self._kept) > MAX_CONDITIONS:
-                self._forget(next(iter(self._kept)))
-        return bitmap
-
-    def _forget(self, key: Hashable) -> None:
-        kept = self._kept.pop(key, None)
         if kept is not None:
-            self.size_bytes -= kept.size_bytes
+            self._kept.move_to_end(key)
+        return kept
 
+    def keep(self, key: Hashable, materialised: Materialised) -> None:
+        """Keep an answer in place of the one before, as far as there is room."""
+        before = self._kept.pop(key, None)
+        if before is not None:
+            self.size_bytes -= before.size_bytes
+        materialised.size_bytes = size_bytes(materialised.bitmap) + _OVERHEAD_BYTES
+        if materialised.size_bytes > self.capacity_bytes:
+            return
+        self._kept[key] = materialised
+        self.size_bytes += materialised.size_bytes
+        while self.size_bytes > self.capacity_bytes or len(self._kept) > MAX_CONDITIONS:
+            _, forgotten = self._kept.popitem(last=False)
+            self.size_bytes -= forgotten.size_bytes
 
-def _size_bytes(bitmap: BitMap) -> int:
-    statistics = bitmap.get_statistics()
-    return (
-        statistics["n_bytes_array_containers"]
-        + statistics["n_bytes_run_containers"]
-        + statistics["n_bytes_bitset_containers"]
-        + _OVERHEAD_BYTES
-    )
+    def note_miss(self, key: Hashable) -> None:
+        """Note that a condition was asked for and not kept."""
+        if len(self._missed) >= MAX_CONDITIONS:
+            self._missed.clear()
+        self._missed.add(key)
+
+    def was_missed(self, key: Hashable) -> bool:
+        """Whether a condition was asked for lately and not kept."""
+        return key in self._missed
+
+    def clear(self) -> None:
+        """Forget all answers."""
+        self._kept.clear()
+        self._missed.clear()
+        self.size_bytes = 0

@@ -1,9 +1,25 @@
 """Rewriting a tree into a simpler one with the same members. Each rule is a pure function of one node."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
+from typing import cast
 
-from bitseg.segment.nodes import And, Comparison, Condition, Did, Everyone, IsSet, Not, Or
+from bitseg.segment.nodes import (
+    And,
+    Compare,
+    Comparison,
+    Condition,
+    Did,
+    Everyone,
+    IsSet,
+    Literal,
+    Not,
+    Number,
+    OneOf,
+    Operator,
+    Or,
+    Text,
+)
 
 Rule = Callable[[Condition], Condition]
 
@@ -45,6 +61,38 @@ def drop_repeats(node: Condition) -> Condition:
     return type(node)(tuple(dict.fromkeys(node.conditions))) if isinstance(node, And | Or) else node
 
 
+def join_equals(node: Condition) -> Condition:
+    """`a = "x" or a = "y"` is `a in ("x", "y")`; likewise where one of them is an in already."""
+    if not isinstance(node, Or):
+        return node
+    joined: dict[Hashable, list[Condition]] = {}
+    for each in node.conditions:
+        joined.setdefault(_asked_about(each), []).append(each)
+    return Or(tuple(each[0] if len(each) == 1 else _joined(each) for each in joined.values()))
+
+
+def _joined(asked: list[Condition]) -> Condition:
+    values = dict.fromkeys(value for each in asked for value in _asked_values(each))
+    return Comparison(cast(Comparison, asked[0]).name, OneOf(tuple(values)))
+
+
+def _asked_about(node: Condition) -> Hashable:
+    """The attribute and the kind of value that a condition compares with some values; itself where it does not."""
+    values = _asked_values(node)
+    return (cast(Comparison, node).name, type(values[0])) if values else node
+
+
+def _asked_values(node: Condition) -> tuple[Literal, ...]:
+    """The texts or numbers that a condition asks for one of; none for any other."""
+    if isinstance(node, Comparison):
+        match node.predicate:
+            case Compare(Operator.EQUAL, Text() | Number() as value):
+                return (value,)
+            case OneOf((Text() | Number(), *_) as values, False):
+                return values
+    return ()
+
+
 def absorb_everyone(node: Condition) -> Condition:
     """`everyone` adds nothing to an and, and is all of an or; `not everyone` the other way round."""
     if not isinstance(node, And | Or):
@@ -77,6 +125,7 @@ RULES: tuple[Rule, ...] = (
     drop_double_not,
     flatten,
     drop_repeats,
+    join_equals,
     absorb_everyone,
     settle_contradictions,
     unwrap_single,

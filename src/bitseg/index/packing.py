@@ -1,0 +1,66 @@
+"""Columns of partitions in as few bytes as hold every value exactly."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitseg.values import DICTIONARY_TYPES, ValueType
+
+_INTEGERS = (np.int8, np.int16, np.int32)
+_SCALES = (1.0, 100.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A column, one item an event: numbers as integers of a number of hundredths or of ones, codes as narrow ones.
+
+    `scale` is None where `data` are the values themselves. Otherwise a number is `data / scale`, and the smallest
+    integer of the array's type stands for no value.
+    """
+
+    type: ValueType
+    data: NDArray[Any]
+    scale: float | None = None
+
+    def values(self, rows: Any = slice(None)) -> NDArray[Any]:
+        """The values, or those of some rows, in the layout of the type."""
+        data: NDArray[Any] = self.data[rows]
+        if self.scale is None:
+            return data
+        values: NDArray[Any] = data / self.scale
+        values[data == np.iinfo(data.dtype).min] = np.nan
+        return values
+
+
+def pack(value_type: ValueType, data: NDArray[Any]) -> Packed:
+    """A column of whole values in the narrowest form that gives back the same bits."""
+    if value_type in DICTIONARY_TYPES:
+        return Packed(value_type, _narrowed(data))
+    if value_type is not ValueType.NUMBER:
+        return Packed(value_type, data)
+    missing = np.isnan(data)
+    held = np.where(missing, 0.0, data)
+    largest = float(np.abs(held).max(initial=0.0))
+    for scale in _SCALES:
+        if largest * scale >= 2**31:
+            break
+        scaled = np.rint(held * scale)
+        # The bits, not the values: -0.0 equals 0.0 and is another number.
+        if np.array_equal((scaled / scale).view(np.int64), held.view(np.int64)):
+            return Packed(value_type, _integers(scaled, missing), scale)
+    return Packed(value_type, data)
+
+
+def _integers(scaled: NDArray[np.float64], missing: NDArray[np.bool_]) -> NDArray[Any]:
+    low, high = scaled.min(initial=0), scaled.max(initial=0)
+    kind = next(kind for kind in _INTEGERS if np.iinfo(kind).min < low and high <= np.iinfo(kind).max)
+    data = scaled.astype(kind)
+    data[missing] = np.iinfo(kind).min
+    return data
+
+
+def _narrowed(codes: NDArray[np.int32]) -> NDArray[Any]:
+    high = int(codes.max(initial=0))
+    return codes.astype(next(kind for kind in _INTEGERS if high <= np.iinfo(kind).max))

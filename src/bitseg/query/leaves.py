@@ -1,0 +1,131 @@
+"""Working out a condition that has no conditions below it."""
+
+from collections.abc import Callable
+from functools import singledispatch
+
+from pyroaring import BitMap
+
+from bitseg.index import aggregates, buckets, sequences
+from bitseg.index.context import Context
+from bitseg.index.index import Index
+from bitseg.index.occurrences import Occurrences
+from bitseg.segment.nodes import Comparison, Did, FirstTime, InBucket, InList, LastTime, Sequence, steps
+from bitseg.segment.windows import ALL_TIME, Interval, duration_ms, resolve
+
+Work = Callable[[], BitMap]
+
+
+@singledispatch
+def capture(condition: object, index: Index, context: Context, among: BitMap | None = None) -> Work:
+    """What works out the users in a condition, or those among some users.
+
+    It holds the data as they are now and may be called while others change them, with one exception: values of an
+    attribute that change meanwhile may be seen or not, and the attribute's `changes` tell whose they are. The bitmap
+    that it returns must not be changed.
+    """
+    raise TypeError(f"no evaluation for the condition {type(condition).__name__}")
+
+
+@singledispatch
+def is_quick(condition: object, index: Index, context: Context) -> bool:
+    """Whether the condition takes so little work that others may wait for it."""
+    return True
+
+
+@capture.register
+def _(condition: Comparison, index: Index, context: Context, among: BitMap | None = None) -> Work:
+    attribute, predicate = index.attributes[condition.name], condition.predicate
+    if among is None and not attribute.is_quick(predicate, context):
+        return lambda: attribute.scan(predicate, context)
+    found = attribute.members(predicate, context, among)
+    return lambda: found
+
+
+@is_quick.register
+def _(condition: Comparison, index: Index, context: Context) -> bool:
+    return index.attributes[condition.name].is_quick(condition.predicate, context)
+
+
+@capture.register
+def _(condition: Did, index: Index, context: Context, among: BitMap | None = None) -> Work:
+    quantity = condition.quantity
+    if quantity is None:
+        occurrences = occurrences_of(condition, index, context, among, users_only=True)
+        return occurrences.users
+    occurrences = occurrences_of(condition, index, context, among)
+    if isinstance(quantity, FirstTime | LastTime):
+        interval, events = occurrences.interval, occurrences.events
+        timed = occurrences.is_timed
+        inside = Occurrences(events, interval, context, condition.where, among=among, users_only=not timed)
+        others = Interval(ALL_TIME.start_ms, interval.start_ms)
+        if isinstance(quantity, LastTime):
+            others = Interval(interval.end_ms, past(context).end_ms)
+        outside = Occurrences(events, others, context, condition.where, among=among, users_only=True)
+        return lambda: aggregates.first_or_last(quantity, inside, outside, occurrences)
+    return lambda: aggregates.members(quantity, occurrences)
+
+
+@is_quick.register
+def _(condition: Did, index: Index, context: Context) -> bool:
+    has_quantity = condition.quantity is not None and not isinstance(condition.quantity, FirstTime | LastTime)
+    return not has_quantity and condition.where is None and condition.time_of_day is None
+
+
+@capture.register
+def _(condition: Sequence, index: Index, context: Context, among: BitMap | None = None) -> Work:
+    first, *following = (occurrences_of(step, index, context, among) for step in steps(condition))
+    chain = [
+        sequences.Step(occurrences, duration_ms(step.within), step.negated)
+        for step, occurrences in zip(condition.steps, following, strict=True)
+    ]
+    return lambda: sequences.members(first, chain, context.now_ms)
+
+
+@is_quick.register
+def _(condition: Sequence, index: Index, context: Context) -> bool:
+    return False
+
+
+@capture.register
+def _(condition: InList, index: Index, context: Context, among: BitMap | None = None) -> Work:
+    found = index.lists[condition.name].members(index.users)
+    return lambda: found if among is None else found & among
+
+
+@capture.register
+def _(condition: InBucket, index: Index, context: Context, among: BitMap | None = None) -> Work:
+    hashes, everyone = index.users.hashes(), index.users.everyone
+    wanted = everyone if among is None else among & everyone
+    return lambda: buckets.members(condition, hashes, wanted)
+
+
+@is_quick.register
+def _(condition: InBucket, index: Index, context: Context) -> bool:
+    return False
+
+
+def past(context: Context) -> Interval:
+    """All that is not hidden by as-of."""
+    return Interval(ALL_TIME.start_ms, context.now_ms + 1)
+
+
+def occurrences_of(
+    condition: Did,
+    index: Index,
+    context: Context,
+    among: BitMap | None = None,
+    *,
+    within: Interval = ALL_TIME,
+    users_only: bool = False,
+) -> Occurrences:
+    """The events that a `did` speaks of, or those of them within an interval."""
+    return Occurrences(
+        index.events_named(condition.event),
+        resolve(condition.window, context.now_ms, context.calendar).clipped(past(context)).clipped(within),
+        context,
+        condition.where,
+        condition.time_of_day,
+        condition.weekdays,
+        among,
+        users_only=users_only,
+    )
