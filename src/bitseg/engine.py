@@ -4,7 +4,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +34,7 @@ from bitseg.ops import (
     timestamp_reason,
 )
 from bitseg.query.check import check_names
+from bitseg.query.dense import DenseBitmaps
 from bitseg.query.evaluate import Evaluator
 from bitseg.query.explain import explain
 from bitseg.query.materialise import Materialised, MaterialisedConditions
@@ -44,6 +45,7 @@ from bitseg.segment.nodes import Condition, Window
 from bitseg.segment.windows import Interval, resolve
 from bitseg.storage import snapshot
 from bitseg.storage.directory import DataDirectory
+from bitseg.texts import Texts
 from bitseg.values import ValueType
 
 FUTURE_TOLERANCE_MS = 3_600_000
@@ -106,6 +108,7 @@ class Engine:
         self._catalogue = Catalogue()
         self._materialised = MaterialisedConditions(materialised_bytes)
         self._planner = Planner()
+        self._dense = DenseBitmaps(materialised_bytes // 4)
         self._prepared: OrderedDict[str, _Prepared] = OrderedDict()
         self._directory: DataDirectory | None = None
         self._saved_version = -1
@@ -475,6 +478,7 @@ class Engine:
             context,
             self._materialised,
             self._planner,
+            self._dense,
             self._catalogue,
             is_live=is_live,
             worked_out=worked_out,
@@ -510,13 +514,17 @@ def _well_formed(columns: Columns, limits: Limits) -> tuple[Columns, list[Reject
         int(row): timestamp_reason(int(times_ms[row]), limits)
         for row in np.flatnonzero((times_ms < oldest_ms) | (times_ms > limits.newest_ms))
     }
-    faulty = {user_id: malformed_text(user_id, "user id", MAX_ID_BYTES) for user_id in set(columns.user_ids)}
-    faulty = {user_id: reason for user_id, reason in faulty.items() if reason}
-    if faulty:
-        for row, user_id in enumerate(columns.user_ids):
-            reason = faulty.get(user_id)
-            if reason:
-                reasons[row] = reason
+    suspects: Iterable[int]
+    try:
+        texts = Texts.of(columns.user_ids)
+        columns = replace(columns, user_ids=texts)
+        suspects = np.flatnonzero((texts.lengths == 0) | (texts.lengths > MAX_ID_BYTES)).tolist()
+    except UnicodeEncodeError:
+        suspects = range(len(columns.user_ids))
+    for row in suspects:
+        reason = malformed_text(columns.user_ids[row], "user id", MAX_ID_BYTES)
+        if reason:
+            reasons[row] = reason
     if not reasons:
         return columns, []
     keep = np.setdiff1d(np.arange(len(times_ms)), list(reasons))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitseg.calendar import FIRST_INSTANT_MS, LAST_INSTANT_MS, format_instant
+from bitseg.texts import Texts
 from bitseg.values import Column, SparseValues, decode
 
 MAX_ID_BYTES = 512
@@ -62,6 +63,8 @@ def page(
 @dataclass(frozen=True, slots=True)
 class Columns:
     """Rows of one kind, column by column; every sequence has one entry a row, SparseValues apart.
+
+    User ids are Texts where there are many.
 
     `event` None means user rows, whose values are attributes. `rows` numbers the rows as the caller counts them.
     """
@@ -244,7 +247,7 @@ def selected(columns: Columns, rows: NDArray[np.int64]) -> Columns:
             values[name] = SparseValues([row for row, _ in pairs], [value for _, value in pairs])
     return Columns(
         columns.event,
-        [columns.user_ids[row] for row in rows],
+        columns.user_ids.take(rows) if isinstance(columns.user_ids, Texts) else [columns.user_ids[row] for row in rows],
         columns.timestamps_ms[rows],
         values,
         columns.rows[rows],

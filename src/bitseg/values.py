@@ -202,7 +202,7 @@ def _encode_uniform(values: Sequence[Any], value_type: ValueType) -> Column | No
         return Column(value_type, np.array(values, np.int8))
     if value_type is ValueType.STRING and kinds == {str}:
         codes, entries = dictionary_encode(values)
-        if all(_fits(entry) for entry in entries):
+        if all(fits(entry) for entry in entries):
             return Column(value_type, np.array(codes, np.int32), entries)
     return None
 
@@ -250,7 +250,8 @@ def _number(value: Any) -> float:
     return float(value)
 
 
-def _fits(text: str) -> bool:
+def fits(text: str) -> bool:
+    """Whether a string is one that can be kept."""
     if len(text) * 4 <= MAX_STRING_BYTES:
         return text.isascii() or _is_unicode(text)
     return _is_unicode(text) and len(text.encode()) <= MAX_STRING_BYTES
@@ -267,7 +268,7 @@ def _is_unicode(text: str) -> bool:
 def _string(value: Any) -> str:
     if not isinstance(value, str):
         raise _mismatch(value, ValueType.STRING)
-    if not _fits(value):
+    if not fits(value):
         raise InvalidValueError(f"a string is valid Unicode of at most {MAX_STRING_BYTES:,} bytes")
     return value
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from bitseg.index.context import Context
 from bitseg.query import normalise as rules
+from bitseg.query.dense import DenseBitmaps
 from bitseg.query.evaluate import Evaluator
 from bitseg.query.materialise import MaterialisedConditions
 from bitseg.query.plan import Planner
@@ -65,6 +66,6 @@ def test_Normalising_keeps_the_members(seed):
         normal = rules.normalise(segment)
         assert rules.normalise(normal) == normal
         assert engine.count(normal, as_of).count == engine.count(segment, as_of).count
-        fresh = Evaluator(engine._index, context, MaterialisedConditions(0), Planner(), generator.saved)
+        fresh = Evaluator(engine._index, context, MaterialisedConditions(0), Planner(), DenseBitmaps(10**6), generator.saved)
         kept = engine.evaluate(segment, as_of, include_bitmap=True)
         assert fresh.members(segment).serialize() == kept.bitmap

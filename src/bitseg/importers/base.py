@@ -5,15 +5,18 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bitseg.calendar import FIRST_INSTANT_MS, LAST_INSTANT_MS, Calendar
 from bitseg.errors import ImportFileError, InvalidArgumentError
-from bitseg.ops import Columns, Operation
+from bitseg.ops import Columns, Operation, selected
 from bitseg.values import ValueType
 
 STANDARD_INPUT = "-"
@@ -102,6 +105,18 @@ def opened(path: Path) -> Iterator[tuple[IO[bytes], Callable[[], int]]]:
     except (OSError, EOFError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ImportFileError(f"cannot read {path}: {reason}") from error
+
+
+def split_by_event(columns: Columns, codes: NDArray[np.int32], names: Sequence[str]) -> list[Columns]:
+    """Rows of many events as one block for each; `codes` point into the distinct names, one a row."""
+    # Small integers are sorted by radix.
+    order = np.argsort(codes.astype(np.int16) if len(names) < 2**15 else codes, kind="stable")
+    ends = np.cumsum(np.bincount(codes, minlength=len(names)))
+    return [
+        replace(selected(columns, rows), event=name)
+        for name, rows in zip(names, np.split(order, ends[:-1]), strict=True)
+        if len(rows)
+    ]
 
 
 def size_bytes(path: Path) -> int | None:

@@ -4,7 +4,6 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,9 @@ import numpy as np
 
 from bitseg.calendar import Calendar
 from bitseg.errors import ImportFileError, InvalidArgumentError
-from bitseg.importers.base import Batch, ColumnMapping, Reject, opened, time_parser
-from bitseg.ops import Columns, selected
-from bitseg.values import Column, ValueType, encode, infer
+from bitseg.importers.base import Batch, ColumnMapping, Reject, opened, split_by_event, time_parser
+from bitseg.ops import Columns
+from bitseg.values import Column, ValueType, dictionary_encode, encode, infer
 
 BATCH_ROWS = 50_000
 WHITESPACE = "whitespace"
@@ -119,7 +118,8 @@ class _Table:
             np.array(lines, np.int64),
         )
         if self._mapping.event_column is not None:
-            blocks = split_by_event(columns, cells_by_name[self._mapping.event_column])
+            codes, names = dictionary_encode(cells_by_name[self._mapping.event_column])
+            blocks = split_by_event(columns, np.array(codes, np.int32), names)
         else:
             blocks = [columns]
         return Batch(columns=blocks, rejects=rejects, bytes_read=bytes_read)
@@ -145,14 +145,6 @@ class _Table:
         column, refused = encode(values, value_type, self._calendar)
         rejects += [Reject(lines[row], reason, name) for row, reason in refused]
         return column
-
-
-def split_by_event(columns: Columns, events: Sequence[str]) -> list[Columns]:
-    """Rows of many events as one block for each."""
-    names, codes = np.unique(np.array(events, object).astype(str), return_inverse=True)
-    return [
-        replace(selected(columns, np.flatnonzero(codes == code)), event=str(name)) for code, name in enumerate(names)
-    ]
 
 
 def _is_unicode(cells: list[str]) -> bool:

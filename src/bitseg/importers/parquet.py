@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from bitseg.calendar import Calendar
 from bitseg.errors import ImportFileError
-from bitseg.importers.base import Batch, ColumnMapping, Reject, time_parser
-from bitseg.importers.csv import split_by_event
+from bitseg.importers.base import Batch, ColumnMapping, Reject, split_by_event, time_parser
 from bitseg.ops import Columns, selected
-from bitseg.values import Column, ValueType, empty, encode
+from bitseg.texts import Texts
+from bitseg.values import MAX_EXACT_INTEGER, Column, ValueType, empty, encode, fits
 
-BATCH_ROWS = 65_536
+BATCH_ROWS = 262_144
 
 
 def read_parquet(path: Path, mapping: ColumnMapping, calendar: Calendar, now_ms: int) -> Iterator[Batch]:
@@ -56,22 +56,18 @@ class _Reader:
         rejects: list[Reject] = []
         rows = np.arange(first_row, first_row + block.num_rows)
         times_ms, timed = self._times(block, rows, rejects)
-        user_ids = self._texts(block, self._mapping.user_column)
-        events = self._texts(block, self._mapping.event_column) if self._mapping.event_column else None
+        user_ids = _texts(block.column(self._mapping.user_column))
         values = {name: self._column(name, block.column(name), rows, rejects) for name in self._names}
         columns = Columns(self._mapping.event, user_ids, times_ms, values, rows)
-        if not timed.all():
-            kept = np.flatnonzero(timed)
-            events = [events[row] for row in kept] if events is not None else None
+        kept = None if timed.all() else np.flatnonzero(timed)
+        if kept is not None:
             columns = selected(columns, kept)
-        return (split_by_event(columns, events) if events is not None else [columns]), rejects
-
-    def _texts(self, block: Any, name: str) -> list[str]:
-        """Ids or event names; whole numbers are written out, and null is an empty text, which the engine refuses."""
-        return [
-            "" if value is None else value if isinstance(value, str) else str(value)
-            for value in block.column(name).to_pylist()
-        ]
+        if self._mapping.event_column is None:
+            return [columns], rejects
+        events = _strings(block.column(self._mapping.event_column)).dictionary_encode()
+        codes = events.indices.to_numpy(zero_copy_only=False)
+        names = events.dictionary.to_pylist()
+        return split_by_event(columns, codes if kept is None else codes[kept], names), rejects
 
     def _times(
         self, block: Any, rows: NDArray[np.int64], rejects: list[Reject]
@@ -113,7 +109,14 @@ class _Reader:
         if kinds.is_string(cells.type) and wanted in (None, ValueType.STRING):
             encoded = cells.dictionary_encode()
             codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
-            return Column(ValueType.STRING, codes, encoded.dictionary.to_pylist())
+            entries = encoded.dictionary.to_pylist()
+            if all(map(fits, entries)):
+                return Column(ValueType.STRING, codes, entries)
+        if (kinds.is_integer(cells.type) or kinds.is_floating(cells.type)) and wanted in (None, ValueType.NUMBER):
+            numbers = cells.to_numpy(zero_copy_only=False)
+            held = ~_nulls(cells)
+            if np.isfinite(numbers[held]).all() and (np.abs(numbers[held]) <= MAX_EXACT_INTEGER).all():
+                return _with_gaps(ValueType.NUMBER, cells, ~held)
         value_type, values = self._values(name, cells)
         column, refused = encode(values, wanted or value_type, self._calendar)
         rejects += [Reject(int(rows[row]), reason, name) for row, reason in refused]
@@ -141,6 +144,26 @@ class _Reader:
             f"the column {name!r} of {self._path} has the type {kind}, which makes no values",
             hint=f"leave it out with --ignore {name}",
         )
+
+
+def _texts(cells: Any) -> Texts:
+    """Ids or event names; whole numbers are written out, and null is an empty text, which the engine refuses."""
+    cells = _strings(cells)
+    _, offsets, data = cells.buffers()
+    if data is None:
+        return Texts.of([""] * len(cells))
+    return Texts.from_buffer(data, np.frombuffer(offsets, np.int64, len(cells) + 1, cells.offset * 8))
+
+
+def _strings(cells: Any) -> Any:
+    import pyarrow as pa
+    import pyarrow.types as kinds
+
+    if kinds.is_dictionary(cells.type):
+        cells = cells.cast(cells.type.value_type)
+    if not (kinds.is_integer(cells.type) or kinds.is_string(cells.type) or kinds.is_large_string(cells.type)):
+        cells = pa.array([None if value is None else str(value) for value in cells.to_pylist()], pa.large_string())
+    return cells.cast(pa.large_string()).fill_null("")
 
 
 def _nulls(cells: Any) -> NDArray[np.bool_]:

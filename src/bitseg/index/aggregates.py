@@ -4,6 +4,7 @@ All of it works on arrays of shape (n,), one item an event, and on arrays indexe
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import singledispatch
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from bitseg.index import predicates
-from bitseg.index.bitmaps import from_array, from_mask, from_sorted, union
+from bitseg.index.bitmaps import everyone_below, from_array, from_mask, from_sorted, to_array, union
 from bitseg.index.dictionary import Dictionary
 from bitseg.index.events import Property
 from bitseg.index.occurrences import Mask, Occurrences, sort_keys
@@ -31,7 +32,7 @@ from bitseg.segment.nodes import (
 from bitseg.values import ValueType, present
 
 # Users that one step of a full pass looks at: their counters stay in the processor's second-level cache.
-_CHUNK_USERS = 2**17
+_CHUNK_USERS = 2**18
 # With fewer events than a fiftieth of the users, users are numbered by rank instead.
 _SPARSE = 50
 # Counting by bitmaps, one for each number of times reached, pays up to so many times.
@@ -44,42 +45,55 @@ def members(quantity: object, occurrences: Occurrences) -> BitMap:
     raise TypeError(f"no evaluation for the quantity {type(quantity).__name__}")
 
 
+@dataclass(frozen=True, slots=True)
+class _Occurring:
+    """Ascending users, with repeats where `bitmap` is less than all there is to know of them."""
+
+    users: NDArray[np.uint32]
+    bitmap: BitMap
+    has_repeats: bool
+
+    def repeats(self) -> NDArray[np.uint32]:
+        """The users again who are there more than once, without one of their occurrences."""
+        users = self.users
+        return users[1:][users[1:] == users[:-1]] if self.has_repeats else users[:0]
+
+
 @members.register
 def _(quantity: Times, occurrences: Occurrences) -> BitMap:
-    return _counted([block.users for block in occurrences.blocks()], quantity.count)
+    return _counted(
+        [_Occurring(block.users, block.bitmap(), has_repeats=True) for block in occurrences.blocks()], quantity.count
+    )
 
 
 @members.register
 def _(quantity: DistinctDays, occurrences: Occurrences) -> BitMap:
-    by_day: dict[int, list[NDArray[np.uint32]]] = {}
+    by_day: dict[int, list[BitMap]] = {}
     for block in occurrences.blocks():
-        by_day.setdefault(block.day, []).append(block.users)
-    return _counted([_distinct(np.concatenate(users)) for users in by_day.values()], quantity.count)
+        by_day.setdefault(block.day, []).append(block.bitmap())
+    days = map(union, by_day.values())
+    return _counted([_Occurring(to_array(day), day, has_repeats=False) for day in days], quantity.count)
 
 
-def _distinct(users: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    if (users[1:] < users[:-1]).any():
-        users = np.sort(users)
-    return users[_first_of_runs(users)]
-
-
-def _counted(users: list[NDArray[np.uint32]], count: CountRange) -> BitMap:
-    """The users that occur at all and as often as asked, given by arrays that ascend."""
-    total = sum(map(len, users))
+def _counted(occurring: list[_Occurring], count: CountRange) -> BitMap:
+    """The users that occur at all and as often as asked."""
+    total = sum(len(each.users) for each in occurring)
     if not total:
         return BitMap()
     low, high = _count_limits(count)
     levels = low if high is None else high + 1
-    last_user = max(int(each[-1]) for each in users if len(each))
+    last_user = max(each.bitmap.max() for each in occurring)
     if levels <= _LARGEST_LEVEL and levels * total < last_user + 4 * total:
-        reached = _levels(users, levels)
-        return reached[low - 1] if high is None else reached[low - 1] - reached[high]
+        never, higher = _levels(occurring, levels, last_user)
+        reached = higher[low - 2] if low > 1 else everyone_below(last_user + 1) - never
+        return reached if high is None else reached - higher[high - 1] if high else BitMap()
 
     def is_counted(counts: NDArray[np.int64]) -> Mask:
-        mask = counts >= max(low, 1)
+        mask = counts >= low
         return mask if high is None else mask & (counts <= high)
 
-    return _by_chunk([(each,) for each in users], lambda places, size: is_counted(np.bincount(places, minlength=size)))
+    blocks = [(each.users,) for each in occurring]
+    return _by_chunk(blocks, lambda places, size: is_counted(np.bincount(places, minlength=size)))
 
 
 def _count_limits(count: CountRange) -> tuple[int, int | None]:
@@ -99,20 +113,28 @@ def _count_limits(count: CountRange) -> tuple[int, int | None]:
             return 1, number - 1
 
 
-def _levels(users: list[NDArray[np.uint32]], count: int) -> list[BitMap]:
-    """For 1 to `count` times, the users who occur at least so often: counters of one bitmap a level."""
-    levels = [BitMap() for _ in range(count)]
-    for ascending in users:
-        rest = ascending
-        while len(rest):
-            # Each round takes one occurrence of each user that is left.
+def _levels(occurring: list[_Occurring], count: int, last_user: int) -> tuple[BitMap, list[BitMap]]:
+    """Who never occurs, and for 2 to `count` times the users who occur at least so often: counters by bitmaps.
+
+    Who never occurs stands for the first level, in bitsets, from which a few users are taken much faster than they are
+    merged into arrays; it may have ids beyond `last_user`.
+    """
+    never = everyone_below(last_user + 1)
+    higher = [BitMap() for _ in range(count - 1)]
+    for each in occurring:
+        # Each round takes one occurrence of each user that is left.
+        once, rest = each.bitmap, each.repeats()
+        while once:
+            if higher:
+                reaching = once - never
+                for level in higher:
+                    next_reaching = level & reaching
+                    level |= reaching
+                    reaching = next_reaching
+            never -= once
             is_first = _first_of_runs(rest)
-            once = from_sorted(rest[is_first])
-            rest = rest[~is_first]
-            for level in range(count - 1, 0, -1):
-                levels[level] |= levels[level - 1] & once
-            levels[0] |= once
-    return levels
+            once, rest = from_sorted(rest[is_first]), rest[~is_first]
+    return never, higher
 
 
 def _by_chunk(blocks: Sequence[tuple[NDArray[Any], ...]], test: Callable[..., Mask]) -> BitMap:
@@ -174,9 +196,12 @@ def _numbers(occurrences: Occurrences, name: str) -> list[tuple[NDArray[np.uint3
         column = block.column(name)
         if column is None or column[0].type is not ValueType.NUMBER:
             continue
-        has_value = present(ValueType.NUMBER, column[1])
-        rows = slice(None) if has_value.all() else has_value
-        found.append((block.users[rows], column[1][rows]))
+        users, values = block.users, column[1]
+        rows: NDArray[np.bool_] | slice = slice(None)
+        if block.has_gaps(name):
+            rows = present(ValueType.NUMBER, values)
+            users, values = users[rows], values[rows]
+        found.append((users, values))
         if len(occurrences.events) > 1:
             times_ms.append(block.times_ms[rows])
     if len(occurrences.events) > 1 and found:

@@ -64,14 +64,10 @@ def from_mask(mask: NDArray[np.bool_], first_container: int = 0) -> BitMap:
     if dense.all():
         payload = [bits.tobytes() if len(held) == containers else bits[held].tobytes()]
     elif not dense.any():
-        payload = [np.flatnonzero(mask).astype(np.uint16).tobytes()]
+        payload = [_positions(packed).astype(np.uint16).tobytes()]
     else:
         payload = [
-            bits[container].tobytes()
-            if is_dense
-            else np.flatnonzero(mask[container * CONTAINER_IDS : (container + 1) * CONTAINER_IDS])
-            .astype(np.uint16)
-            .tobytes()
+            bits[container].tobytes() if is_dense else _positions(bits[container]).astype(np.uint16).tobytes()
             for container, is_dense in zip(held.tolist(), dense.tolist(), strict=True)
         ]
     return _assembled(held + first_container, cardinalities[held], payload)
@@ -82,19 +78,37 @@ def to_array(bitmap: BitMap) -> NDArray[np.uint32]:
     return np.frombuffer(bitmap.to_array(), np.uint32)
 
 
+def words_of(bitmap: BitMap, ids: int) -> NDArray[np.uint64]:
+    """The ids as bits, id i as bit i % 64 of word i // 64, up to the end of the container that holds id `ids` - 1.
+
+    All ids must be below `ids`.
+    """
+    mask = np.zeros(-(-ids // CONTAINER_IDS) * CONTAINER_IDS, bool)
+    mask[to_array(bitmap)] = True
+    return np.packbits(mask, bitorder="little").view(np.uint64)
+
+
 def union(bitmaps: Sequence[BitMap]) -> BitMap:
     """The ids in any of the bitmaps: a bitmap of its own, save that a single one is returned as it is."""
     if len(bitmaps) == 1:
         return bitmaps[0]
-    if not bitmaps:
-        return BitMap()
-    largest = max(range(len(bitmaps)), key=lambda place: len(bitmaps[place]))
-    # The copy is left as it is laid out: optimising would take ten times as long as the copy.
-    result = BitMap(bitmaps[largest], optimize=False)
-    for place, bitmap in enumerate(bitmaps):
-        if place != largest:
-            result |= bitmap
-    return result
+    if len(bitmaps) == 2:
+        one, other = bitmaps
+        if len(one) < len(other):
+            one, other = other, one
+        # The copy is left as it is laid out: optimising would take ten times as long as the copy.
+        result = BitMap(one, optimize=False)
+        result |= other
+        return result
+    # Many at once are gathered in bitsets, whatever the containers they end up as.
+    return BitMap.union(*bitmaps) if bitmaps else BitMap()
+
+
+def everyone_below(limit: int) -> BitMap:
+    """All ids below a limit and up to the end of its container, in bitsets, which take removals fast."""
+    containers = -(-limit // CONTAINER_IDS)
+    payload = b"\xff" * (containers * (CONTAINER_IDS // 8))
+    return _assembled(np.arange(containers), np.full(containers, CONTAINER_IDS), [payload])
 
 
 def size_bytes(bitmap: BitMap) -> int:
@@ -105,6 +119,15 @@ def size_bytes(bitmap: BitMap) -> int:
         + statistics["n_bytes_run_containers"]
         + statistics["n_bytes_bitset_containers"]
     )
+
+
+def _positions(packed: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """The positions of bits that are set, where few are; only words that have any are unpacked."""
+    words = packed.view(np.uint64)
+    held = np.flatnonzero(words)
+    unpacked = np.unpackbits(words[held].view(np.uint8), bitorder="little").reshape(-1, 64)
+    rows, places = np.nonzero(unpacked)
+    return held[rows] * 64 + places
 
 
 def _plain(users: NDArray[Any]) -> BitMap:

@@ -217,7 +217,8 @@ class Event:
         self.last_ms = FIRST_INSTANT_MS
         self.total = 0
         self.changes = ChangeLog()
-        self._rollups: dict[tuple[int, int], BitMap] = {}
+        # By length and first day: the days that have a part in it, and the users.
+        self._rollups: dict[tuple[int, int], tuple[list[int], BitMap]] = {}
 
     @property
     def has_occurred(self) -> bool:
@@ -293,10 +294,8 @@ class Event:
             day = days[place]
             for length in ROLLUP_DAYS:
                 first = day - day % length
-                # The block of the newest day changes all the time, and is not worth rolling up.
-                if first + length > newest:
-                    continue
-                block = [each for each in range(first, first + length) if each in self.partitions]
+                # The newest day changes all the time, and is not worth rolling up.
+                block = [each for each in range(first, min(first + length, newest)) if each in self.partitions]
                 if len(block) < 2 or day != block[0] or not wanted.issuperset(block):
                     continue
                 found.append(self._rollup(length, first, block))
@@ -308,9 +307,10 @@ class Event:
         return found
 
     def _rollup(self, length: int, first: int, days: list[int]) -> BitMap:
-        rollup = self._rollups.get((length, first))
-        if rollup is None:
-            rollup = self._rollups[length, first] = union([self.partitions[day].bitmap for day in days])
+        held, rollup = self._rollups.get((length, first), ([], BitMap()))
+        if held != days:
+            rollup = union([self.partitions[day].bitmap for day in days])
+            self._rollups[length, first] = (days, rollup)
         return rollup
 
     def _drop_rollups(self, day: int) -> None:
@@ -329,7 +329,9 @@ class Event:
     @property
     def size_bytes(self) -> int:
         """What the events take in memory, bitmaps and rollups included, dictionaries apart."""
-        return sum(each.size_bytes for each in self.partitions.values()) + sum(map(size_bytes, self._rollups.values()))
+        return sum(each.size_bytes for each in self.partitions.values()) + sum(
+            size_bytes(rollup) for _, rollup in self._rollups.values()
+        )
 
     def state(self) -> dict[str, Any]:
         """Plain values for a snapshot."""

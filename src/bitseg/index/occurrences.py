@@ -24,6 +24,8 @@ Selection = NDArray[np.int64] | None
 
 _WEEKDAYS = {day: number for number, day in enumerate(Weekday)}
 _MINUTE_MS = 60_000
+# From so many users on, every row is looked at rather than each user looked up.
+_MANY = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class Block:
     day: int
     rows: Rows
     selection: Selection
+    # Of all the rows.
+    partition_bitmap: BitMap
 
     def __len__(self) -> int:
         return len(self.rows) if self.selection is None else len(self.selection)
@@ -59,6 +63,15 @@ class Block:
         if packed is None:
             return None
         return self.event.properties[name], packed.values(slice(None) if self.selection is None else self.selection)
+
+    def has_gaps(self, name: str) -> bool:
+        """Whether some of the partition's events may lack a property that others have."""
+        packed = self.rows.columns.get(name)
+        return packed is None or packed.has_gaps
+
+    def bitmap(self) -> BitMap:
+        """The users, as a bitmap that must not be changed."""
+        return self.partition_bitmap if self.selection is None else from_array(self.users)
 
     def narrowed(self, mask: Mask) -> "Block":
         """Those of the events that a mask, one item an event, selects."""
@@ -111,6 +124,7 @@ class Occurrences:
         # Whether days or times of day are asked for, beside the interval.
         self.is_timed = time_of_day is not None or bool(weekdays)
         self._among = among
+        self._is_among: Mask | None = None
         self._by_rows = where is not None or time_of_day is not None
         self._whole_days: list[BitMap] = []
         self._sources: list[_Source] = []
@@ -152,11 +166,12 @@ class Occurrences:
         """The same without all other users."""
         narrowed = copy.copy(self)
         narrowed._among = users if self._among is None else self._among & users
+        narrowed._is_among = None
         return narrowed
 
     def blocks(self) -> Iterator[Block]:
         """The events partition by partition, those of one name in order of days; empty blocks are left out."""
-        return map(self._block, self._sources) if self._plain else filter(len, map(self._block, self._sources))
+        return filter(len, map(self._block, self._sources))
 
     def users(self) -> BitMap:
         """The users who did any of the events; the bitmap must not be changed."""
@@ -194,16 +209,12 @@ class Occurrences:
                 mask[rows] &= _within_clock(clock_ms, self._time_of_day)
         return mask
 
-    @property
-    def _plain(self) -> bool:
-        return not self._by_rows and self._among is None and all(source.whole for source in self._sources)
-
     def _block(self, source: _Source) -> Block:
         """The events of a partition that satisfy all there is, the cheapest test first."""
         assert source.rows is not None
-        block = Block(source.event, source.day, source.rows, None)
+        block = Block(source.event, source.day, source.rows, None, source.bitmap)
         if self._among is not None:
-            block = replace(block, selection=_rows_of(source.rows.users, source.bitmap & self._among))
+            block = replace(block, selection=self._rows_among(source))
         if not source.whole:
             block = block.narrowed(self._in_interval(block))
         if self._time_of_day is not None:
@@ -212,6 +223,19 @@ class Occurrences:
         if self._where is not None and len(block):
             block = block.narrowed(_where_mask(self._where, block, self.context))
         return block
+
+    def _rows_among(self, source: _Source) -> NDArray[np.int64]:
+        """The rows of the users that are asked about."""
+        assert source.rows is not None
+        assert self._among is not None
+        if len(self._among) < _MANY:
+            return _rows_of(source.rows.users, source.bitmap & self._among)
+        if self._is_among is None:
+            self._is_among = np.zeros(self._among.max() + 1, bool)
+            self._is_among[to_array(self._among)] = True
+        users = source.rows.users
+        known = np.searchsorted(users, len(self._is_among))
+        return np.flatnonzero(self._is_among[users[:known]])
 
     def _in_interval(self, block: Block) -> Mask:
         start_ms = block.rows.start_ms

@@ -24,13 +24,20 @@ class Packed:
     data: NDArray[Any]
     scale: float | None = None
 
+    @property
+    def has_gaps(self) -> bool:
+        """Whether an event may be without a value."""
+        return self.scale is None or bool((self.data == np.iinfo(self.data.dtype).min).any())
+
     def values(self, rows: Any = slice(None)) -> NDArray[Any]:
         """The values, or those of some rows, in the layout of the type."""
         data: NDArray[Any] = self.data[rows]
         if self.scale is None:
             return data
         values: NDArray[Any] = data / self.scale
-        values[data == np.iinfo(data.dtype).min] = np.nan
+        missing = data == np.iinfo(data.dtype).min
+        if missing.any():
+            values[missing] = np.nan
         return values
 
 

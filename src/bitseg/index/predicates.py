@@ -136,6 +136,10 @@ def test(
         assert dictionary is not None
         mask = entry_mask(predicate, dictionary, context)[data]
         return mask
+    asked = ranges(predicate, value_type, context) if value_type is ValueType.NUMBER else None
+    if asked is not None and not asked.negated and len(asked.ranges) == 1:
+        # No number stands for "no value", and nothing compares with it.
+        return _in_range(data, *asked.ranges[0])
     mask = _column_test(predicate, value_type, data, context)
     return mask & present(value_type, data)
 
@@ -291,13 +295,13 @@ def _(
     assert asked is not None
     mask = np.zeros(len(data), bool)
     for low, high in asked.ranges:
-        if low is None:
-            mask |= data < high
-        elif high is None:
-            mask |= data >= low
-        else:
-            mask |= (data >= low) & (data < high)
+        mask |= _in_range(data, low, high)
     return ~mask if asked.negated else mask
+
+
+def _in_range(data: NDArray[Any], low: Any, high: Any) -> Mask:
+    mask: Mask = data < high if low is None else data >= low
+    return mask if low is None or high is None else mask & (data < high)
 
 
 # Types whose values have an order that predicates ask about.

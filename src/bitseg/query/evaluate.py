@@ -11,6 +11,7 @@ from pyroaring import BitMap
 from bitseg.index.bitmaps import union
 from bitseg.index.context import Context
 from bitseg.index.index import Index
+from bitseg.query.dense import DENSE_SHARE, DenseBitmaps
 from bitseg.query.estimate import estimate
 from bitseg.query.freshness import Stale, Stamp, stale_users, stamp, standing_until
 from bitseg.query.leaves import Work, capture, is_quick, occurrences_of
@@ -23,6 +24,8 @@ from bitseg.segment.nodes import Condition, Did, Everyone, InList, InSegment
 FEW_USERS = 1_000
 # An answer is brought up to date while at most one user in so many has to be asked about again.
 _STALE_SHARE = 50
+# Conditions nested in others are worked out for all users, to be shared, unless at most one in so many is asked about.
+_SMALL_SHARE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ class Evaluator:
         context: Context,
         materialised: MaterialisedConditions,
         planner: Planner,
+        dense: DenseBitmaps,
         segments: Mapping[str, Condition] | None = None,
         *,
         is_live: bool = False,
@@ -54,6 +58,7 @@ class Evaluator:
         self.index = index
         self.context = context
         self._planner = planner
+        self._dense = dense
         self._segments = segments or {}
         self._materialised = materialised
         self._is_live = is_live
@@ -77,17 +82,33 @@ class Evaluator:
             case Complement(part):
                 return len(self.index.users.everyone) - self.count_plan(part)
             case Intersect():
-                ordered = self._ordered(node)
-                part, is_excluded = ordered[-1]
-                if len(ordered) > 1:
-                    rest = self._narrowed(ordered[:-1])
-                    if not rest:
-                        return 0
-                    last = self._part(part, rest)
-                    return rest.difference_cardinality(last) if is_excluded else rest.intersection_cardinality(last)
+                return self._count_intersection(node)
             case Union((first, second)):
                 return self.members_of_plan(first).union_cardinality(self.members_of_plan(second))
         return len(self.members_of_plan(node))
+
+    def _count_intersection(self, node: Intersect) -> int:
+        ordered = self._ordered(node)
+        part, is_excluded = ordered[-1]
+        if len(ordered) == 1:
+            return self.count_plan(part)
+        if len(ordered) > 2 and self._is_dense(node):
+            parts, excluded = (list(map(self.members_of_plan, each)) for each in (node.parts, node.excluded))
+            return self._dense.count(parts, excluded, len(self.index.users))
+        rest = self._narrowed(ordered[:-1])
+        if not rest:
+            return 0
+        last = self._part(part, rest)
+        return rest.difference_cardinality(last) if is_excluded else rest.intersection_cardinality(last)
+
+    def _is_dense(self, node: Intersect) -> bool:
+        """Whether all parts are known and large."""
+        if len(node.parts) < 2:
+            return False
+        fewest = len(self.index.users) // DENSE_SHARE
+        sizes = [self.size_if_known(part) for part in node.parts]
+        known = [self.size_if_known(part) for part in node.excluded]
+        return None not in known and all(size is not None and size > fewest for size in sizes)
 
     def members_of_plan(self, node: Plan) -> BitMap:
         """The users in a plan, as a bitmap that must not be changed."""
@@ -126,10 +147,36 @@ class Evaluator:
 
     def _part(self, part: Plan, rest: BitMap) -> BitMap:
         """The users in a part, or at least those among the rest."""
-        if len(rest) <= FEW_USERS and isinstance(part, Leaf) and self._is_unknown(part, first_time=True):
-            self._materialised.note_miss(self._key(part.condition))
-            return capture(part.condition, self.index, self.context, rest)()
+        if part in self._found:
+            return self._found[part]
+        if isinstance(part, Leaf):
+            if len(rest) <= FEW_USERS and self._is_unknown(part, first_time=True):
+                self._materialised.note_miss(self._key(part.condition))
+                return capture(part.condition, self.index, self.context, rest)()
+        elif len(rest) <= len(self.index.users) // _SMALL_SHARE:
+            return self._within(part, rest)
         return self.members_of_plan(part)
+
+    def _within(self, node: Plan, rest: BitMap) -> BitMap:
+        """The users of the rest that are in a plan: of what is left, ever fewer are asked about."""
+        if not rest:
+            return rest
+        match node:
+            case Leaf():
+                return rest & self._part(node, rest)
+            case Complement(part):
+                return rest - self._within(part, rest)
+            case Intersect():
+                for part, is_excluded in self._ordered(node):
+                    found = self._within(part, rest)
+                    rest = rest - found if is_excluded else found
+                return rest
+            case Union(parts):
+                found_in: list[BitMap] = []
+                for part in parts:
+                    found_in.append(self._within(part, rest))
+                    rest = rest - found_in[-1]
+                return union(found_in)
 
     def _is_unknown(self, leaf: Leaf, *, first_time: bool = False) -> bool:
         """Whether a leaf has to be worked out and takes long, and, if asked, was never missed before."""

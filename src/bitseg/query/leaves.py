@@ -73,11 +73,17 @@ def _(condition: Did, index: Index, context: Context) -> bool:
 
 @capture.register
 def _(condition: Sequence, index: Index, context: Context, among: BitMap | None = None) -> Work:
-    first, *following = (occurrences_of(step, index, context, among) for step in steps(condition))
-    chain = [
-        sequences.Step(occurrences, duration_ms(step.within), step.negated)
-        for step, occurrences in zip(condition.steps, following, strict=True)
-    ]
+    start, *following = steps(condition)
+    first = occurrences_of(start, index, context, among)
+    chain: list[sequences.Step] = []
+    end_ms = first.interval.end_ms
+    for step, did in zip(condition.steps, following, strict=True):
+        within_ms = duration_ms(step.within)
+        # What comes before all that it could follow, or too long after, is no part of any chain.
+        end_ms += within_ms
+        reachable = Interval(first.interval.start_ms, end_ms)
+        occurrences = occurrences_of(did, index, context, among, within=reachable)
+        chain.append(sequences.Step(occurrences, within_ms, step.negated))
     return lambda: sequences.members(first, chain, context.now_ms)
 
 
