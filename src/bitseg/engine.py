@@ -12,11 +12,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pyroaring import BitMap
 
 from bitseg.calendar import DAY_MS, FIRST_INSTANT_MS, LAST_INSTANT_MS, Calendar
 from bitseg.catalogue import Catalogue
 from bitseg.clock import Clock, SystemClock
-from bitseg.errors import DataDirectoryError, InvalidArgumentError, NotFoundError
+from bitseg.errors import DataDirectoryError, InvalidArgumentError, NotFoundError, SegmentError
 from bitseg.index.bitmaps import to_array
 from bitseg.index.context import Context
 from bitseg.index.index import Field, Index
@@ -68,12 +69,18 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class _Prepared:
-    """A query taken apart: its tree and its plan, and the warnings it had when names were last checked."""
+    """A query taken apart: its tree and its plan, and the warnings or the fault it had when names were last checked."""
 
     condition: Condition
     plan: Plan
     checked_at: tuple[int, int] | None = None
     warnings: tuple[str, ...] = ()
+    fault: SegmentError | None = None
+
+    def require_sound(self) -> None:
+        """Raise the fault if there is one."""
+        if self.fault is not None:
+            raise self.fault.with_traceback(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,20 +225,35 @@ class Engine:
 
     def ingest(self, operations: Sequence[Operation]) -> IngestResult:
         """Apply a batch of row operations. What is bad in it is left out and reported; the rest stands."""
-        with self._lock:
-            limits = self._limits()
-            grouped = group(operations, limits, self._index.messages.is_repeated)
-            rejections = grouped.rejections + self._index.apply(grouped.changes)
-            self._drop_old_events()
-            return self._result(len(operations), grouped.duplicates, rejections)
+        return self.ingest_all(operations, ())[0]
 
     def ingest_columns(self, columns: Columns) -> IngestResult:
         """Apply a block of rows given column by column."""
+        result, (rejections,) = self.ingest_all((), [columns])
+        return replace(result, rejections=rejections)
+
+    def ingest_all(
+        self, operations: Sequence[Operation], blocks: Sequence[Columns]
+    ) -> tuple[IngestResult, list[tuple[Rejection, ...]]]:
+        """Apply row operations and then blocks of columns as one batch, of which a query sees all or nothing.
+
+        The result counts both and has the rejections of the operations; those of each block are apart.
+        """
         with self._lock:
-            kept, rejections = _well_formed(columns, self._limits())
-            rejections += self._index.apply([kept] if len(kept.user_ids) else [])
+            limits = self._limits()
+            grouped = group(operations, limits, self._index.messages.is_repeated)
+            well_formed = [_well_formed(block, limits) for block in blocks]
+            rejections = grouped.rejections + self._index.apply(grouped.changes)
+            by_block = [
+                tuple(_by_row(refused + self._index.apply([kept] if len(kept.user_ids) else [])))
+                for kept, refused in well_formed
+            ]
             self._drop_old_events()
-            return self._result(len(columns.user_ids), 0, rejections)
+            total = len(operations) + sum(len(block.user_ids) for block in blocks)
+            refused = sum(each.name is None for each in (*rejections, *(each for part in by_block for each in part)))
+            accepted = total - grouped.duplicates - refused
+            result = IngestResult(accepted, grouped.duplicates, tuple(_by_row(rejections)), self._index.version)
+            return result, by_block
 
     def _limits(self) -> Limits:
         newest_ms, oldest_day = self.now_ms() + FUTURE_TOLERANCE_MS, self._oldest_day()
@@ -247,11 +269,6 @@ class Engine:
         retention = self.workspace.retention_days
         return None if retention is None else self.calendar.day_of(self.now_ms()) - retention + 1
 
-    def _result(self, total: int, duplicates: int, rejections: list[Rejection]) -> IngestResult:
-        refused = sum(rejection.name is None for rejection in rejections)
-        ordered = tuple(sorted(rejections, key=lambda rejection: rejection.row))
-        return IngestResult(total - duplicates - refused, duplicates, ordered, self._index.version)
-
     # Queries
 
     def count(self, query: Query, as_of: datetime | None = None) -> CountResult:
@@ -260,24 +277,41 @@ class Engine:
         `as_of` stands for now and hides later events; without an offset it is a local time of the workspace. Raises
         SegmentError, of the class that tells what is wrong with the definition.
         """
-        return self.count_all([query], as_of)[0]
+        (outcome,), _ = self.count_all([query], as_of)
+        if isinstance(outcome, SegmentError):
+            raise outcome.with_traceback(None)
+        return outcome
 
-    def count_all(self, queries: Sequence[Query], as_of: datetime | None = None) -> list[CountResult]:
+    def count_all(
+        self, queries: Sequence[Query], as_of: datetime | None = None
+    ) -> tuple[list[CountResult | SegmentError], int]:
         """How many users are in each of some segments, all of one version; what they share is worked out once.
 
+        Returns the counts and the version. A segment with a fault has its error in the place of its count;
         `elapsed_seconds` of each is the time until its count was there.
         """
         started = time.perf_counter()
-        prepared = [self._prepare(query) for query in queries]
+        outcomes: list[_Prepared | SegmentError] = []
+        for query in queries:
+            try:
+                outcomes.append(self._prepare(query))
+            except SegmentError as error:
+                outcomes.append(error)
 
-        def count(evaluator: Evaluator) -> list[CountResult]:
+        def count(evaluator: Evaluator) -> tuple[list[CountResult | SegmentError], int]:
             version = self._index.version
-            return [
-                CountResult(evaluator.count_plan(each.plan), version, time.perf_counter() - started, each.warnings)
-                for each in prepared
-            ]
+            found: list[CountResult | SegmentError] = []
+            for each in outcomes:
+                if isinstance(each, SegmentError):
+                    found.append(each)
+                elif each.fault is not None:
+                    found.append(each.fault)
+                else:
+                    count = evaluator.count_plan(each.plan)
+                    found.append(CountResult(count, version, time.perf_counter() - started, each.warnings))
+            return found, version
 
-        return self._answer(prepared, as_of, count)
+        return self._answer([each for each in outcomes if isinstance(each, _Prepared)], as_of, count)
 
     def evaluate(
         self, query: Query, as_of: datetime | None = None, *, sample_size: int = 0, include_bitmap: bool = False
@@ -289,6 +323,7 @@ class Engine:
         prepared = self._prepare(query)
 
         def answer(evaluator: Evaluator) -> Evaluation:
+            prepared.require_sound()
             members = evaluator.members_of_plan(prepared.plan)
             total = len(members)
             size = min(sample_size, total)
@@ -316,9 +351,12 @@ class Engine:
                 f"a page size of {page_size} is out of range", hint=f"use 1 to {MAX_PAGE_SIZE:,}"
             )
         prepared = self._prepare(query)
-        members, version = self._answer(
-            [prepared], as_of, lambda evaluator: (evaluator.members_of_plan(prepared.plan), self._index.version)
-        )
+
+        def answer(evaluator: Evaluator) -> tuple[BitMap, int]:
+            prepared.require_sound()
+            return evaluator.members_of_plan(prepared.plan), self._index.version
+
+        members, version = self._answer([prepared], as_of, answer)
         dense = to_array(members)
         pages = (dense[start : start + page_size] for start in range(0, len(dense), page_size))
         return Members(len(dense), version, prepared.warnings, pages)
@@ -331,6 +369,7 @@ class Engine:
         prepared = self._prepare(query)
 
         def answer(evaluator: Evaluator) -> UserExplanation:
+            prepared.require_sound()
             user = self._index.users.find(user_id)
             if user is None:
                 raise NotFoundError(f'there is no user "{user_id}"')
@@ -449,7 +488,8 @@ class Engine:
         worked_out: dict[Hashable, Materialised] = {}
         with self._lock:
             evaluator = self._evaluator(queries, context, worked_out, is_live=as_of is None)
-            tasks = {key: task for each in queries for key, task in evaluator.tasks(each.plan).items()}
+            sound = [each.plan for each in queries if each.fault is None]
+            tasks = {key: task for plan in sound for key, task in evaluator.tasks(plan).items()}
             if not tasks:
                 return answer(evaluator)
         for key, task in tasks.items():
@@ -471,7 +511,11 @@ class Engine:
         revision = (self._index.schema_revision, self._catalogue.revision)
         for each in queries:
             if each.checked_at != revision:
-                each.warnings = check_names(each.condition, self._index, self._catalogue)
+                each.fault = None
+                try:
+                    each.warnings = check_names(each.condition, self._index, self._catalogue)
+                except SegmentError as error:
+                    each.fault = error
                 each.checked_at = revision
         return Evaluator(
             self._index,
@@ -500,6 +544,10 @@ class Engine:
             if FIRST_INSTANT_MS + DAY_MS < instant_ms < LAST_INSTANT_MS - DAY_MS:
                 return instant_ms
         raise InvalidArgumentError(f"as-of {as_of} is outside the years that can be answered")
+
+
+def _by_row(rejections: list[Rejection]) -> list[Rejection]:
+    return sorted(rejections, key=lambda rejection: rejection.row)
 
 
 def _well_formed(columns: Columns, limits: Limits) -> tuple[Columns, list[Rejection]]:

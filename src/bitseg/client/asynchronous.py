@@ -10,7 +10,8 @@ import grpc.aio
 
 from bitseg.client import convert
 from bitseg.client.convert import Query
-from bitseg.ops import Operation
+from bitseg.errors import BitsegError
+from bitseg.ops import Columns, Operation
 from bitseg.pb import ingest_pb2_grpc, query_pb2, query_pb2_grpc
 from bitseg.results import CountResult, Evaluation, IngestResult, UserExplanation
 from bitseg.wire.explanations import from_response
@@ -35,6 +36,18 @@ class AsyncClient:
         request = query_pb2.CountRequest(**convert.query_fields(query, as_of))
         with self._errors(query):
             return convert.count_result(await self._query.Count(request, timeout=self._timeout))
+
+    async def count_all(
+        self, queries: Sequence[Query], as_of: datetime | None = None
+    ) -> tuple[list[CountResult | BitsegError], int]:
+        """How many users are in each of some segments, all of one version, and the version.
+
+        A segment with a fault has its error in the place of its count.
+        """
+        request = convert.batch_count_request(queries, as_of)
+        with self._errors():
+            response = await self._query.BatchCount(request, timeout=self._timeout)
+        return convert.batch_counts(response), response.version
 
     async def evaluate(
         self, query: Query, as_of: datetime | None = None, *, sample_size: int = 0, include_bitmap: bool = False
@@ -67,6 +80,15 @@ class AsyncClient:
         request = convert.ingest_request(operations)
         with self._errors():
             return convert.ingest_result(await self._ingest.IngestBatch(request, timeout=self._timeout))
+
+    async def ingest_columns(self, columns: Columns) -> IngestResult:
+        """Send a block of rows in batches that fit into messages; the answer adds them up."""
+        results: list[IngestResult] = []
+        for request, rows in convert.columns_requests(columns):
+            with self._errors():
+                response = await self._ingest.IngestBatch(request, timeout=self._timeout)
+            results.append(convert.columns_result(response, rows))
+        return convert.combined(results)
 
     async def close(self) -> None:
         """Close the connection."""

@@ -1,18 +1,21 @@
 """Requests and answers to and from protobuf, shared by both clients."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import grpc
+from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
 from bitseg.calendar import to_ms
 from bitseg.errors import BitsegError, InvalidArgumentError, RequestError, SegmentError, ServerUnavailableError
-from bitseg.ops import Operation, Rejection
+from bitseg.ops import Columns, Operation, Rejection, rows_of
 from bitseg.pb import ingest_pb2, query_pb2
 from bitseg.results import CountResult, Evaluation, IngestResult
 from bitseg.segment.nodes import Condition
+from bitseg.wire.columns import can_send, to_messages
 from bitseg.wire.errors import from_status
 from bitseg.wire.operations import to_operation
 from bitseg.wire.segments import to_message
@@ -45,6 +48,49 @@ def ingest_request(operations: Sequence[Operation]) -> ingest_pb2.IngestBatchReq
     return ingest_pb2.IngestBatchRequest(operations=map(to_operation, operations))
 
 
+def columns_requests(columns: Columns) -> Iterator[tuple[ingest_pb2.IngestBatchRequest, Sequence[int]]]:
+    """Requests that together send a block, each with the numbers of its rows; as operations where columns cannot."""
+    if can_send(columns):
+        for message, rows in to_messages(columns):
+            yield ingest_pb2.IngestBatchRequest(columns=[message]), rows.tolist()
+        return
+    operations, numbers = rows_of(columns), columns.rows.tolist()
+    for start in range(0, len(operations), BATCH_OPERATIONS):
+        end = start + BATCH_OPERATIONS
+        yield ingest_request(operations[start:end]), numbers[start:end]
+
+
+def columns_result(response: ingest_pb2.IngestBatchResponse, rows: Sequence[int]) -> IngestResult:
+    """The result of one such request, with rejections by the rows' own numbers."""
+    result = ingest_result(response)
+    of_columns = [Rejection(each.row, each.reason, each.name or None) for each in response.column_rejections]
+    rejections = tuple(Rejection(rows[each.row], each.reason, each.name) for each in (*result.rejections, *of_columns))
+    return replace(result, rejections=rejections)
+
+
+def batch_count_request(queries: Sequence[Query], as_of: datetime | None) -> query_pb2.BatchCountRequest:
+    moment = query_fields("", as_of)["as_of"]
+    return query_pb2.BatchCountRequest(queries=map(_segment_query, queries), as_of=moment)
+
+
+def _segment_query(query: Query) -> query_pb2.SegmentQuery:
+    if isinstance(query, str):
+        return query_pb2.SegmentQuery(expression=query)
+    return query_pb2.SegmentQuery(definition=to_message(query))
+
+
+def batch_counts(response: query_pb2.BatchCountResponse) -> list[CountResult | BitsegError]:
+    elapsed = _seconds(response.elapsed)
+    found: list[CountResult | BitsegError] = []
+    for each in response.results:
+        if each.WhichOneof("outcome") == "error":
+            error = each.error
+            found.append(from_status(Status(code=error.code, message=error.message, details=error.details)))
+        else:
+            found.append(CountResult(each.count, response.version, elapsed, tuple(each.warnings)))
+    return found
+
+
 def count_result(response: query_pb2.CountResponse) -> CountResult:
     return CountResult(response.count, response.version, _seconds(response.elapsed), tuple(response.warnings))
 
@@ -65,17 +111,12 @@ def ingest_result(response: ingest_pb2.IngestBatchResponse) -> IngestResult:
     return IngestResult(response.accepted, response.duplicates, rejections, response.version)
 
 
-def combined(results: Sequence[IngestResult], rows: Sequence[int]) -> IngestResult:
-    """The results of consecutive batches of BATCH_OPERATIONS as one, with rejections by the rows' own numbers."""
-    rejections = [
-        Rejection(rows[batch * BATCH_OPERATIONS + each.row], each.reason, each.name)
-        for batch, result in enumerate(results)
-        for each in result.rejections
-    ]
+def combined(results: Sequence[IngestResult]) -> IngestResult:
+    """The results of consecutive batches as one."""
     return IngestResult(
         sum(result.accepted for result in results),
         sum(result.duplicates for result in results),
-        tuple(rejections),
+        tuple(rejection for result in results for rejection in result.rejections),
         results[-1].version if results else 0,
     )
 

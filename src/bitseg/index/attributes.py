@@ -13,7 +13,7 @@ from bitseg.index.changes import ChangeLog
 from bitseg.index.context import Context
 from bitseg.index.dictionary import Dictionary
 from bitseg.index.ranges import SMALLEST, RangeIndex
-from bitseg.segment.nodes import Compare, IsSet, Operator, Predicate, Version
+from bitseg.segment.nodes import Boolean, Compare, IsSet, Operator, Predicate, Text
 from bitseg.values import DICTIONARY_TYPES, Column, Value, ValueType, decode, empty, present
 
 MAX_ATTRIBUTES = 2_000
@@ -23,6 +23,7 @@ MAX_VALUE_BITMAPS = 1_024
 # A batch that changes more than one in so many values has bitmaps and bins made anew.
 _LARGE_SHARE = 8
 
+_NOBODY = BitMap()
 _NEVER = np.iinfo(np.int64).min
 
 
@@ -75,13 +76,17 @@ class Attribute:
             users = users[is_set]
             self._replace(users, before[is_set], empty(self.type, len(users)))
 
-    def holds(self, predicate: Predicate) -> bool:
-        """Whether the members are a bitmap that the attribute has anyhow."""
+    def held(self, predicate: Predicate) -> BitMap | None:
+        """The members where they are a bitmap that the attribute has anyhow, which must not be changed; else None."""
         if isinstance(predicate, IsSet):
-            return True
-        if not isinstance(predicate, Compare) or isinstance(predicate.value, Version):
-            return False
-        return predicate.operator is Operator.EQUAL and self._may_have_value_bitmaps()
+            return self._set
+        if not isinstance(predicate, Compare) or predicate.operator is not Operator.EQUAL:
+            return None
+        if not isinstance(predicate.value, Text | Boolean) or not self._may_have_value_bitmaps():
+            return None
+        value = predicate.value.value
+        code = int(bool(value)) if self.dictionary is None else self.dictionary.find(str(value))
+        return _NOBODY if code is None else self._bitmaps_by_value().get(code, _NOBODY)
 
     def is_quick(self, predicate: Predicate, context: Context) -> bool:
         """Whether `members` needs no look at the whole column."""
@@ -93,8 +98,9 @@ class Attribute:
         """The users, or those among some, whose value satisfies a fitting predicate; the bitmap must not be changed."""
         if among is not None:
             return self._members_among(predicate, context, among)
-        if isinstance(predicate, IsSet):
-            return self._set
+        held = self.held(predicate)
+        if held is not None:
+            return held
         if self._may_have_value_bitmaps():
             bitmaps = self._bitmaps_by_value()
             codes = self._matching_codes(predicate, context)

@@ -73,6 +73,9 @@ class Partition:
         self.day = day
         self.start_ms = calendar.day_start_ms(day)
         self.end_ms = calendar.day_start_ms(day + 1)
+        # Bounds of the events there are, in milliseconds after the day began; both included.
+        self._first_offset_ms = self.end_ms - self.start_ms
+        self._last_offset_ms = -1
         self._properties = properties
         self._rows = Rows(self.start_ms, np.empty(0, np.uint32), np.empty(0, np.int32), {})
         self._tail: list[Block] = []
@@ -111,9 +114,19 @@ class Partition:
     ) -> None:
         """Add events; the arrays have one item an event."""
         self._tail.append((users, offsets_ms, columns))
+        self._note_bounds(offsets_ms)
         self._tail_length += len(users)
         if self._tail_length >= max(_SMALLEST_MERGE, len(self._rows) // 4):
             self._merge()
+
+    def _note_bounds(self, offsets_ms: NDArray[np.int32]) -> None:
+        self._first_offset_ms = min(self._first_offset_ms, int(offsets_ms.min(initial=self._first_offset_ms)))
+        self._last_offset_ms = max(self._last_offset_ms, int(offsets_ms.max(initial=-1)))
+
+    def lies_in(self, interval: Interval) -> bool:
+        """Whether every event is in an interval."""
+        first_ms, last_ms = self.start_ms + self._first_offset_ms, self.start_ms + self._last_offset_ms
+        return interval.start_ms <= first_ms and last_ms < interval.end_ms
 
     def remove(self, users: BitMap) -> int:
         """Forget the events of users; how many there were."""
@@ -186,6 +199,7 @@ class Partition:
             name: Packed(properties[name].type, each["data"], each["scale"]) for name, each in state["columns"].items()
         }
         partition._rows = Rows(partition.start_ms, state["users"], state["offsets_ms"], columns)
+        partition._note_bounds(partition._rows.offsets_ms)
         partition._bitmap = from_array(partition._rows.users)
         return partition
 
@@ -282,7 +296,7 @@ class Event:
             if partition.start_ms >= interval.end_ms:
                 return
             if partition.end_ms > interval.start_ms:
-                yield partition, partition.start_ms >= interval.start_ms and partition.end_ms <= interval.end_ms
+                yield partition, partition.lies_in(interval)
 
     def bitmaps(self, days: list[int]) -> list[BitMap]:
         """Bitmaps that together have the users of some ascending days, as few as rollups allow."""

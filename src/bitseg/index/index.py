@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pyroaring import BitMap
 
 from bitseg.calendar import Calendar
 from bitseg.errors import InvalidArgumentError, TypeMismatchError
@@ -16,7 +17,7 @@ from bitseg.index.lists import UserList
 from bitseg.index.messages import SeenMessages
 from bitseg.index.users import UserDirectory
 from bitseg.ops import MAX_NAME_BYTES, Change, Columns, Deletion, Rejection, malformed_text
-from bitseg.segment.nodes import Comparison, Condition
+from bitseg.segment.nodes import Comparison, Condition, Everyone, InList
 from bitseg.values import Column, SparseValues, ValueType, empty, present
 
 
@@ -133,9 +134,15 @@ class Index:
         whole[coerced.positions] = data
         return whole
 
-    def holds(self, condition: Condition) -> bool:
-        """Whether the members of a condition are a bitmap that the index has anyhow."""
-        return isinstance(condition, Comparison) and self.attributes[condition.name].holds(condition.predicate)
+    def held(self, condition: Condition) -> BitMap | None:
+        """The members where they are a bitmap that the index has anyhow, which must not be changed; else None."""
+        if isinstance(condition, Comparison):
+            return self.attributes[condition.name].held(condition.predicate)
+        if isinstance(condition, Everyone):
+            return self.users.everyone
+        if isinstance(condition, InList):
+            return self.lists[condition.name].members(self.users)
+        return None
 
     def prepare(self) -> None:
         """Build all that queries would build when they first ask: sorted partitions, rollups, bitmaps and bins."""

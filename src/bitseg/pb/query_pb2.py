@@ -23,44 +23,55 @@ _sym_db = _symbol_database.Default()
 
 
 from bitseg.pb import segment_pb2 as bitseg_dot_v1_dot_segment__pb2
+from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x62itseg/v1/query.proto\x12\tbitseg.v1\x1a\x17\x62itseg/v1/segment.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x91\x01\n\x0c\x43ountRequest\x12\x14\n\nexpression\x18\x01 \x01(\tH\x00\x12(\n\ndefinition\x18\x02 \x01(\x0b\x32\x12.bitseg.v1.SegmentH\x00\x12.\n\x05\x61s_of\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x01\x88\x01\x01\x42\x07\n\x05queryB\x08\n\x06_as_of\"m\n\rCountResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12*\n\x07\x65lapsed\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08warnings\x18\x04 \x03(\t\"\xc1\x01\n\x0f\x45valuateRequest\x12\x14\n\nexpression\x18\x01 \x01(\tH\x00\x12(\n\ndefinition\x18\x02 \x01(\x0b\x32\x12.bitseg.v1.SegmentH\x00\x12.\n\x05\x61s_of\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x01\x88\x01\x01\x12\x13\n\x0bsample_size\x18\x05 \x01(\x05\x12\x16\n\x0einclude_bitmap\x18\x06 \x01(\x08\x42\x07\n\x05queryB\x08\n\x06_as_of\"\x99\x01\n\x10\x45valuateResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12*\n\x07\x65lapsed\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08warnings\x18\x04 \x03(\t\x12\x17\n\x0fsample_user_ids\x18\x05 \x03(\t\x12\x0e\n\x06\x62itmap\x18\x06 \x01(\x0c\"\xd0\x01\n\x14StreamMembersRequest\x12\x14\n\nexpression\x18\x01 \x01(\tH\x00\x12(\n\ndefinition\x18\x02 \x01(\x0b\x32\x12.bitseg.v1.SegmentH\x00\x12.\n\x05\x61s_of\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x01\x88\x01\x01\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\"\n\x07id_kind\x18\x06 \x01(\x0e\x32\x11.bitseg.v1.IdKindB\x07\n\x05queryB\x08\n\x06_as_of\"n\n\x15StreamMembersResponse\x12\x10\n\x08user_ids\x18\x01 \x03(\t\x12\x11\n\tdense_ids\x18\x02 \x03(\r\x12\r\n\x05total\x18\x03 \x01(\x03\x12\x0f\n\x07version\x18\x04 \x01(\x03\x12\x10\n\x08warnings\x18\x05 \x03(\t\"\xa8\x01\n\x12\x45xplainUserRequest\x12\x14\n\nexpression\x18\x01 \x01(\tH\x00\x12(\n\ndefinition\x18\x02 \x01(\x0b\x32\x12.bitseg.v1.SegmentH\x00\x12.\n\x05\x61s_of\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x01\x88\x01\x01\x12\x0f\n\x07user_id\x18\x05 \x01(\tB\x07\n\x05queryB\x08\n\x06_as_of\"\xa2\x01\n\x13\x45xplainUserResponse\x12+\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32\x16.bitseg.v1.Explanation\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12)\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08timezone\x18\x04 \x01(\t\x12\x10\n\x08warnings\x18\x05 \x03(\t\"\xf8\x01\n\x0b\x45xplanation\x12\x11\n\tcondition\x18\x01 \x01(\t\x12\x0f\n\x07matches\x18\x02 \x01(\x08\x12%\n\x05value\x18\x03 \x01(\x0b\x32\x16.google.protobuf.Value\x12)\n\x08interval\x18\x04 \x01(\x0b\x32\x17.bitseg.v1.TimeInterval\x12\x13\n\x0b\x65vent_count\x18\x05 \x01(\x03\x12$\n\x06\x65vents\x18\x06 \x03(\x0b\x32\x14.bitseg.v1.UserEvent\x12\x0c\n\x04note\x18\x07 \x01(\t\x12*\n\nconditions\x18\x08 \x03(\x0b\x32\x16.bitseg.v1.Explanation\"b\n\x0cTimeInterval\x12)\n\x05start\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x03\x65nd\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"q\n\tUserEvent\x12\r\n\x05\x65vent\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\nproperties\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\"_\n\x0f\x45xpressionError\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0c\n\x04line\x18\x02 \x01(\x03\x12\x0e\n\x06\x63olumn\x18\x03 \x01(\x03\x12\x10\n\x08\x65xpected\x18\x04 \x03(\t\x12\x0c\n\x04hint\x18\x05 \x01(\t*J\n\x06IdKind\x12\x17\n\x13ID_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10ID_KIND_EXTERNAL\x10\x01\x12\x11\n\rID_KIND_DENSE\x10\x02\x32\xb3\x02\n\x0cQueryService\x12:\n\x05\x43ount\x12\x17.bitseg.v1.CountRequest\x1a\x18.bitseg.v1.CountResponse\x12\x43\n\x08\x45valuate\x12\x1a.bitseg.v1.EvaluateRequest\x1a\x1b.bitseg.v1.EvaluateResponse\x12T\n\rStreamMembers\x12\x1f.bitseg.v1.StreamMembersRequest\x1a .bitseg.v1.StreamMembersResponse0\x01\x12L\n\x0b\x45xplainUser\x12\x1d.bitseg.v1.ExplainUserRequest\x1a\x1e.bitseg.v1.ExplainUserResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x62itseg/v1/query.proto\x12\tbitseg.v1\x1a\x17\x62itseg/v1/segment.proto\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x91\x01\n\x0c\x43ountRequest\x12\x14\n\nexpression\x18\x01 \x01(\tH\x00\x12(\n\ndefinition\x18\x02 \x01(\x0b\x32\x12.bitseg.v1.SegmentH\x00\x12.\n\x05\x61s_of\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x01\x88\x01\x01\x42\x07\n\x05queryB\x08\n\x06_as_of\"m\n\rCountResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12*\n\x07\x65lapsed\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08warnings\x18\x04 \x03(\t\"w\n\x11\x42\x61tchCountRequest\x12(\n\x07queries\x18\x01 \x03(\x0b\x32\x17.bitseg.v1.SegmentQuery\x12.\n\x05\x61s_of\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x88\x01\x01\x42\x08\n\x06_as_of\"W\n\x0cSegmentQuery\x12\x14\n\nexpression\x18\x01 \x01(\tH\x00\x12(\n\ndefinition\x18\x02 \x01(\x0b\x32\x12.bitseg.v1.SegmentH\x00\x42\x07\n\x05query\"\x7f\n\x12\x42\x61tchCountResponse\x12,\n\x07results\x18\x01 \x03(\x0b\x32\x1b.bitseg.v1.BatchCountResult\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12*\n\x07\x65lapsed\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"h\n\x10\x42\x61tchCountResult\x12\x0f\n\x05\x63ount\x18\x01 \x01(\x03H\x00\x12&\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x15.bitseg.v1.QueryErrorH\x00\x12\x10\n\x08warnings\x18\x03 \x03(\tB\t\n\x07outcome\"R\n\nQueryError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12%\n\x07\x64\x65tails\x18\x03 \x03(\x0b\x32\x14.google.protobuf.Any\"\xc1\x01\n\x0f\x45valuateRequest\x12\x14\n\nexpression\x18\x01 \x01(\tH\x00\x12(\n\ndefinition\x18\x02 \x01(\x0b\x32\x12.bitseg.v1.SegmentH\x00\x12.\n\x05\x61s_of\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x01\x88\x01\x01\x12\x13\n\x0bsample_size\x18\x05 \x01(\x05\x12\x16\n\x0einclude_bitmap\x18\x06 \x01(\x08\x42\x07\n\x05queryB\x08\n\x06_as_of\"\x99\x01\n\x10\x45valuateResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12*\n\x07\x65lapsed\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08warnings\x18\x04 \x03(\t\x12\x17\n\x0fsample_user_ids\x18\x05 \x03(\t\x12\x0e\n\x06\x62itmap\x18\x06 \x01(\x0c\"\xd0\x01\n\x14StreamMembersRequest\x12\x14\n\nexpression\x18\x01 \x01(\tH\x00\x12(\n\ndefinition\x18\x02 \x01(\x0b\x32\x12.bitseg.v1.SegmentH\x00\x12.\n\x05\x61s_of\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x01\x88\x01\x01\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\"\n\x07id_kind\x18\x06 \x01(\x0e\x32\x11.bitseg.v1.IdKindB\x07\n\x05queryB\x08\n\x06_as_of\"n\n\x15StreamMembersResponse\x12\x10\n\x08user_ids\x18\x01 \x03(\t\x12\x11\n\tdense_ids\x18\x02 \x03(\r\x12\r\n\x05total\x18\x03 \x01(\x03\x12\x0f\n\x07version\x18\x04 \x01(\x03\x12\x10\n\x08warnings\x18\x05 \x03(\t\"\xa8\x01\n\x12\x45xplainUserRequest\x12\x14\n\nexpression\x18\x01 \x01(\tH\x00\x12(\n\ndefinition\x18\x02 \x01(\x0b\x32\x12.bitseg.v1.SegmentH\x00\x12.\n\x05\x61s_of\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x01\x88\x01\x01\x12\x0f\n\x07user_id\x18\x05 \x01(\tB\x07\n\x05queryB\x08\n\x06_as_of\"\xa2\x01\n\x13\x45xplainUserResponse\x12+\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32\x16.bitseg.v1.Explanation\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12)\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08timezone\x18\x04 \x01(\t\x12\x10\n\x08warnings\x18\x05 \x03(\t\"\xf8\x01\n\x0b\x45xplanation\x12\x11\n\tcondition\x18\x01 \x01(\t\x12\x0f\n\x07matches\x18\x02 \x01(\x08\x12%\n\x05value\x18\x03 \x01(\x0b\x32\x16.google.protobuf.Value\x12)\n\x08interval\x18\x04 \x01(\x0b\x32\x17.bitseg.v1.TimeInterval\x12\x13\n\x0b\x65vent_count\x18\x05 \x01(\x03\x12$\n\x06\x65vents\x18\x06 \x03(\x0b\x32\x14.bitseg.v1.UserEvent\x12\x0c\n\x04note\x18\x07 \x01(\t\x12*\n\nconditions\x18\x08 \x03(\x0b\x32\x16.bitseg.v1.Explanation\"b\n\x0cTimeInterval\x12)\n\x05start\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x03\x65nd\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"q\n\tUserEvent\x12\r\n\x05\x65vent\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\nproperties\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\"_\n\x0f\x45xpressionError\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0c\n\x04line\x18\x02 \x01(\x03\x12\x0e\n\x06\x63olumn\x18\x03 \x01(\x03\x12\x10\n\x08\x65xpected\x18\x04 \x03(\t\x12\x0c\n\x04hint\x18\x05 \x01(\t*J\n\x06IdKind\x12\x17\n\x13ID_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10ID_KIND_EXTERNAL\x10\x01\x12\x11\n\rID_KIND_DENSE\x10\x02\x32\xfe\x02\n\x0cQueryService\x12:\n\x05\x43ount\x12\x17.bitseg.v1.CountRequest\x1a\x18.bitseg.v1.CountResponse\x12I\n\nBatchCount\x12\x1c.bitseg.v1.BatchCountRequest\x1a\x1d.bitseg.v1.BatchCountResponse\x12\x43\n\x08\x45valuate\x12\x1a.bitseg.v1.EvaluateRequest\x1a\x1b.bitseg.v1.EvaluateResponse\x12T\n\rStreamMembers\x12\x1f.bitseg.v1.StreamMembersRequest\x1a .bitseg.v1.StreamMembersResponse0\x01\x12L\n\x0b\x45xplainUser\x12\x1d.bitseg.v1.ExplainUserRequest\x1a\x1e.bitseg.v1.ExplainUserResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'bitseg.v1.query_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_IDKIND']._serialized_start=1989
-  _globals['_IDKIND']._serialized_end=2063
-  _globals['_COUNTREQUEST']._serialized_start=157
-  _globals['_COUNTREQUEST']._serialized_end=302
-  _globals['_COUNTRESPONSE']._serialized_start=304
-  _globals['_COUNTRESPONSE']._serialized_end=413
-  _globals['_EVALUATEREQUEST']._serialized_start=416
-  _globals['_EVALUATEREQUEST']._serialized_end=609
-  _globals['_EVALUATERESPONSE']._serialized_start=612
-  _globals['_EVALUATERESPONSE']._serialized_end=765
-  _globals['_STREAMMEMBERSREQUEST']._serialized_start=768
-  _globals['_STREAMMEMBERSREQUEST']._serialized_end=976
-  _globals['_STREAMMEMBERSRESPONSE']._serialized_start=978
-  _globals['_STREAMMEMBERSRESPONSE']._serialized_end=1088
-  _globals['_EXPLAINUSERREQUEST']._serialized_start=1091
-  _globals['_EXPLAINUSERREQUEST']._serialized_end=1259
-  _globals['_EXPLAINUSERRESPONSE']._serialized_start=1262
-  _globals['_EXPLAINUSERRESPONSE']._serialized_end=1424
-  _globals['_EXPLANATION']._serialized_start=1427
-  _globals['_EXPLANATION']._serialized_end=1675
-  _globals['_TIMEINTERVAL']._serialized_start=1677
-  _globals['_TIMEINTERVAL']._serialized_end=1775
-  _globals['_USEREVENT']._serialized_start=1777
-  _globals['_USEREVENT']._serialized_end=1890
-  _globals['_EXPRESSIONERROR']._serialized_start=1892
-  _globals['_EXPRESSIONERROR']._serialized_end=1987
-  _globals['_QUERYSERVICE']._serialized_start=2066
-  _globals['_QUERYSERVICE']._serialized_end=2373
+  _globals['_IDKIND']._serialized_start=2545
+  _globals['_IDKIND']._serialized_end=2619
+  _globals['_COUNTREQUEST']._serialized_start=184
+  _globals['_COUNTREQUEST']._serialized_end=329
+  _globals['_COUNTRESPONSE']._serialized_start=331
+  _globals['_COUNTRESPONSE']._serialized_end=440
+  _globals['_BATCHCOUNTREQUEST']._serialized_start=442
+  _globals['_BATCHCOUNTREQUEST']._serialized_end=561
+  _globals['_SEGMENTQUERY']._serialized_start=563
+  _globals['_SEGMENTQUERY']._serialized_end=650
+  _globals['_BATCHCOUNTRESPONSE']._serialized_start=652
+  _globals['_BATCHCOUNTRESPONSE']._serialized_end=779
+  _globals['_BATCHCOUNTRESULT']._serialized_start=781
+  _globals['_BATCHCOUNTRESULT']._serialized_end=885
+  _globals['_QUERYERROR']._serialized_start=887
+  _globals['_QUERYERROR']._serialized_end=969
+  _globals['_EVALUATEREQUEST']._serialized_start=972
+  _globals['_EVALUATEREQUEST']._serialized_end=1165
+  _globals['_EVALUATERESPONSE']._serialized_start=1168
+  _globals['_EVALUATERESPONSE']._serialized_end=1321
+  _globals['_STREAMMEMBERSREQUEST']._serialized_start=1324
+  _globals['_STREAMMEMBERSREQUEST']._serialized_end=1532
+  _globals['_STREAMMEMBERSRESPONSE']._serialized_start=1534
+  _globals['_STREAMMEMBERSRESPONSE']._serialized_end=1644
+  _globals['_EXPLAINUSERREQUEST']._serialized_start=1647
+  _globals['_EXPLAINUSERREQUEST']._serialized_end=1815
+  _globals['_EXPLAINUSERRESPONSE']._serialized_start=1818
+  _globals['_EXPLAINUSERRESPONSE']._serialized_end=1980
+  _globals['_EXPLANATION']._serialized_start=1983
+  _globals['_EXPLANATION']._serialized_end=2231
+  _globals['_TIMEINTERVAL']._serialized_start=2233
+  _globals['_TIMEINTERVAL']._serialized_end=2331
+  _globals['_USEREVENT']._serialized_start=2333
+  _globals['_USEREVENT']._serialized_end=2446
+  _globals['_EXPRESSIONERROR']._serialized_start=2448
+  _globals['_EXPRESSIONERROR']._serialized_end=2543
+  _globals['_QUERYSERVICE']._serialized_start=2622
+  _globals['_QUERYSERVICE']._serialized_end=3004
 # @@protoc_insertion_point(module_scope)

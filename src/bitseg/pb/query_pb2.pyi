@@ -1,6 +1,7 @@
 import datetime
 
 from bitseg.pb import segment_pb2 as _segment_pb2
+from google.protobuf import any_pb2 as _any_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -43,6 +44,52 @@ class CountResponse(_message.Message):
     elapsed: _duration_pb2.Duration
     warnings: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, count: _Optional[int] = ..., version: _Optional[int] = ..., elapsed: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class BatchCountRequest(_message.Message):
+    __slots__ = ("queries", "as_of")
+    QUERIES_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_FIELD_NUMBER: _ClassVar[int]
+    queries: _containers.RepeatedCompositeFieldContainer[SegmentQuery]
+    as_of: _timestamp_pb2.Timestamp
+    def __init__(self, queries: _Optional[_Iterable[_Union[SegmentQuery, _Mapping]]] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class SegmentQuery(_message.Message):
+    __slots__ = ("expression", "definition")
+    EXPRESSION_FIELD_NUMBER: _ClassVar[int]
+    DEFINITION_FIELD_NUMBER: _ClassVar[int]
+    expression: str
+    definition: _segment_pb2.Segment
+    def __init__(self, expression: _Optional[str] = ..., definition: _Optional[_Union[_segment_pb2.Segment, _Mapping]] = ...) -> None: ...
+
+class BatchCountResponse(_message.Message):
+    __slots__ = ("results", "version", "elapsed")
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    ELAPSED_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[BatchCountResult]
+    version: int
+    elapsed: _duration_pb2.Duration
+    def __init__(self, results: _Optional[_Iterable[_Union[BatchCountResult, _Mapping]]] = ..., version: _Optional[int] = ..., elapsed: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class BatchCountResult(_message.Message):
+    __slots__ = ("count", "error", "warnings")
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    count: int
+    error: QueryError
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, count: _Optional[int] = ..., error: _Optional[_Union[QueryError, _Mapping]] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class QueryError(_message.Message):
+    __slots__ = ("code", "message", "details")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    DETAILS_FIELD_NUMBER: _ClassVar[int]
+    code: int
+    message: str
+    details: _containers.RepeatedCompositeFieldContainer[_any_pb2.Any]
+    def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ..., details: _Optional[_Iterable[_Union[_any_pb2.Any, _Mapping]]] = ...) -> None: ...
 
 class EvaluateRequest(_message.Message):
     __slots__ = ("expression", "definition", "as_of", "sample_size", "include_bitmap")

@@ -40,6 +40,11 @@ class QueryServiceStub:
                 request_serializer=bitseg_dot_v1_dot_query__pb2.CountRequest.SerializeToString,
                 response_deserializer=bitseg_dot_v1_dot_query__pb2.CountResponse.FromString,
                 _registered_method=True)
+        self.BatchCount = channel.unary_unary(
+                '/bitseg.v1.QueryService/BatchCount',
+                request_serializer=bitseg_dot_v1_dot_query__pb2.BatchCountRequest.SerializeToString,
+                response_deserializer=bitseg_dot_v1_dot_query__pb2.BatchCountResponse.FromString,
+                _registered_method=True)
         self.Evaluate = channel.unary_unary(
                 '/bitseg.v1.QueryService/Evaluate',
                 request_serializer=bitseg_dot_v1_dot_query__pb2.EvaluateRequest.SerializeToString,
@@ -63,6 +68,13 @@ class QueryServiceServicer:
 
     def Count(self, request, context):
         """Count tells how many users are in a segment.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchCount(self, request, context):
+        """BatchCount counts many segments at one version; what they share is worked out once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -96,6 +108,11 @@ def add_QueryServiceServicer_to_server(servicer, server):
                     servicer.Count,
                     request_deserializer=bitseg_dot_v1_dot_query__pb2.CountRequest.FromString,
                     response_serializer=bitseg_dot_v1_dot_query__pb2.CountResponse.SerializeToString,
+            ),
+            'BatchCount': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchCount,
+                    request_deserializer=bitseg_dot_v1_dot_query__pb2.BatchCountRequest.FromString,
+                    response_serializer=bitseg_dot_v1_dot_query__pb2.BatchCountResponse.SerializeToString,
             ),
             'Evaluate': grpc.unary_unary_rpc_method_handler(
                     servicer.Evaluate,
@@ -141,6 +158,33 @@ class QueryService:
             '/bitseg.v1.QueryService/Count',
             bitseg_dot_v1_dot_query__pb2.CountRequest.SerializeToString,
             bitseg_dot_v1_dot_query__pb2.CountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchCount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bitseg.v1.QueryService/BatchCount',
+            bitseg_dot_v1_dot_query__pb2.BatchCountRequest.SerializeToString,
+            bitseg_dot_v1_dot_query__pb2.BatchCountResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -17,7 +17,7 @@ from bitseg.query.freshness import Stale, Stamp, stale_users, stamp, standing_un
 from bitseg.query.leaves import Work, capture, is_quick, occurrences_of
 from bitseg.query.materialise import Materialised, MaterialisedConditions
 from bitseg.query.plan import Complement, Intersect, Leaf, Plan, Planner, Union
-from bitseg.segment.nodes import Condition, Did, Everyone, InList, InSegment
+from bitseg.segment.nodes import Condition, Did, InSegment
 
 # So many users are asked about one by one rather than worked out with all others: of a condition that has not been
 # asked for before, where what else a segment asks leaves so few.
@@ -98,8 +98,11 @@ class Evaluator:
         rest = self._narrowed(ordered[:-1])
         if not rest:
             return 0
-        last = self._part(part, rest)
-        return rest.difference_cardinality(last) if is_excluded else rest.intersection_cardinality(last)
+        if isinstance(part, Leaf) or part in self._found:
+            last = self._leaf_within(part, rest)
+            return rest.difference_cardinality(last) if is_excluded else rest.intersection_cardinality(last)
+        met = len(self._within(part, rest))
+        return len(rest) - met if is_excluded else met
 
     def _is_dense(self, node: Intersect) -> bool:
         """Whether all parts are known and large."""
@@ -135,8 +138,8 @@ class Evaluator:
         for part, is_excluded in rest:
             if not result:
                 break
-            other = self._part(part, result)
-            result = result - other if is_excluded else result & other
+            met = self._within(part, result)
+            result = result - met if is_excluded else met
         return result
 
     def _ordered(self, node: Intersect) -> list[tuple[Plan, bool]]:
@@ -145,43 +148,50 @@ class Evaluator:
         excluded = sorted(node.excluded, key=self.size, reverse=True) if len(node.excluded) > 1 else node.excluded
         return [(part, False) for part in parts] + [(part, True) for part in excluded]
 
-    def _part(self, part: Plan, rest: BitMap) -> BitMap:
-        """The users in a part, or at least those among the rest."""
-        if part in self._found:
-            return self._found[part]
-        if isinstance(part, Leaf):
-            if len(rest) <= FEW_USERS and self._is_unknown(part, first_time=True):
-                self._materialised.note_miss(self._key(part.condition))
-                return capture(part.condition, self.index, self.context, rest)()
-        elif len(rest) <= len(self.index.users) // _SMALL_SHARE:
-            return self._within(part, rest)
-        return self.members_of_plan(part)
-
     def _within(self, node: Plan, rest: BitMap) -> BitMap:
-        """The users of the rest that are in a plan: of what is left, ever fewer are asked about."""
+        """The users of the rest that are in a plan.
+
+        Of what is nested only those who are left are asked about, ever fewer, unless they are so many that an answer
+        for all, which others can share, costs no more.
+        """
         if not rest:
             return rest
+        if isinstance(node, Leaf) or node in self._found:
+            return rest & self._leaf_within(node, rest)
+        if len(rest) > len(self.index.users) // _SMALL_SHARE:
+            return rest & self.members_of_plan(node)
         match node:
-            case Leaf():
-                return rest & self._part(node, rest)
             case Complement(part):
                 return rest - self._within(part, rest)
             case Intersect():
                 for part, is_excluded in self._ordered(node):
-                    found = self._within(part, rest)
-                    rest = rest - found if is_excluded else found
+                    met = self._within(part, rest)
+                    rest = rest - met if is_excluded else met
                 return rest
             case Union(parts):
-                found_in: list[BitMap] = []
+                met_in: list[BitMap] = []
                 for part in parts:
-                    found_in.append(self._within(part, rest))
-                    rest = rest - found_in[-1]
-                return union(found_in)
+                    if rest:
+                        met_in.append(self._within(part, rest))
+                        rest = rest - met_in[-1]
+                return union(met_in)
+
+    def _leaf_within(self, node: Plan, rest: BitMap) -> BitMap:
+        """The users in a leaf, or in what is known already, or at least those among the rest."""
+        found = self._found.get(node)
+        if found is not None:
+            return found
+        if isinstance(node, Leaf) and len(rest) <= FEW_USERS and self._is_unknown(node, first_time=True):
+            self._materialised.note_miss(self._key(node.condition))
+            return capture(node.condition, self.index, self.context, rest)()
+        return self.members_of_plan(node)
 
     def _is_unknown(self, leaf: Leaf, *, first_time: bool = False) -> bool:
         """Whether a leaf has to be worked out and takes long, and, if asked, was never missed before."""
         condition = leaf.condition
-        if self.size_if_known(leaf) is not None or is_quick(condition, self.index, self.context):
+        if isinstance(condition, InSegment) or self.size_if_known(leaf) is not None:
+            return False
+        if is_quick(condition, self.index, self.context):
             return False
         return not (first_time and self._materialised.was_missed(self._key(condition)))
 
@@ -226,9 +236,10 @@ class Evaluator:
         """How many users are in a plan, if that takes no work; a leaf that is kept is brought up to date."""
         found = self._found.get(node)
         if found is None and isinstance(node, Leaf):
-            if not self._is_materialised(node.condition):
-                return len(self.members_of_plan(node))
-            found = self._kept(node.condition)
+            condition = node.condition
+            found = self.index.held(condition)
+            if found is None and not isinstance(condition, InSegment):
+                found = self._kept(condition)
             if found is not None:
                 self._found[node] = found
         return None if found is None else len(found)
@@ -240,6 +251,8 @@ class Evaluator:
             return known
         everyone = len(self.index.users.everyone)
         match node:
+            case Leaf(InSegment(name)):
+                return self.size(self._planner.plan(self._segments[name]))
             case Leaf(condition):
                 return estimate(condition, self.index, self.context)
             case Intersect(parts):
@@ -252,25 +265,16 @@ class Evaluator:
     # Leaves
 
     def _leaf(self, condition: Condition) -> BitMap:
-        match condition:
-            case Everyone():
-                return self.index.users.everyone
-            case InSegment(name):
-                return self.members(self._segments[name])
-        if not self._is_materialised(condition):
-            return capture(condition, self.index, self.context)()
-        kept = self._kept(condition)
-        if kept is None:
+        if isinstance(condition, InSegment):
+            return self.members(self._segments[condition.name])
+        found = self.index.held(condition)
+        if found is None:
+            found = self._kept(condition)
+        if found is None:
             self._materialised.misses += 1
-            kept = capture(condition, self.index, self.context)()
-            self._keep(condition, kept, stamp(condition, self.index, self.context))
-        return kept
-
-    def _is_materialised(self, condition: Condition) -> bool:
-        """Whether there is something to keep: not of what the index holds as a bitmap already."""
-        if isinstance(condition, Everyone | InSegment | InList):
-            return False
-        return not self.index.holds(condition)
+            found = capture(condition, self.index, self.context)()
+            self._keep(condition, found, stamp(condition, self.index, self.context))
+        return found
 
     def _key(self, condition: Condition) -> Hashable:
         return condition if self._is_live else (condition, self.context.now_ms)

@@ -6,6 +6,7 @@ from bitseg.engine import Engine
 from bitseg.errors import InvalidArgumentError
 from bitseg.ops import Operation, Rejection
 from bitseg.pb import ingest_pb2, ingest_pb2_grpc
+from bitseg.wire.columns import from_message
 from bitseg.wire.operations import from_operation
 
 MAX_BATCH_OPERATIONS = 100_000
@@ -20,19 +21,25 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
     def IngestBatch(  # noqa: N802
         self, request: ingest_pb2.IngestBatchRequest, context: grpc.ServicerContext
     ) -> ingest_pb2.IngestBatchResponse:
-        if len(request.operations) > MAX_BATCH_OPERATIONS:
+        total = len(request.operations) + sum(len(columns.user_ids) for columns in request.columns)
+        if total > MAX_BATCH_OPERATIONS:
             raise InvalidArgumentError(
-                f"the batch has {len(request.operations):,} operations, the limit is {MAX_BATCH_OPERATIONS:,}",
+                f"the batch has {total:,} operations and rows, the limit is {MAX_BATCH_OPERATIONS:,}",
                 hint="send it in parts",
             )
         operations, places, empty = _operations(request, self._engine.now_ms())
-        result = self._engine.ingest(operations)
+        result, by_columns = self._engine.ingest_all(operations, [*map(from_message, request.columns)])
         rejections = [Rejection(places[each.row], each.reason, each.name) for each in result.rejections]
         return ingest_pb2.IngestBatchResponse(
             accepted=result.accepted,
             duplicates=result.duplicates,
             rejections=map(_rejection, sorted(rejections + empty, key=lambda each: each.row)),
             version=result.version,
+            column_rejections=[
+                ingest_pb2.ColumnsRejection(columns=place, row=each.row, name=each.name or "", reason=each.reason)
+                for place, rejections in enumerate(by_columns)
+                for each in rejections
+            ],
         )
 
 

@@ -1,5 +1,6 @@
 """QueryService: check, call, convert."""
 
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -8,15 +9,22 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 
 from bitseg.engine import DEFAULT_PAGE_SIZE, Engine, Query
-from bitseg.errors import InvalidArgumentError
+from bitseg.errors import InvalidArgumentError, SegmentError
 from bitseg.pb import query_pb2, query_pb2_grpc
 from bitseg.results import CountResult, Evaluation, Members
+from bitseg.wire.errors import to_status
 from bitseg.wire.explanations import to_response
 from bitseg.wire.segments import from_message
 from bitseg.wire.timestamps import to_datetime
 
+MAX_BATCH_QUERIES = 1_000
+
 Request = (
-    query_pb2.CountRequest | query_pb2.EvaluateRequest | query_pb2.StreamMembersRequest | query_pb2.ExplainUserRequest
+    query_pb2.CountRequest
+    | query_pb2.SegmentQuery
+    | query_pb2.EvaluateRequest
+    | query_pb2.StreamMembersRequest
+    | query_pb2.ExplainUserRequest
 )
 
 
@@ -31,6 +39,20 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
     ) -> query_pb2.CountResponse:
         result = self._engine.count(_query(request), _as_of(request))
         return query_pb2.CountResponse(**_shared(result))
+
+    def BatchCount(  # noqa: N802
+        self, request: query_pb2.BatchCountRequest, context: grpc.ServicerContext
+    ) -> query_pb2.BatchCountResponse:
+        started = time.perf_counter()
+        if len(request.queries) > MAX_BATCH_QUERIES:
+            raise InvalidArgumentError(
+                f"the batch has {len(request.queries):,} queries, the limit is {MAX_BATCH_QUERIES:,}",
+                hint="send it in parts",
+            )
+        outcomes, version = self._engine.count_all([*map(_query, request.queries)], _as_of(request))
+        return query_pb2.BatchCountResponse(
+            results=map(_batch_result, outcomes), version=version, elapsed=_duration(time.perf_counter() - started)
+        )
 
     def Evaluate(  # noqa: N802
         self, request: query_pb2.EvaluateRequest, context: grpc.ServicerContext
@@ -76,7 +98,15 @@ def _query(request: Request) -> Query:
     raise InvalidArgumentError("the request has no query", hint="set expression or definition")
 
 
-def _as_of(request: Request) -> datetime | None:
+def _batch_result(outcome: CountResult | SegmentError) -> query_pb2.BatchCountResult:
+    if isinstance(outcome, CountResult):
+        return query_pb2.BatchCountResult(count=outcome.count, warnings=outcome.warnings)
+    status = to_status(outcome)
+    error = query_pb2.QueryError(code=status.code, message=status.message, details=status.details)
+    return query_pb2.BatchCountResult(error=error)
+
+
+def _as_of(request: Any) -> datetime | None:
     return to_datetime(request.as_of, "as_of") if request.HasField("as_of") else None
 
 
@@ -84,9 +114,13 @@ def _shared(result: CountResult | Evaluation) -> dict[str, Any]:
     return {
         "count": result.count,
         "version": result.version,
-        "elapsed": Duration(nanos=round(result.elapsed_seconds * 1e9) % 10**9, seconds=int(result.elapsed_seconds)),
+        "elapsed": _duration(result.elapsed_seconds),
         "warnings": result.warnings,
     }
+
+
+def _duration(seconds: float) -> Duration:
+    return Duration(nanos=round(seconds * 1e9) % 10**9, seconds=int(seconds))
 
 
 def _at_least_one(pages: Iterator[Any]) -> Iterator[Any]:

@@ -1,0 +1,132 @@
+"""Blocks of columns to protobuf and back."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitseg.calendar import FIRST_DAY, FIRST_INSTANT_MS, LAST_DAY, LAST_INSTANT_MS
+from bitseg.errors import InvalidArgumentError
+from bitseg.ops import Columns, selected
+from bitseg.pb import ingest_pb2
+from bitseg.texts import Texts
+from bitseg.values import Column, ValueType, empty, fits, present
+
+# A quarter of what a server takes in one message, so that dictionaries and framing never reach the limit.
+_MESSAGE_BYTES = 4 * 2**20
+_MAX_ROWS = 100_000
+
+# The field of a ValueColumn and within it, by type.
+_FIELDS = {
+    ValueType.NUMBER: ("numbers", "values"),
+    ValueType.BOOLEAN: ("booleans", "values"),
+    ValueType.STRING: ("strings", "codes"),
+    ValueType.DATE: ("dates", "days"),
+    ValueType.DATETIME: ("datetimes", "times_ms"),
+}
+_TYPES = {field: value_type for value_type, (field, _) in _FIELDS.items()}
+
+
+def can_send(columns: Columns) -> bool:
+    """Whether columns of this kind have a place in the protocol; others go as row operations."""
+    return all(isinstance(each, Column) and each.type in _FIELDS for each in columns.values.values())
+
+
+def to_messages(columns: Columns) -> Iterator[tuple[ingest_pb2.Columns, NDArray[np.int64]]]:
+    """Messages small enough to send, each with the rows' own numbers."""
+    row_bytes = 16 * (2 + len(columns.values)) + Texts.of(columns.user_ids).lengths
+    parts = np.cumsum(row_bytes) // _MESSAGE_BYTES
+    start = 0
+    while start < len(row_bytes):
+        end = min(int(np.searchsorted(parts, parts[start], side="right")), start + _MAX_ROWS)
+        part = selected(columns, np.arange(start, end))
+        yield _to_message(part), part.rows
+        start = end
+
+
+def _to_message(columns: Columns) -> ingest_pb2.Columns:
+    message = ingest_pb2.Columns(event=columns.event)
+    message.user_ids.extend(columns.user_ids)
+    message.times_ms.extend(columns.timestamps_ms.tolist())
+    for name, column in columns.values.items():
+        assert isinstance(column, Column)
+        rows = np.flatnonzero(present(column.type, column.data))
+        data = column.data[rows]
+        value_column = message.values.add(name=name)
+        if len(rows) < len(column.data):
+            value_column.rows.extend(rows.tolist())
+        field, items = _FIELDS[column.type]
+        values = getattr(value_column, field)
+        values.SetInParent()
+        if column.type is ValueType.STRING:
+            used, data = np.unique(data, return_inverse=True)
+            values.entries.extend(str(column.entries[code]) for code in used.tolist())
+        if column.type is ValueType.BOOLEAN:
+            data = data.astype(bool)
+        getattr(values, items).extend(data.tolist())
+    return message
+
+
+def from_message(message: ingest_pb2.Columns) -> Columns:
+    """The block of a message, with rows numbered from 0; InvalidArgumentError where its parts do not fit together."""
+    total = len(message.user_ids)
+    if len(message.times_ms) != total:
+        raise InvalidArgumentError(f"columns have {total:,} user ids and {len(message.times_ms):,} times")
+    values: dict[str, Column] = {}
+    for each in message.values:
+        if each.name in values:
+            raise InvalidArgumentError(f"columns have two value columns named {each.name!r}")
+        column = _column(each, total)
+        if column is not None:
+            values[each.name] = column
+    return Columns(
+        message.event if message.HasField("event") else None,
+        Texts.of(message.user_ids),
+        np.array(message.times_ms, np.int64),
+        values,
+        np.arange(total),
+    )
+
+
+def _column(message: ingest_pb2.ValueColumn, total: int) -> Column | None:
+    kind = message.WhichOneof("values")
+    if kind is None:
+        return None
+    value_type = _TYPES[kind]
+    body = getattr(message, kind)
+    data = empty(value_type, total)
+    items: Any = getattr(body, _FIELDS[value_type][1])
+    rows: NDArray[np.int64] | slice = slice(None)
+    expected = total
+    if message.rows:
+        rows = np.array(message.rows, np.int64)
+        expected = len(rows)
+        if (np.diff(rows) <= 0).any() or rows[-1] >= total:
+            raise InvalidArgumentError(
+                f"the rows of the column {message.name!r} are not ascending or beyond the last, {total - 1:,}"
+            )
+    if len(items) != expected:
+        raise InvalidArgumentError(
+            f"the column {message.name!r} has {len(items):,} values, {expected:,} rows should have one"
+        )
+    entries = tuple(body.entries) if value_type is ValueType.STRING else ()
+    found = np.array(items, np.int64 if value_type is ValueType.STRING else data.dtype)
+    _check(message.name, value_type, found, entries)
+    data[rows] = found
+    return Column(value_type, data, entries)
+
+
+def _check(name: str, value_type: ValueType, values: NDArray[Any], entries: tuple[str, ...]) -> None:
+    """Raise InvalidArgumentError for values that no column holds."""
+    if value_type is ValueType.NUMBER and not np.isfinite(values).all():
+        raise InvalidArgumentError(f"the column {name!r} has a number that is not finite")
+    if value_type is ValueType.STRING:
+        if (values >= len(entries)).any():
+            raise InvalidArgumentError(f"the column {name!r} has a code beyond its {len(entries):,} entries")
+        if not all(map(fits, entries)):
+            raise InvalidArgumentError(f"the column {name!r} has a string that is too long")
+    if value_type in (ValueType.DATE, ValueType.DATETIME):
+        first, last = (FIRST_DAY, LAST_DAY) if value_type is ValueType.DATE else (FIRST_INSTANT_MS, LAST_INSTANT_MS)
+        if ((values < first) | (values > last)).any():
+            raise InvalidArgumentError(f"the column {name!r} has a value outside the years that can be kept")
