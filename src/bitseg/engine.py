@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -40,7 +41,7 @@ from bitseg.query.evaluate import Evaluator
 from bitseg.query.explain import explain
 from bitseg.query.materialise import Materialised, MaterialisedConditions
 from bitseg.query.plan import Plan, Planner
-from bitseg.results import CountResult, Evaluation, IngestResult, Members, UserExplanation
+from bitseg.results import CountResult, Evaluation, IngestResult, Members, Statistics, UserExplanation
 from bitseg.segment import parse, validate
 from bitseg.segment.nodes import Condition, Window
 from bitseg.segment.windows import Interval, resolve
@@ -167,12 +168,15 @@ class Engine:
         with self._lock:
             if self._directory is None or self._saved_version == self._index.version:
                 return
-            settings = {"timezone": self.workspace.timezone, "retention_days": self.workspace.retention_days}
-            snapshot.write(
-                self._directory.path,
-                [("workspace", settings), ("segments", self._catalogue.state()), *self._index.state()],
-            )
+            self.save_to(self._directory.path)
             self._saved_version = self._index.version
+
+    def save_to(self, folder: Path) -> None:
+        """Write a snapshot into a folder, from which `open` makes a workspace with the same contents."""
+        with self._lock:
+            settings = {"timezone": self.workspace.timezone, "retention_days": self.workspace.retention_days}
+            parts = chain([("workspace", settings), ("segments", self._catalogue.state())], self._index.state())
+            snapshot.write(folder, parts)
 
     def close(self) -> None:
         """Save and let go of the directory."""
@@ -211,6 +215,29 @@ class Engine:
     def event_count(self) -> int:
         """How many events the workspace holds."""
         return sum(event.total for event in self._index.events.values())
+
+    def statistics(self) -> Statistics:
+        """How much there is of everything, and what it takes in memory."""
+        with self._lock:
+            index, materialised = self._index, self._materialised
+            return Statistics(
+                users=self.user_count,
+                events=self.event_count,
+                user_bytes=index.users.size_bytes,
+                event_bytes=sum(event.size_bytes for event in index.events.values()),
+                attribute_bytes=sum(attribute.size_bytes for attribute in index.attributes.values()),
+                materialised_conditions=len(materialised),
+                materialised_bytes=materialised.size_bytes + self._dense.size_bytes,
+                materialised_hits=materialised.hits,
+                materialised_refreshes=materialised.refreshes,
+                materialised_misses=materialised.misses,
+            )
+
+    def forget_materialised(self) -> None:
+        """Forget all answers kept from earlier queries; the next ones work everything out."""
+        with self._lock:
+            self._materialised.clear()
+            self._dense.clear()
 
     def prepare(self) -> None:
         """Build all that queries would build when they first ask: sorted partitions, rollups, bitmaps and bins."""

@@ -94,3 +94,22 @@ class UserExplanation:
     as_of_ms: int
     timezone: str
     warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """How much a workspace holds. Bytes are those of arrays and bitmaps, in memory; dictionaries of texts are apart.
+
+    Of answers asked for, hits stood as they were kept, refreshes were brought up to date, misses worked out afresh.
+    """
+
+    users: int
+    events: int
+    user_bytes: int
+    event_bytes: int
+    attribute_bytes: int
+    materialised_conditions: int
+    materialised_bytes: int
+    materialised_hits: int
+    materialised_refreshes: int
+    materialised_misses: int

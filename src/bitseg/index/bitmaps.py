@@ -83,9 +83,17 @@ def words_of(bitmap: BitMap, ids: int) -> NDArray[np.uint64]:
 
     All ids must be below `ids`.
     """
-    mask = np.zeros(-(-ids // CONTAINER_IDS) * CONTAINER_IDS, bool)
-    mask[to_array(bitmap)] = True
-    return np.packbits(mask, bitorder="little").view(np.uint64)
+    containers = -(-ids // CONTAINER_IDS)
+    data = np.frombuffer(bitmap.serialize(), np.uint8)
+    cookie, count = data[:8].view("<u4").tolist()
+    # Another cookie means runs, and a header of another layout.
+    lengths = data[8 : 8 + 4 * count].view("<u2")[1::2] if cookie == _COOKIE else ()
+    if len(lengths) != containers or min(lengths) < _LARGEST_ARRAY:
+        mask = np.zeros(containers * CONTAINER_IDS, bool)
+        mask[to_array(bitmap)] = True
+        return np.packbits(mask, bitorder="little").view(np.uint64)
+    # Bitsets one after the other, without a gap: they are the words.
+    return data[8 + 8 * count :].copy().view(np.uint64)
 
 
 def union(bitmaps: Sequence[BitMap]) -> BitMap:

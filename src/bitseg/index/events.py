@@ -1,7 +1,7 @@
 """Events by name and day: sorted columns and the bitmap of users who did the event that day."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,11 @@ MAX_PROPERTIES = 500
 
 # Days that one rollup covers, longest first; each is a multiple of the next.
 ROLLUP_DAYS = (32, 8)
-# A tail is merged into its partition once it has so many events and is a quarter of it.
+# Appended events are merged by whoever reads them, or when they are so many and so many times what there was before.
 _SMALLEST_MERGE = 16_384
+_MERGE_RATIO = 4
+# Smaller blocks of appended events are put together once there are so many.
+_MOST_BLOCKS = 64
 # Bits for milliseconds of a day, 25-hour days included, below the user in a sort key.
 _OFFSET_BITS = np.uint64(27)
 
@@ -62,46 +65,65 @@ class Rows:
 Block = tuple[NDArray[np.uint32], NDArray[np.int32], dict[str, NDArray[Any]]]
 
 
+class Content:
+    """What a partition holds at a moment: sorted rows and what was appended since. Neither is ever changed."""
+
+    def __init__(self, partition: "Partition", rows: Rows, tail: tuple[Block, ...]) -> None:
+        self._partition = partition
+        self._sorted = rows
+        self._tail = tail
+
+    def rows(self) -> Rows:
+        """All of it sorted; the partition takes the work over for others, whatever it got meanwhile."""
+        if self._tail:
+            merged = _merged(self._sorted, self._tail, self._partition.properties)
+            self._partition.offer(self._sorted, len(self._tail), merged)
+            self._sorted, self._tail = merged, ()
+        return self._sorted
+
+
 class Partition:
     """The events of one name on one day.
 
-    `rows` has them sorted and `bitmap` the users; both are put in place anew by each change, so that whoever holds one
-    may go on reading it. Appended events wait in a tail until they are asked for, or are many.
+    `content` has them and `bitmap` the users; what they return is never changed, so that whoever holds it may go on
+    reading while others append.
     """
 
     def __init__(self, day: int, calendar: Calendar, properties: Mapping[str, Property]) -> None:
         self.day = day
         self.start_ms = calendar.day_start_ms(day)
         self.end_ms = calendar.day_start_ms(day + 1)
+        self.properties = properties
         # Bounds of the events there are, in milliseconds after the day began; both included.
         self._first_offset_ms = self.end_ms - self.start_ms
         self._last_offset_ms = -1
-        self._properties = properties
         self._rows = Rows(self.start_ms, np.empty(0, np.uint32), np.empty(0, np.int32), {})
         self._tail: list[Block] = []
         self._tail_length = 0
         self._bitmap = BitMap()
         # How many blocks of the tail the bitmap has.
         self._bitmap_blocks = 0
+        self._offered: tuple[Rows, int, Rows] | None = None
 
     def __len__(self) -> int:
         """How many events there are."""
+        self._adopt()
         return len(self._rows) + self._tail_length
 
     @property
     def size_bytes(self) -> int:
         """What the events take in memory, bitmap included."""
-        return self.rows.size_bytes + size_bytes(self.bitmap)
+        return self.content().rows().size_bytes + size_bytes(self.bitmap)
 
-    @property
-    def rows(self) -> Rows:
-        if self._tail:
-            self._merge()
-        return self._rows
+    def content(self) -> Content:
+        """The events as they are now; to be asked for while nobody appends."""
+        self._adopt()
+        return Content(self, self._rows, tuple(self._tail))
 
     @property
     def bitmap(self) -> BitMap:
         """The users; the bitmap must not be changed."""
+        self._adopt()
         if self._bitmap_blocks < len(self._tail):
             fresh = self._tail[self._bitmap_blocks :]
             users = fresh[0][0] if len(fresh) == 1 else np.concatenate([block[0] for block in fresh])
@@ -113,15 +135,18 @@ class Partition:
         self, users: NDArray[np.uint32], offsets_ms: NDArray[np.int32], columns: dict[str, NDArray[Any]]
     ) -> None:
         """Add events; the arrays have one item an event."""
+        self._adopt()
         self._tail.append((users, offsets_ms, columns))
-        self._note_bounds(offsets_ms)
         self._tail_length += len(users)
-        if self._tail_length >= max(_SMALLEST_MERGE, len(self._rows) // 4):
+        self._note_bounds(offsets_ms)
+        if self._tail_length >= max(_SMALLEST_MERGE, _MERGE_RATIO * len(self._rows)):
             self._merge()
+        elif len(self._tail) > _MOST_BLOCKS:
+            self._join_blocks()
 
-    def _note_bounds(self, offsets_ms: NDArray[np.int32]) -> None:
-        self._first_offset_ms = min(self._first_offset_ms, int(offsets_ms.min(initial=self._first_offset_ms)))
-        self._last_offset_ms = max(self._last_offset_ms, int(offsets_ms.max(initial=-1)))
+    def offer(self, before: Rows, blocks: int, merged: Rows) -> None:
+        """Offer what came of merging the first blocks of the tail into rows; taken over when it is safe."""
+        self._offered = (before, blocks, merged)
 
     def lies_in(self, interval: Interval) -> bool:
         """Whether every event is in an interval."""
@@ -133,56 +158,58 @@ class Partition:
         gone = self.bitmap & users
         if not gone:
             return 0
-        rows = self.rows
+        self._merge()
+        rows = self._rows
         keep = np.isin(rows.users, to_array(gone), invert=True)
         columns = {name: packed.values(keep) for name, packed in rows.columns.items()}
-        self._rows = self._packed(rows.users[keep], rows.offsets_ms[keep], columns)
+        self._rows = _packed(self.start_ms, rows.users[keep], rows.offsets_ms[keep], columns, self.properties)
         self._bitmap = self._bitmap - gone
         return len(keep) - len(self._rows)
 
+    def prepare(self) -> None:
+        """Do now what readers would do."""
+        self._merge()
+
+    def _adopt(self) -> None:
+        """Take over what a reader has merged, if it is still what there is to merge."""
+        if self._offered is None:
+            return
+        before, blocks, merged = self._offered
+        self._offered = None
+        if before is self._rows and blocks <= len(self._tail):
+            held = self.bitmap
+            self._rows = merged
+            self._tail = self._tail[blocks:]
+            self._tail_length = sum(len(block[0]) for block in self._tail)
+            self._bitmap, self._bitmap_blocks = held, len(self._tail)
+
     def _merge(self) -> None:
-        """Bring the tail into the sorted rows, its events after those of equal user and time."""
         held = self.bitmap
-        blocks, before = self._tail, self._rows
-        users = np.concatenate([block[0] for block in blocks])
-        offsets_ms = np.concatenate([block[1] for block in blocks])
-        names = dict.fromkeys([*before.columns, *(name for block in blocks for name in block[2])])
-        columns = {
-            name: np.concatenate([self._padded(name, columns, len(users)) for users, _, columns in blocks])
-            for name in names
-        }
-        keys = _keys(users, offsets_ms)
-        order = np.argsort(keys, kind="stable")
-        if len(before):
-            places = np.searchsorted(_keys(before.users, before.offsets_ms), keys[order], side="right")
-            is_tail = np.zeros(len(before) + len(users), bool)
-            is_tail[places + np.arange(len(users))] = True
-            users = _interleaved(before.users, users[order], is_tail)
-            offsets_ms = _interleaved(before.offsets_ms, offsets_ms[order], is_tail)
-            for name, data in columns.items():
-                packed = before.columns.get(name)
-                unpacked = packed.values() if packed else empty(self._properties[name].type, len(before))
-                columns[name] = _interleaved(unpacked, data[order], is_tail)
-        else:
-            users, offsets_ms = users[order], offsets_ms[order]
-            columns = {name: data[order] for name, data in columns.items()}
-        self._rows = self._packed(users, offsets_ms, columns)
+        self._rows = self.content().rows()
         self._bitmap = held
+        self._offered = None
         self._tail, self._tail_length, self._bitmap_blocks = [], 0, 0
 
-    def _padded(self, name: str, columns: Mapping[str, NDArray[Any]], length: int) -> NDArray[Any]:
-        data = columns.get(name)
-        return empty(self._properties[name].type, length) if data is None else data
+    def _join_blocks(self) -> None:
+        """Put the small blocks at the end of the tail together, so that small batches take no more than large ones."""
+        held = self.bitmap
+        place = len(self._tail)
+        while place and len(self._tail[place - 1][0]) < _SMALLEST_MERGE:
+            place -= 1
+        if len(self._tail) - place > 1:
+            self._tail[place:] = [_joined(self._tail[place:], self.properties)]
+            # What a reader merges meanwhile has other blocks.
+            self._rows = replace(self._rows)
+        self._bitmap, self._bitmap_blocks = held, len(self._tail)
 
-    def _packed(
-        self, users: NDArray[np.uint32], offsets_ms: NDArray[np.int32], columns: Mapping[str, NDArray[Any]]
-    ) -> Rows:
-        packed = {name: pack(self._properties[name].type, data) for name, data in columns.items()}
-        return Rows(self.start_ms, users, offsets_ms, packed)
+    def _note_bounds(self, offsets_ms: NDArray[np.int32]) -> None:
+        self._first_offset_ms = min(self._first_offset_ms, int(offsets_ms.min(initial=self._first_offset_ms)))
+        self._last_offset_ms = max(self._last_offset_ms, int(offsets_ms.max(initial=-1)))
 
     def state(self) -> dict[str, Any]:
         """Plain values for a snapshot."""
-        rows = self.rows
+        self._merge()
+        rows = self._rows
         return {
             "day": self.day,
             "users": rows.users,
@@ -202,6 +229,60 @@ class Partition:
         partition._note_bounds(partition._rows.offsets_ms)
         partition._bitmap = from_array(partition._rows.users)
         return partition
+
+
+def _merged(before: Rows, tail: Sequence[Block], properties: Mapping[str, Property]) -> Rows:
+    """Rows and appended blocks in one, the blocks' events after those of equal user and time."""
+    users, offsets_ms, columns = _joined(tail, properties)
+    order = np.argsort(_keys(users, offsets_ms), kind="stable")
+    users, offsets_ms = users[order], offsets_ms[order]
+    columns = {name: data[order] for name, data in columns.items()}
+    if len(before):
+        keys = _keys(before.users, before.offsets_ms)
+        places = np.searchsorted(keys, _keys(users, offsets_ms), side="right") + np.arange(len(users))
+        is_tail = np.zeros(len(before) + len(users), bool)
+        is_tail[places] = True
+        for name in dict.fromkeys([*before.columns, *columns]):
+            value_type = properties[name].type
+            packed, data = before.columns.get(name), columns.get(name)
+            columns[name] = _interleaved(
+                empty(value_type, len(before)) if packed is None else packed.values(),
+                empty(value_type, len(users)) if data is None else data,
+                is_tail,
+            )
+        users = _interleaved(before.users, users, is_tail)
+        offsets_ms = _interleaved(before.offsets_ms, offsets_ms, is_tail)
+    return _packed(before.start_ms, users, offsets_ms, columns, properties)
+
+
+def _joined(blocks: Sequence[Block], properties: Mapping[str, Property]) -> Block:
+    if len(blocks) == 1:
+        return blocks[0]
+    names = dict.fromkeys(name for _, _, columns in blocks for name in columns)
+    return (
+        np.concatenate([users for users, _, _ in blocks]),
+        np.concatenate([offsets_ms for _, offsets_ms, _ in blocks]),
+        {
+            name: np.concatenate(
+                [
+                    columns[name] if name in columns else empty(properties[name].type, len(users))
+                    for users, _, columns in blocks
+                ]
+            )
+            for name in names
+        },
+    )
+
+
+def _packed(
+    start_ms: int,
+    users: NDArray[np.uint32],
+    offsets_ms: NDArray[np.int32],
+    columns: Mapping[str, NDArray[Any]],
+    properties: Mapping[str, Property],
+) -> Rows:
+    packed = {name: pack(properties[name].type, data) for name, data in columns.items()}
+    return Rows(start_ms, users, offsets_ms, packed)
 
 
 def _keys(users: NDArray[np.uint32], offsets_ms: NDArray[np.int32]) -> NDArray[np.uint64]:
@@ -334,8 +415,7 @@ class Event:
     def prepare(self) -> None:
         """Merge all tails and build all rollups, which else happens when they are first asked for."""
         for partition in self.partitions.values():
-            partition.rows  # noqa: B018
-            partition.bitmap  # noqa: B018
+            partition.prepare()
         self.bitmaps(list(self.partitions))
         for day in self.partitions:
             self.bitmaps([each for each in range(day - day % ROLLUP_DAYS[-1], day + 1) if each in self.partitions])

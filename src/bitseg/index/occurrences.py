@@ -14,7 +14,7 @@ from bitseg.calendar import from_day
 from bitseg.index import predicates
 from bitseg.index.bitmaps import from_array, to_array, union
 from bitseg.index.context import Context
-from bitseg.index.events import Event, Property, Rows
+from bitseg.index.events import Content, Event, Property, Rows
 from bitseg.segment.nodes import And, Comparison, Condition, IsSet, Not, Or, TimeOfDay, Weekday
 from bitseg.segment.windows import Interval
 
@@ -84,14 +84,14 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """A partition as it was when asked for; `rows` is None where only its users matter."""
+    """A partition as it was when asked for."""
 
     event: Event
     day: int
     start_ms: int
     end_ms: int
     bitmap: BitMap
-    rows: Rows | None
+    content: Content
     whole: bool
 
 
@@ -144,7 +144,7 @@ class Occurrences:
             if self._among is not None and not bitmap.intersect(self._among):
                 continue
             self._sources.append(
-                _Source(event, partition.day, partition.start_ms, partition.end_ms, bitmap, partition.rows, whole)
+                _Source(event, partition.day, partition.start_ms, partition.end_ms, bitmap, partition.content(), whole)
             )
         if not self._by_rows:
             self._whole_days += event.bitmaps(whole_days)
@@ -168,6 +168,11 @@ class Occurrences:
         narrowed._among = users if self._among is None else self._among & users
         narrowed._is_among = None
         return narrowed
+
+    @property
+    def is_any(self) -> bool:
+        """Whether nothing but the interval is asked of the events."""
+        return not self._by_rows and not self.is_timed
 
     def blocks(self) -> Iterator[Block]:
         """The events partition by partition, those of one name in order of days; empty blocks are left out."""
@@ -211,10 +216,9 @@ class Occurrences:
 
     def _block(self, source: _Source) -> Block:
         """The events of a partition that satisfy all there is, the cheapest test first."""
-        assert source.rows is not None
-        block = Block(source.event, source.day, source.rows, None, source.bitmap)
+        block = Block(source.event, source.day, source.content.rows(), None, source.bitmap)
         if self._among is not None:
-            block = replace(block, selection=self._rows_among(source))
+            block = replace(block, selection=self._rows_among(block.rows.users, source.bitmap))
         if not source.whole:
             block = block.narrowed(self._in_interval(block))
         if self._time_of_day is not None:
@@ -224,16 +228,14 @@ class Occurrences:
             block = block.narrowed(_where_mask(self._where, block, self.context))
         return block
 
-    def _rows_among(self, source: _Source) -> NDArray[np.int64]:
-        """The rows of the users that are asked about."""
-        assert source.rows is not None
+    def _rows_among(self, users: NDArray[np.uint32], bitmap: BitMap) -> NDArray[np.int64]:
+        """The rows of the users that are asked about, given the users of all rows."""
         assert self._among is not None
         if len(self._among) < _MANY:
-            return _rows_of(source.rows.users, source.bitmap & self._among)
+            return _rows_of(users, bitmap & self._among)
         if self._is_among is None:
             self._is_among = np.zeros(self._among.max() + 1, bool)
             self._is_among[to_array(self._among)] = True
-        users = source.rows.users
         known = np.searchsorted(users, len(self._is_among))
         return np.flatnonzero(self._is_among[users[:known]])
 

@@ -38,6 +38,11 @@ class DenseBitmaps:
             np.bitwise_xor(found, words, out=found)
         return int(np.bitwise_count(found).sum(dtype=np.uint32))
 
+    def clear(self) -> None:
+        """Forget all words."""
+        self._kept.clear()
+        self.size_bytes = 0
+
     def _words(self, bitmap: BitMap, ids: int) -> NDArray[np.uint64]:
         kept = self._kept.get(id(bitmap))
         if kept is not None and kept[0] is bitmap and len(kept[1]) * 64 >= ids:

@@ -309,6 +309,8 @@ class Evaluator:
     def _refreshed(self, condition: Condition, before: BitMap, stale: Stale) -> BitMap:
         if isinstance(condition, Did) and condition.quantity is None and stale.added is not None:
             arrived = occurrences_of(condition, self.index, self.context, stale.users, within=stale.added)
+            if arrived.interval == stale.added and arrived.is_any:
+                return union([before, stale.users])
             return union([before, arrived.users()])
         return (before - stale.users) | capture(condition, self.index, self.context, stale.users)()
 

@@ -1,5 +1,6 @@
 """The server process: services, health and reflection on one address."""
 
+import sys
 from concurrent import futures
 
 import grpc
@@ -18,6 +19,7 @@ DEFAULT_ADDRESS = "127.0.0.1:50051"
 MAX_MESSAGE_BYTES = 16 * 2**20
 # Each open stream of members holds a thread until it ends.
 WORKER_THREADS = 64
+_SWITCH_SECONDS = 0.0005
 
 _SERVICES = (
     query_pb2.DESCRIPTOR.services_by_name["QueryService"].full_name,
@@ -63,6 +65,8 @@ class Server:
         """Take calls from here on."""
         # The parser is built by its first use, which takes a fifth of a second that no caller should wait for.
         parse("everyone")
+        # A short call waits for the interpreter at most this long while another thread computes.
+        sys.setswitchinterval(_SWITCH_SECONDS)
         self._server.start()
         for service in ("", *_SERVICES):
             self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
