@@ -65,6 +65,9 @@ _LONGEST_KEPT_CHARACTERS = 4_096
 # Queries that are kept ready to be answered again.
 _MAX_PREPARED = 4_096
 
+# Rounds of working out, before the answer is settled with others waiting.
+_MAX_ROUNDS = 4
+
 T = TypeVar("T")
 
 
@@ -508,23 +511,22 @@ class Engine:
     def _answer(self, queries: Sequence[_Prepared], as_of: datetime | None, answer: Callable[[Evaluator], T]) -> T:
         """The answer to queries at one version.
 
-        What takes long is worked out first, without keeping others waiting; the answer then brings it up to date with
-        what has come meanwhile, all in one go.
+        What takes long is worked out first, without keeping others waiting, and brought up to date with what came
+        meanwhile, which takes less time each round; the answer then settles the rest, all in one go.
         """
         context = Context(self._as_of_ms(as_of), self.calendar)
         worked_out: dict[Hashable, Materialised] = {}
-        with self._lock:
-            evaluator = self._evaluator(queries, context, worked_out, is_live=as_of is None)
-            sound = [each.plan for each in queries if each.fault is None]
-            tasks = {key: task for plan in sound for key, task in evaluator.tasks(plan).items()}
-            if not tasks:
-                return answer(evaluator)
-        for key, task in tasks.items():
-            worked_out[key] = task.result(task.work())
-        with self._lock:
-            for key, found in worked_out.items():
-                self._materialised.keep(key, found)
-            return answer(self._evaluator(queries, context, worked_out, is_live=as_of is None))
+        for last in (False,) * _MAX_ROUNDS + (True,):
+            with self._lock:
+                for key, found in worked_out.items():
+                    self._materialised.keep(key, found)
+                evaluator = self._evaluator(queries, context, worked_out, is_live=as_of is None)
+                sound = [each.plan for each in queries if each.fault is None]
+                tasks = {} if last else {key: task for plan in sound for key, task in evaluator.tasks(plan).items()}
+                if not tasks:
+                    return answer(evaluator)
+            worked_out |= {key: task.result(task.work()) for key, task in tasks.items()}
+        raise AssertionError("the last round answers")
 
     def _evaluator(
         self,

@@ -56,6 +56,11 @@ class Rows:
     def __len__(self) -> int:
         return len(self.users)
 
+    def taken(self, places: NDArray[np.int64]) -> "Rows":
+        """Some of the rows, by ascending place."""
+        columns = {name: replace(each, data=each.data[places]) for name, each in self.columns.items()}
+        return Rows(self.start_ms, self.users[places], self.offsets_ms[places], columns)
+
     @property
     def size_bytes(self) -> int:
         """What the arrays take in memory."""
@@ -80,6 +85,18 @@ class Content:
             self._partition.offer(self._sorted, len(self._tail), merged)
             self._sorted, self._tail = merged, ()
         return self._sorted
+
+    def rows_of(self, users: NDArray[np.uint32]) -> Rows:
+        """The events of a few users, given ascending; what was appended stays as it is, however much that is."""
+        found = self._sorted.taken(_places(self._sorted.users, users))
+        blocks: list[Block] = []
+        for tail_users, offsets_ms, columns in self._tail:
+            rows = np.flatnonzero(np.isin(tail_users, users))
+            if len(rows):
+                blocks.append(
+                    (tail_users[rows], offsets_ms[rows], {name: each[rows] for name, each in columns.items()})
+                )
+        return _merged(found, blocks, self._partition.properties) if blocks else found
 
 
 class Partition:
@@ -283,6 +300,16 @@ def _packed(
 ) -> Rows:
     packed = {name: pack(properties[name].type, data) for name, data in columns.items()}
     return Rows(start_ms, users, offsets_ms, packed)
+
+
+def _places(users: NDArray[np.uint32], wanted: NDArray[np.uint32]) -> NDArray[np.int64]:
+    """The places, ascending, that some users have in an array of users; both ascend."""
+    first = np.searchsorted(users, wanted, side="left")
+    counts = np.searchsorted(users, wanted, side="right") - first
+    if (counts == 1).all():
+        return first
+    before = np.cumsum(counts) - counts
+    return np.repeat(first - before, counts) + np.arange(counts.sum())
 
 
 def _keys(users: NDArray[np.uint32], offsets_ms: NDArray[np.int32]) -> NDArray[np.uint64]:

@@ -36,7 +36,7 @@ class Block:
     day: int
     rows: Rows
     selection: Selection
-    # Of all the rows.
+    # The users of all the rows.
     partition_bitmap: BitMap
 
     def __len__(self) -> int:
@@ -216,9 +216,13 @@ class Occurrences:
 
     def _block(self, source: _Source) -> Block:
         """The events of a partition that satisfy all there is, the cheapest test first."""
-        block = Block(source.event, source.day, source.content.rows(), None, source.bitmap)
-        if self._among is not None:
-            block = replace(block, selection=self._rows_among(block.rows.users, source.bitmap))
+        if self._among is not None and len(self._among) < _MANY:
+            asked = source.bitmap & self._among
+            block = Block(source.event, source.day, source.content.rows_of(to_array(asked)), None, asked)
+        else:
+            block = Block(source.event, source.day, source.content.rows(), None, source.bitmap)
+            if self._among is not None:
+                block = replace(block, selection=self._rows_among(block.rows.users))
         if not source.whole:
             block = block.narrowed(self._in_interval(block))
         if self._time_of_day is not None:
@@ -228,11 +232,9 @@ class Occurrences:
             block = block.narrowed(_where_mask(self._where, block, self.context))
         return block
 
-    def _rows_among(self, users: NDArray[np.uint32], bitmap: BitMap) -> NDArray[np.int64]:
+    def _rows_among(self, users: NDArray[np.uint32]) -> NDArray[np.int64]:
         """The rows of the users that are asked about, given the users of all rows."""
         assert self._among is not None
-        if len(self._among) < _MANY:
-            return _rows_of(users, bitmap & self._among)
         if self._is_among is None:
             self._is_among = np.zeros(self._among.max() + 1, bool)
             self._is_among[to_array(self._among)] = True
@@ -264,19 +266,6 @@ def sort_keys(users: NDArray[np.uint32], times_ms: NDArray[np.int64]) -> NDArray
 
 def _bits(numbers: NDArray[Any]) -> int:
     return int(numbers.max()).bit_length()
-
-
-def _rows_of(users: NDArray[np.uint32], wanted: BitMap) -> NDArray[np.int64]:
-    """The rows, ascending, of users who each have one."""
-    ids = to_array(wanted)
-    first = np.searchsorted(users, ids, side="left")
-    end = np.searchsorted(users, ids, side="right")
-    counts = end - first
-    total = int(counts.sum())
-    if total == len(first):
-        return first
-    before = np.cumsum(counts) - counts
-    return np.repeat(first - before, counts) + np.arange(total)
 
 
 def _within_clock(clock_ms: NDArray[Any], time_of_day: TimeOfDay) -> Mask:

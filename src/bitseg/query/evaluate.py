@@ -181,19 +181,19 @@ class Evaluator:
         found = self._found.get(node)
         if found is not None:
             return found
-        if isinstance(node, Leaf) and len(rest) <= FEW_USERS and self._is_unknown(node, first_time=True):
+        if isinstance(node, Leaf) and len(rest) <= FEW_USERS and self._is_unknown(node):
             self._materialised.note_miss(self._key(node.condition))
             return capture(node.condition, self.index, self.context, rest)()
         return self.members_of_plan(node)
 
-    def _is_unknown(self, leaf: Leaf, *, first_time: bool = False) -> bool:
-        """Whether a leaf has to be worked out and takes long, and, if asked, was never missed before."""
+    def _is_unknown(self, leaf: Leaf) -> bool:
+        """Whether a leaf has to be worked out, takes long, and was never missed before."""
         condition = leaf.condition
         if isinstance(condition, InSegment) or self.size_if_known(leaf) is not None:
             return False
         if is_quick(condition, self.index, self.context):
             return False
-        return not (first_time and self._materialised.was_missed(self._key(condition)))
+        return not self._materialised.was_missed(self._key(condition))
 
     def tasks(self, node: Plan) -> Mapping[Hashable, Task]:
         """What has to be worked out for a plan and takes long, by key."""
@@ -206,8 +206,9 @@ class Evaluator:
         match node:
             case Leaf(InSegment(name)):
                 return self.tasks(self._planner.plan(self._segments[name]))
-            case Leaf():
-                return {self._key(node.condition): self._task(node.condition)} if self._is_unknown(node) else {}
+            case Leaf(condition):
+                task = None if node in self._found else self._task(condition)
+                return {} if task is None else {self._key(condition): task}
             case Complement(part):
                 return self.tasks(part)
             case Union(parts):
@@ -218,19 +219,28 @@ class Evaluator:
         return {
             key: task
             for part, tasks in by_part.items()
-            if not (is_few and isinstance(part, Leaf) and self._is_unknown(part, first_time=True))
+            if not (is_few and isinstance(part, Leaf) and self._is_unknown(part))
             for key, task in tasks.items()
         }
 
-    def _task(self, condition: Condition) -> Task:
-        self._materialised.misses += 1
-        at, version = stamp(condition, self.index, self.context), self.index.version
+    def _task(self, condition: Condition) -> Task | None:
+        """The task of a condition that takes long: to work it out, or to bring much of it up to date."""
+        if is_quick(condition, self.index, self.context):
+            return None
+        at = stamp(condition, self.index, self.context)
+        before = self._find(condition)
+        stale = None if before is None else self._stale(condition, before, at)
+        if before is None or stale is None:
+            self._materialised.misses += 1
+            work = capture(condition, self.index, self.context)
+        elif len(stale.users) > FEW_USERS:
+            self._materialised.refreshes += 1
+            work = self._refresh(condition, before.bitmap, stale)
+        else:
+            return None
+        version, now_ms = self.index.version, self.context.now_ms
         until_ms = standing_until(condition, self.index, self.context)
-        now_ms = self.context.now_ms
-        return Task(
-            capture(condition, self.index, self.context),
-            lambda bitmap: Materialised(bitmap, at, version, now_ms, until_ms),
-        )
+        return Task(work, lambda bitmap: Materialised(bitmap, at, version, now_ms, until_ms))
 
     def size_if_known(self, node: Plan) -> int | None:
         """How many users are in a plan, if that takes no work; a leaf that is kept is brought up to date."""
@@ -279,10 +289,13 @@ class Evaluator:
     def _key(self, condition: Condition) -> Hashable:
         return condition if self._is_live else (condition, self.context.now_ms)
 
+    def _find(self, condition: Condition) -> Materialised | None:
+        key = self._key(condition)
+        return self._materialised.find(key) or self._worked_out.get(key)
+
     def _kept(self, condition: Condition) -> BitMap | None:
         """The materialised members, brought up to date where need be; None where they have to be worked out."""
-        key = self._key(condition)
-        kept = self._materialised.find(key) or self._worked_out.get(key)
+        kept = self._find(condition)
         if kept is None:
             return None
         now_ms, version = self.context.now_ms, self.index.version
@@ -290,29 +303,35 @@ class Evaluator:
             self._materialised.hits += 1
             return kept.bitmap
         now = stamp(condition, self.index, self.context)
-        if now == kept.stamp:
-            self._materialised.hits += 1
-        else:
-            stale = stale_users(condition, kept.stamp, kept.now_ms, now, self.index, self.context)
-            if stale is None or len(stale.users) > FEW_USERS + len(self.index.users.everyone) // _STALE_SHARE:
-                return None
+        stale = self._stale(condition, kept, now)
+        if stale is None:
+            return None
+        if stale.users:
             self._materialised.refreshes += 1
-            if stale.users:
-                bitmap = self._refreshed(condition, kept.bitmap, stale)
-                self._keep(condition, bitmap, now)
-                return bitmap
-            kept.stamp = now
-        kept.version, kept.now_ms = version, now_ms
+            bitmap = self._refresh(condition, kept.bitmap, stale)()
+            self._keep(condition, bitmap, now)
+            return bitmap
+        self._materialised.hits += 1
+        kept.stamp, kept.version, kept.now_ms = now, version, now_ms
         kept.until_ms = standing_until(condition, self.index, self.context)
         return kept.bitmap
 
-    def _refreshed(self, condition: Condition, before: BitMap, stale: Stale) -> BitMap:
+    def _stale(self, condition: Condition, kept: Materialised, now: Stamp) -> Stale | None:
+        """Who has to be asked about again; None where that is not known, or nearly everyone."""
+        if now == kept.stamp:
+            return Stale(BitMap(), None)
+        stale = stale_users(condition, kept.stamp, kept.now_ms, now, self.index, self.context)
+        most = FEW_USERS + len(self.index.users.everyone) // _STALE_SHARE
+        return None if stale is None or len(stale.users) > most else stale
+
+    def _refresh(self, condition: Condition, before: BitMap, stale: Stale) -> Work:
         if isinstance(condition, Did) and condition.quantity is None and stale.added is not None:
             arrived = occurrences_of(condition, self.index, self.context, stale.users, within=stale.added)
             if arrived.interval == stale.added and arrived.is_any:
-                return union([before, stale.users])
-            return union([before, arrived.users()])
-        return (before - stale.users) | capture(condition, self.index, self.context, stale.users)()
+                return lambda: union([before, stale.users])
+            return lambda: union([before, arrived.users()])
+        again = capture(condition, self.index, self.context, stale.users)
+        return lambda: (before - stale.users) | again()
 
     def _keep(self, condition: Condition, bitmap: BitMap, at: Stamp) -> None:
         until_ms = standing_until(condition, self.index, self.context)
