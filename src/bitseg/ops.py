@@ -1,11 +1,12 @@
 """Operations: all that ever changes a workspace. They carry their own timestamps, so replay reads no clock.
 
-Row operations are what callers write. Columns are what the engine applies: `group` turns the first into the second.
+Row operations are what callers write: named tuples, which are made much faster than frozen dataclasses. Columns are
+what the engine applies: `group` turns the first into the second.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +18,13 @@ from bitseg.values import Column, SparseValues, decode
 MAX_ID_BYTES = 512
 MAX_NAME_BYTES = 256
 MAX_MESSAGE_ID_BYTES = 128
+# So many characters of ASCII are never too long for an id.
+_PLAIN_CHARACTERS = 128
 
 PAGE_VIEWED = "Page Viewed"
 
 
-@dataclass(frozen=True, slots=True)
-class Identify:
+class Identify(NamedTuple):
     """Sets attributes of a user; a None unsets."""
 
     user_id: str
@@ -31,8 +33,7 @@ class Identify:
     message_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Track:
+class Track(NamedTuple):
     """Records an event of a user."""
 
     user_id: str
@@ -42,8 +43,7 @@ class Track:
     message_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Delete:
+class Delete(NamedTuple):
     """Removes a user with attributes and events."""
 
     user_id: str
@@ -132,11 +132,22 @@ def group(operations: Sequence[Operation], limits: Limits, is_repeated: Callable
     duplicates = 0
     deleted: list[str] = []
     groups: dict[str | None, _Group] = {}
+    newest_ms, oldest_ms = limits.newest_ms, max(limits.oldest_event_ms, FIRST_INSTANT_MS)
     for row, operation in enumerate(operations):
-        reason = _malformed(operation, limits)
-        if reason:
-            rejections.append(Rejection(row, reason))
-            continue
+        # Nearly all are plainly well-formed, which is seen faster than why one is not.
+        if not (
+            isinstance(operation, Track)
+            and operation.event in groups
+            and oldest_ms <= operation.timestamp_ms <= newest_ms
+            and 0 < len(operation.user_id) <= _PLAIN_CHARACTERS
+            and operation.user_id.isascii()
+            and len(message_id := operation.message_id or "") <= _PLAIN_CHARACTERS
+            and message_id.isascii()
+        ):
+            reason = _malformed(operation, limits)
+            if reason:
+                rejections.append(Rejection(row, reason))
+                continue
         if isinstance(operation, Delete):
             changes += _columns(groups)
             groups = {}

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, cast
@@ -14,7 +14,7 @@ from typing import IO, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from bitseg.calendar import FIRST_INSTANT_MS, LAST_INSTANT_MS, Calendar
+from bitseg.calendar import FIRST_INSTANT_MS, LAST_INSTANT_MS, Calendar, to_ms
 from bitseg.errors import ImportFileError, InvalidArgumentError
 from bitseg.ops import Columns, Operation, selected
 from bitseg.values import ValueType
@@ -129,7 +129,7 @@ def parse_iso(text: str, calendar: Calendar) -> int:
     moment = datetime.fromisoformat(text)
     if not 2 <= moment.year <= 9998:
         raise ValueError(text)
-    return calendar.local_ms(moment)
+    return to_ms(moment) if moment.tzinfo is UTC else calendar.local_ms(moment)
 
 
 def time_parser(time_format: str, calendar: Calendar) -> Callable[[Any], int]:

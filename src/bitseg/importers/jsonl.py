@@ -15,6 +15,9 @@ BATCH_LINES = 10_000
 BATCH_BYTES = 4 * 2**20
 
 
+_TEXT_OR_NONE = (str, type(None))
+
+
 class _BadLineError(ValueError):
     """Why a line is no operation."""
 
@@ -57,8 +60,14 @@ def _operation(line: bytes, calendar: Calendar, now_ms: int) -> Operation:
         raise _BadLineError(f"not JSON: {error}") from None
     if not isinstance(record, dict):
         raise _BadLineError("not a JSON object")
-    user_id = _user_id(record)
     kind = record.get("type")
+    if kind == "track":
+        user_id, event, properties = record.get("userId"), record.get("event"), record.get("properties")
+        message_id = record.get("messageId")
+        # Nearly every line is as it should be; the others are looked at one by one below.
+        if type(user_id) is type(event) is str and type(properties) is dict and type(message_id) in _TEXT_OR_NONE:
+            return Track(user_id, event, properties, _timestamp(record, calendar, None), message_id or None)
+    user_id = _user_id(record)
     if kind == "track":
         event = record.get("event")
         if not isinstance(event, str):
@@ -99,14 +108,12 @@ def _object(record: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _timestamp(record: dict[str, Any], calendar: Calendar, default_ms: int | None) -> int:
-    text = record.get("timestamp")
+    text: Any = record.get("timestamp")
     if text is None and default_ms is not None:
         return default_ms
     try:
-        if not isinstance(text, str):
-            raise ValueError(text)
         return parse_iso(text, calendar)
-    except ValueError:
+    except (TypeError, ValueError):
         raise _BadLineError("timestamp is missing or no ISO-8601 datetime") from None
 
 
