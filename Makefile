@@ -5,7 +5,7 @@ PYTHON ?= python3
 FUZZ_HISTORIES ?= 20000
 BIN := .venv/bin
 
-.PHONY: run test fuzz check fix proto bench clean
+.PHONY: run test fuzz check fix proto bench bench-demo clean
 
 run: .venv/ready
 	$(BIN)/bitseg demo
@@ -31,11 +31,20 @@ fix: .venv/ready
 proto: .venv/ready
 	$(BIN)/python proto/generate.py
 
-bench: .venv/ready
+# Ten million users, about ten minutes and 10 GiB; BENCH_USERS scales it. Needs redis-server on the path.
+bench: .venv/bench-ready
+	cd bench && ../$(BIN)/python run.py
+
+# The segments of the demo store, at 100,000 users.
+bench-demo: .venv/ready
 	$(BIN)/pytest bench --benchmark-only --benchmark-columns=median,mean,max,rounds
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks .import_linter_cache
+
+.venv/bench-ready: .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	touch $@
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("bitseg needs Python 3.11 or later" if sys.version_info < (3, 11) else 0)'

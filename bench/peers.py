@@ -171,7 +171,6 @@ class Bitmapist:
         self._server = subprocess.Popen(["redis-server", *map(str, options)], stdout=subprocess.DEVNULL)
         _wait_for(path)
         self._redis = redis.StrictRedis(unix_socket_path=str(path))
-        bitmapist.setup_redis("default", "unused")
         bitmapist.SYSTEMS["default"] = self._redis
         self.name = f"bitmapist on Redis {self._redis.info('server')['redis_version']}"
         users = pq.read_table(data.users_file, columns=[*TEXTS, *FLAGS])

@@ -53,9 +53,8 @@ def main() -> None:
 
 def machine() -> dict[str, object]:
     """What the figures were measured on, and with."""
-    cpu = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").open() if line.startswith("model name")), ""
-    )
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "")
     packages = ("bitseg", "pyroaring", "numpy", "grpcio", "protobuf", "duckdb", "chdb", "redis", "bitmapist")
     return {
         "date": datetime.now(UTC).date().isoformat(),
@@ -251,22 +250,24 @@ def measure_peers(files: data.Data, names: list[str], bitseg: dict[str, dict]) -
         made += [rows, peers.ClickHouseBitmaps(rows)]
     if "redis" in names:
         made.append(peers.Bitmapist())
-    for peer in made:
-        seconds = timed(lambda peer=peer: peer.load(files))
-        say(f"{peer.name}: loaded in {seconds:.1f} s")
-        queries = {}
-        for query in QUERIES:
-            count = peer.count(query)
-            if count is None:
-                continue
-            assert count == bitseg[query.name]["count"], (peer.name, query.name, count)
-            taken: list[float] = []
-            while len(taken) < 3 or (sum(taken) < SECONDS_A_PEER and len(taken) < 200):
-                taken.append(timed(lambda peer=peer, query=query: peer.count(query)))
-            queries[query.name] = summary(taken)
-        found[peer.name] = {"load_seconds": seconds, "queries": queries}
-    for peer in reversed(made):
-        peer.close()
+    try:
+        for peer in made:
+            seconds = timed(lambda peer=peer: peer.load(files))
+            say(f"{peer.name}: loaded in {seconds:.1f} s")
+            queries = {}
+            for query in QUERIES:
+                count = peer.count(query)
+                if count is None:
+                    continue
+                assert count == bitseg[query.name]["count"], (peer.name, query.name, count)
+                taken: list[float] = []
+                while len(taken) < 3 or (sum(taken) < SECONDS_A_PEER and len(taken) < 200):
+                    taken.append(timed(lambda peer=peer, query=query: peer.count(query)))
+                queries[query.name] = summary(taken)
+            found[peer.name] = {"load_seconds": seconds, "queries": queries}
+    finally:
+        for peer in reversed(made):
+            peer.close()
     return found
 
 

@@ -35,13 +35,14 @@ from bitseg.ops import (
     selected,
     timestamp_reason,
 )
+from bitseg.query.account import account
 from bitseg.query.check import check_names
 from bitseg.query.dense import DenseBitmaps
 from bitseg.query.evaluate import Evaluator
 from bitseg.query.explain import explain
 from bitseg.query.materialise import Materialised, MaterialisedConditions
 from bitseg.query.plan import Plan, Planner
-from bitseg.results import CountResult, Evaluation, IngestResult, Members, Statistics, UserExplanation
+from bitseg.results import CountResult, Evaluation, IngestResult, Members, PlanStep, Statistics, UserExplanation
 from bitseg.segment import parse, validate
 from bitseg.segment.nodes import Condition, Window
 from bitseg.segment.windows import Interval, resolve
@@ -412,6 +413,15 @@ class Engine:
             )
 
         return self._answer([prepared], as_of, answer)
+
+    def account(self, query: Query, as_of: datetime | None = None) -> PlanStep:
+        """How a segment is worked out: its parts with estimated and true sizes and times."""
+        prepared = self._prepare(query)
+        with self._lock:
+            context = Context(self._as_of_ms(as_of), self.calendar)
+            evaluator = self._evaluator([prepared], context, {}, is_live=as_of is None)
+            prepared.require_sound()
+            return account(prepared.plan, evaluator)
 
     def window(self, window: Window, as_of: datetime | None = None) -> Interval:
         """The interval that a window means in the workspace's zone."""

@@ -97,6 +97,21 @@ class UserExplanation:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanStep:
+    """One part of a plan: about how many users it was taken to have, how many it has, and the time it took by itself.
+
+    `is_known` says that its members were at hand, in the index or kept from before.
+    """
+
+    title: str
+    estimated: int
+    members: int
+    seconds: float
+    is_known: bool
+    steps: "tuple[PlanStep, ...]"
+
+
+@dataclass(frozen=True, slots=True)
 class Statistics:
     """How much a workspace holds. Bytes are those of arrays and bitmaps, in memory; dictionaries of texts are apart.
 

@@ -60,6 +60,10 @@ def test_Count_prints_the_number_alone(folder):
     assert bitseg(folder, "count", 'country = "US"').stdout == "2\n"
     assert bitseg(folder, "count", 'did "Ordered" at least 2 times', "--as-of", "2024-01-31").stdout == "1\n"
     assert bitseg(folder, "count", 'did "Ordered" at least 2 times', "--as-of", "2024-01-30T12:00:00Z").stdout == "0\n"
+    explained = bitseg(folder, "count", 'country = "US" and not did "Ordered"', "--explain")
+    assert explained.stderr.split()[:2] == ["estimated", "users"]
+    assert [line.split()[1] for line in explained.stderr.splitlines()[1:3]] == [explained.stdout.strip(), "2"]
+    assert 'did "Ordered"' in explained.stderr
     answer = json.loads(bitseg(folder, "count", 'did "Orderd"', "--json").stdout)
     assert (answer["count"], answer["version"]) == (0, 2)
     assert "Ordered" in answer["warnings"][0]

@@ -66,6 +66,7 @@ def test_Normalising_keeps_the_members(seed):
         normal = rules.normalise(segment)
         assert rules.normalise(normal) == normal
         assert engine.count(normal, as_of).count == engine.count(segment, as_of).count
-        fresh = Evaluator(engine._index, context, MaterialisedConditions(0), Planner(), DenseBitmaps(10**6), generator.saved)
+        nothing_kept = MaterialisedConditions(0), Planner(), DenseBitmaps(10**6)
+        fresh = Evaluator(engine._index, context, *nothing_kept, generator.saved)
         kept = engine.evaluate(segment, as_of, include_bitmap=True)
         assert fresh.members(segment).serialize() == kept.bitmap

@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime
 
 import grpc
+import numpy as np
 import pytest
 from google.protobuf.struct_pb2 import Struct
 from google.rpc import error_details_pb2
@@ -14,6 +15,8 @@ from pyroaring import BitMap
 
 from bitseg import errors, ops
 from bitseg.client import AsyncClient, Client
+from bitseg.clock import FixedClock
+from bitseg.engine import Engine
 from bitseg.errors import (
     BitsegError,
     InvalidArgumentError,
@@ -28,7 +31,7 @@ from bitseg.errors import (
 from bitseg.pb import ingest_pb2, ingest_pb2_grpc, query_pb2, query_pb2_grpc
 from bitseg.segment import parse
 from bitseg.service.server import Server
-from bitseg.values import ValueType
+from bitseg.values import Column, ValueType, empty
 from bitseg.wire.errors import STATUS_CODES, from_status, to_status
 from bitseg.wire.segments import to_message
 from tests.conftest import NOW_MS
@@ -311,3 +314,97 @@ def test_Definition_is_the_same_as_its_expression(channel, engine):
     text = "n >= 3 and not even = true"
     by_tree = stub.Count(query_pb2.CountRequest(definition=to_message(parse(text))))
     assert by_tree.count == stub.Count(query_pb2.CountRequest(expression=text)).count == 4
+
+
+def test_Batch_counts_at_one_version_and_faults_stay_with_their_segment(engine, client, channel):
+    client.ingest(USERS)
+    queries = ["even = true", "n >= 3", parse("even = true and n >= 3"), "n =", "nobody = 1", 'did "Never"']
+    outcomes, version = client.count_all(queries)
+    assert version == engine.version
+    assert [outcome.count for outcome in outcomes[:3]] == [5, 7, 3]
+    assert isinstance(outcomes[3], SegmentSyntaxError)
+    assert outcomes[3].position.column == 4
+    assert isinstance(outcomes[4], UnknownAttributeError)
+    assert (outcomes[5].count, len(outcomes[5].warnings)) == (0, 1)
+    stub = query_pb2_grpc.QueryServiceStub(channel)
+    assert stub.BatchCount(query_pb2.BatchCountRequest()).results == []
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.BatchCount(query_pb2.BatchCountRequest(queries=[query_pb2.SegmentQuery(expression="everyone")] * 1_001))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "1,000" in caught.value.details()
+    past, _ = client.count_all(["everyone"], datetime(2020, 1, 1, tzinfo=UTC))
+    assert past[0].count == 10
+
+
+def columns(event, total, **values):
+    users = [f"u{number}" for number in range(total)]
+    return ops.Columns(event, users, np.full(total, NOW_MS), values, np.arange(total) + 100)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_Columns_of_every_kind_travel(engine, client, whole):
+    """Against an engine that got them as they are."""
+    sent = {
+        "number": Column(ValueType.NUMBER, np.array([1.5, -2.0, 3.0])),
+        "text": Column(ValueType.STRING, np.array([1, 0, 1], np.int32), ["unused" if whole else "a", "ü"]),
+        "flag": Column(ValueType.BOOLEAN, np.array([1, 0, 1], np.int8)),
+        "day": Column(ValueType.DATE, np.array([19_000, 1, -5], np.int32)),
+        "at": Column(ValueType.DATETIME, np.array([NOW_MS, 5, -7])),
+    }
+    if not whole:
+        for column in sent.values():
+            column.data[1:2] = empty(column.type, 1)
+    local = Engine(clock=FixedClock(NOW_MS))
+    for event in (None, "A"):
+        block = columns(event, 3, **sent)
+        assert client.ingest_columns(block).accepted == local.ingest_columns(block).accepted == 3
+    for user in ("u0", "u1", "u2"):
+        for text in ('did "A"', "number > 0", 'text = "ü"', "flag = true", "day is set", "at is set"):
+            assert client.explain(user, text).explanation == local.explain(user, text).explanation
+
+
+def test_Columns_that_have_no_place_in_the_protocol_go_as_operations(engine, client):
+    points = Column(ValueType.GEO, np.array([[40.7, -74.0], [0.0, 0.0]]))
+    assert client.ingest_columns(columns(None, 2, home=points)).accepted == 2
+    assert client.count("home within 10 km of (40.71, -74.0)").count == 1
+
+
+def test_Rejected_rows_of_columns_have_their_own_numbers(client):
+    client.ingest([ops.Identify("u0", {"n": "text"}, NOW_MS)])
+    block = columns(None, 3, n=Column(ValueType.NUMBER, np.array([1.0, np.nan, 3.0])))
+    block.timestamps_ms[2] = NOW_MS * 2
+    result = client.ingest_columns(block)
+    assert result.accepted == 2
+    assert sorted((each.row, each.name) for each in result.rejections) == [(100, "n"), (102, None)]
+
+
+def test_Many_rows_are_sent_in_messages_that_fit(client):
+    long_ids = [f"{number:0>512}" for number in range(40_000)]
+    block = ops.Columns("A", long_ids, np.full(40_000, NOW_MS), {}, np.arange(40_000))
+    assert client.ingest_columns(block).accepted == 40_000
+    assert client.count('did "A"').count == 40_000
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ({"user_ids": ["a"], "times_ms": []}, "1 user ids and 0 times"),
+        ({"values": [{"name": "n", "numbers": {"values": [1.0, 2.0]}}]}, "2 values, 1 rows"),
+        ({"values": [{"name": "n", "numbers": {"values": [float("inf")]}}]}, "not finite"),
+        ({"values": [{"name": "n", "rows": [3], "numbers": {"values": [1.0]}}]}, "beyond the last"),
+        ({"values": [{"name": "n", "rows": [0, 0], "numbers": {"values": [1.0, 1.0]}}]}, "not ascending"),
+        ({"values": [{"name": "s", "strings": {"entries": ["x"], "codes": [1]}}]}, "beyond its 1 entries"),
+        ({"values": [{"name": "s", "strings": {"entries": ["x" * 9_000], "codes": [0]}}]}, "too long"),
+        ({"values": [{"name": "d", "dates": {"days": [2**31 - 1]}}]}, "outside the years"),
+        ({"values": [{"name": "t", "datetimes": {"times_ms": [2**62]}}]}, "outside the years"),
+        ({"values": [{"name": "n", "numbers": {"values": [1.0]}}] * 2}, "two value columns"),
+    ],
+)
+def test_Columns_that_do_not_fit_together_are_refused_whole(channel, engine, message, reason):
+    version = engine.version
+    block = ingest_pb2.Columns(**({"user_ids": ["a"], "times_ms": [NOW_MS]} | message))
+    with pytest.raises(grpc.RpcError) as caught:
+        ingest_pb2_grpc.IngestServiceStub(channel).IngestBatch(ingest_pb2.IngestBatchRequest(columns=[block]))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert reason in caught.value.details()
+    assert engine.version == version

@@ -10,7 +10,7 @@ from bitseg.cli.catalogue import lists_group, schema_group, segments_group
 from bitseg.cli.demo import demo_command
 from bitseg.cli.explain import explain_command, explain_window_command
 from bitseg.cli.importing import import_command
-from bitseg.cli.output import message, print_error, print_json, print_warnings
+from bitseg.cli.output import message, print_error, print_json, print_plan, print_warnings
 from bitseg.cli.query import definition_option, expression_argument, query_of
 from bitseg.cli.signals import stop_on_signals
 from bitseg.cli.target import Target, as_of_option, data_option, parse_as_of, target_options
@@ -47,15 +47,26 @@ def init_command(data: Path, timezone: str, retention_days: int | None) -> None:
 @expression_argument
 @definition_option
 @click.option("--json", "as_json", is_flag=True, help="Print count, version, time and warnings as JSON.")
+@click.option("--explain", "with_plan", is_flag=True, help="Print how the count comes about (not with --server).")
 @as_of_option
 @target_options
 def count_command(
-    expression: str | None, definition: Path | None, as_json: bool, as_of: str | None, data: Path, server: str | None
+    expression: str | None,
+    definition: Path | None,
+    as_json: bool,
+    with_plan: bool,
+    as_of: str | None,
+    data: Path,
+    server: str | None,
 ) -> None:
     """Print how many users are in a segment."""
     query = query_of(expression, definition)
+    if with_plan and server is not None:
+        raise click.UsageError("--explain works on a data directory, not with --server")
     with Target(data, server).opened() as target:
-        result = target.count(query, parse_as_of(as_of, target))
+        moment = parse_as_of(as_of, target)
+        plan = target.account(query, moment) if with_plan and isinstance(target, Engine) else None
+        result = target.count(query, moment)
     if as_json:
         print_json(
             {
@@ -67,6 +78,8 @@ def count_command(
         )
     else:
         print_warnings(result.warnings)
+        if plan is not None:
+            print_plan(plan)
         click.echo(result.count)
 
 

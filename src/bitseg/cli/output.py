@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from bitseg.errors import BitsegError, SegmentError
+from bitseg.results import PlanStep
 
 
 def print_json(value: object) -> None:
@@ -27,6 +28,16 @@ def print_warnings(warnings: Iterable[str]) -> None:
     """Warnings of an answer, on standard error."""
     for warning in warnings:
         message(f"warning: {warning}")
+
+
+def print_plan(step: PlanStep, depth: int = 0) -> None:
+    """How an answer comes about, on standard error: sizes and times of every part, the parts below it indented."""
+    if depth == 0:
+        message(f"{'estimated':>12} {'users':>12} {'ms':>9}")
+    where = "" if not step.is_known else "  (at hand)"
+    message(f"{step.estimated:12,} {step.members:12,} {step.seconds * 1000:9.3f}  {'  ' * depth}{step.title}{where}")
+    for each in step.steps:
+        print_plan(each, depth + 1)
 
 
 def print_error(error: BitsegError) -> None:

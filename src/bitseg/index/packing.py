@@ -53,8 +53,8 @@ def pack(value_type: ValueType, data: NDArray[Any]) -> Packed:
     for scale in _SCALES:
         if largest * scale >= 2**31:
             break
-        scaled = np.rint(held * scale)
-        # The bits, not the values: -0.0 equals 0.0 and is another number.
+        # Adding zero turns -0.0 into 0.0, as an integer does; then the bits differ and the values stay as they are.
+        scaled = np.rint(held * scale) + 0.0
         if np.array_equal((scaled / scale).view(np.int64), held.view(np.int64)):
             return Packed(value_type, _integers(scaled, missing), scale)
     return Packed(value_type, data)

@@ -88,7 +88,7 @@ class Evaluator:
         return len(self.members_of_plan(node))
 
     def _count_intersection(self, node: Intersect) -> int:
-        ordered = self._ordered(node)
+        ordered = self.ordered(node)
         part, is_excluded = ordered[-1]
         if len(ordered) == 1:
             return self.count_plan(part)
@@ -129,7 +129,7 @@ class Evaluator:
             case Union(parts):
                 return union([self.members_of_plan(part) for part in parts])
             case Intersect():
-                return self._narrowed(self._ordered(node))
+                return self._narrowed(self.ordered(node))
 
     def _narrowed(self, ordered: list[tuple[Plan, bool]]) -> BitMap:
         """The users in every part and in none that is marked as excluded; it stops where none are left."""
@@ -142,8 +142,11 @@ class Evaluator:
             result = result - met if is_excluded else met
         return result
 
-    def _ordered(self, node: Intersect) -> list[tuple[Plan, bool]]:
-        """The parts, smallest first, then the excluded, largest first, which leaves the least for the others."""
+    def ordered(self, node: Intersect) -> list[tuple[Plan, bool]]:
+        """The parts, smallest first, then the excluded, largest first, which leaves the least for the others.
+
+        Each goes with whether it is excluded.
+        """
         parts = sorted(node.parts, key=self.size) if len(node.parts) > 1 else node.parts
         excluded = sorted(node.excluded, key=self.size, reverse=True) if len(node.excluded) > 1 else node.excluded
         return [(part, False) for part in parts] + [(part, True) for part in excluded]
@@ -164,7 +167,7 @@ class Evaluator:
             case Complement(part):
                 return rest - self._within(part, rest)
             case Intersect():
-                for part, is_excluded in self._ordered(node):
+                for part, is_excluded in self.ordered(node):
                     met = self._within(part, rest)
                     rest = rest - met if is_excluded else met
                 return rest

@@ -1,0 +1,78 @@
+"""Partitions while events come in: readers keep what they hold, and nothing is lost or doubled."""
+
+import random
+
+import numpy as np
+
+from bitseg.calendar import Calendar
+from bitseg.index import events
+from bitseg.index.bitmaps import to_array
+from bitseg.index.events import Event, Property
+from bitseg.segment.windows import ALL_TIME
+from bitseg.values import ValueType
+
+CALENDAR = Calendar("UTC")
+DAY_MS = 86_400_000
+
+
+def appended(event, users, times_ms, numbers):
+    event.properties.setdefault("n", Property(ValueType.NUMBER))
+    event.append(
+        np.array(users, np.uint32), np.array(times_ms, np.int64), {"n": np.array(numbers, np.float64)}, CALENDAR
+    )
+
+
+def rows_of(content):
+    rows = content.rows()
+    return list(zip(rows.users.tolist(), rows.offsets_ms.tolist(), rows.columns["n"].values().tolist(), strict=True))
+
+
+def test_Reader_keeps_what_it_held_and_later_ones_see_all(monkeypatch):
+    monkeypatch.setattr(events, "_SMALLEST_MERGE", 40)
+    monkeypatch.setattr(events, "_MOST_BLOCKS", 3)
+    source = random.Random(3)
+    event, model, held = Event("A"), [], []
+    for number in range(300):
+        batch = [
+            (source.randrange(9), source.randrange(50), float(number * 10 + each))
+            for each in range(source.randrange(1, 6))
+        ]
+        appended(event, *zip(*batch, strict=True))
+        model += batch
+        partition = event.partitions[0]
+        assert len(partition) == len(model)
+        if source.random() < 0.4:
+            held.append((partition.content(), sorted(model, key=lambda row: row[:2])))
+        if held and source.random() < 0.3:
+            content, expected = held.pop(source.randrange(len(held)))
+            few = sorted(source.sample(range(9), 3))
+            rows = content.rows_of(np.array(few, np.uint32))
+            assert rows.columns["n"].values().tolist() == [row[2] for row in expected if row[0] in few]
+            assert rows_of(content) == expected
+        assert set(partition.bitmap) == {row[0] for row in model}
+    for content, expected in held:
+        assert rows_of(content) == expected
+    assert rows_of(event.partitions[0].content()) == sorted(model, key=lambda row: row[:2])
+
+
+def test_Rollups_have_the_users_of_their_days_as_days_go_by():
+    """A rollup made while its last days were still to come stood for them once they had come."""
+    source = random.Random(4)
+    event, by_day = Event("A"), {}
+    for day in range(100):
+        for _ in range(2):
+            late = max(day - source.choice([0, 0, 0, 5, 30]), 0)
+            users = [source.randrange(500) for _ in range(5)]
+            appended(event, users, [late * DAY_MS + 1] * 5, [1.0] * 5)
+            by_day.setdefault(late, set()).update(users)
+        first = source.randrange(day + 1)
+        days = [each for each in range(first, day + 1) if each in by_day]
+        found = set()
+        for bitmap in event.bitmaps(days):
+            found |= set(to_array(bitmap).tolist())
+        assert found == set().union(*(by_day[each] for each in days))
+        if day == 50:
+            event.drop_before(20)
+            by_day = {each: users for each, users in by_day.items() if each >= 20}
+    assert len(event.bitmaps(sorted(by_day))) < 20
+    assert [partition.day for partition, _ in event.within(ALL_TIME)] == sorted(by_day)
