@@ -18,6 +18,8 @@ _LARGEST_ARRAY = 4_096
 _COOKIE = 12_346
 # Below so many ids the plain constructor is faster than the assembly of containers.
 _FEW = 2_000
+# So few bitmaps of so few ids are united one by one.
+_FEW_BITMAPS, _FEW_IDS = 4, 150_000
 
 
 def from_array(users: NDArray[Any]) -> BitMap:
@@ -100,16 +102,19 @@ def union(bitmaps: Sequence[BitMap]) -> BitMap:
     """The ids in any of the bitmaps: a bitmap of its own, save that a single one is returned as it is."""
     if len(bitmaps) == 1:
         return bitmaps[0]
-    if len(bitmaps) == 2:
-        one, other = bitmaps
-        if len(one) < len(other):
-            one, other = other, one
-        # The copy is left as it is laid out: optimising would take ten times as long as the copy.
-        result = BitMap(one, optimize=False)
-        result |= other
-        return result
-    # Many at once are gathered in bitsets, whatever the containers they end up as.
-    return BitMap.union(*bitmaps) if bitmaps else BitMap()
+    if len(bitmaps) > _FEW_BITMAPS or sum(map(len, bitmaps)) > _FEW_IDS:
+        # Many at once are gathered in bitsets, whatever the containers they end up as.
+        return BitMap.union(*bitmaps) if len(bitmaps) > 2 else _added_up(bitmaps)
+    return _added_up(bitmaps) if bitmaps else BitMap()
+
+
+def _added_up(bitmaps: Sequence[BitMap]) -> BitMap:
+    first, *rest = sorted(bitmaps, key=len, reverse=True)
+    # The copy is left as it is laid out: optimising would take ten times as long as the copy.
+    result = BitMap(first, optimize=False)
+    for bitmap in rest:
+        result |= bitmap
+    return result
 
 
 def everyone_below(limit: int) -> BitMap:

@@ -1,7 +1,8 @@
 """Intersections of large bitmaps counted word by word.
 
 Where many bitsets meet in few users, Roaring turns every result on the way into arrays, which takes ten times as long
-as the operation itself. A count needs no result, so plain words of 64 users each are cheaper.
+as the operation itself; and arrays of thousands meet bitsets item by item. A count needs no result, so plain words of
+64 users each are cheaper.
 """
 
 from collections import OrderedDict
@@ -15,6 +16,8 @@ from bitseg.index.bitmaps import words_of
 
 # Bitmaps with fewer users than one in so many are better met as arrays.
 DENSE_SHARE = 64
+# With more than one in so many, a bitmap's containers are bitsets.
+BITSET_SHARE = 16
 
 
 class DenseBitmaps:
@@ -24,11 +27,16 @@ class DenseBitmaps:
         self._capacity = capacity_bytes
         self._kept: OrderedDict[int, tuple[BitMap, NDArray[np.uint64]]] = OrderedDict()
         self.size_bytes = 0
+        # Kept between counts: fresh memory of this size costs as much as the operations.
+        self._found = np.empty(0, np.uint64)
+        self._counts = np.empty(0, np.uint8)
 
     def count(self, parts: Sequence[BitMap], excluded: Sequence[BitMap], ids: int) -> int:
         """How many ids below `ids` are in all of two or more parts and in none of those excluded."""
         first, second, *rest = (self._words(part, ids) for part in parts)
-        found = first & second
+        if len(self._found) != len(first):
+            self._found, self._counts = np.empty_like(first), np.empty(len(first), np.uint8)
+        found = np.bitwise_and(first, second, out=self._found)
         for words in rest:
             np.bitwise_and(found, words, out=found)
         for bitmap in excluded:
@@ -36,7 +44,7 @@ class DenseBitmaps:
             words = self._words(bitmap, ids)
             np.bitwise_or(found, words, out=found)
             np.bitwise_xor(found, words, out=found)
-        return int(np.bitwise_count(found).sum(dtype=np.uint32))
+        return int(np.bitwise_count(found, out=self._counts).sum(dtype=np.uint32))
 
     def clear(self) -> None:
         """Forget all words."""

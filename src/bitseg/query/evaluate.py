@@ -11,7 +11,7 @@ from pyroaring import BitMap
 from bitseg.index.bitmaps import union
 from bitseg.index.context import Context
 from bitseg.index.index import Index
-from bitseg.query.dense import DENSE_SHARE, DenseBitmaps
+from bitseg.query.dense import BITSET_SHARE, DENSE_SHARE, DenseBitmaps
 from bitseg.query.estimate import estimate
 from bitseg.query.freshness import Stale, Stamp, stale_users, stamp, standing_until
 from bitseg.query.leaves import Work, capture, is_quick, occurrences_of
@@ -92,7 +92,7 @@ class Evaluator:
         part, is_excluded = ordered[-1]
         if len(ordered) == 1:
             return self.count_plan(part)
-        if len(ordered) > 2 and self._is_dense(node):
+        if self._is_dense(node):
             parts, excluded = (list(map(self.members_of_plan, each)) for each in (node.parts, node.excluded))
             return self._dense.count(parts, excluded, len(self.index.users))
         rest = self._narrowed(ordered[:-1])
@@ -105,13 +105,14 @@ class Evaluator:
         return len(rest) - met if is_excluded else met
 
     def _is_dense(self, node: Intersect) -> bool:
-        """Whether all parts are known and large."""
+        """Whether all parts are known and large, and not two of bitsets alone, which Roaring counts fastest."""
         if len(node.parts) < 2:
             return False
-        fewest = len(self.index.users) // DENSE_SHARE
-        sizes = [self.size_if_known(part) for part in node.parts]
-        known = [self.size_if_known(part) for part in node.excluded]
-        return None not in known and all(size is not None and size > fewest for size in sizes)
+        ids = len(self.index.users)
+        sizes = [self.size_if_known(part) or 0 for part in node.parts]
+        if min(sizes) <= ids // DENSE_SHARE or None in map(self.size_if_known, node.excluded):
+            return False
+        return len(sizes) + len(node.excluded) > 2 or min(sizes) < ids // BITSET_SHARE
 
     def members_of_plan(self, node: Plan) -> BitMap:
         """The users in a plan, as a bitmap that must not be changed."""
