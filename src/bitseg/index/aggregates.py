@@ -122,9 +122,11 @@ def _levels(occurring: list[_Occurring], count: int, last_user: int) -> tuple[Bi
     never = everyone_below(last_user + 1)
     higher = [BitMap() for _ in range(count - 1)]
     for each in occurring:
-        # Each round takes one occurrence of each user that is left.
+        # Each round takes one occurrence of each user that is left; more than `count` make no difference.
         once, rest = each.bitmap, each.repeats()
-        while once:
+        for _ in range(count):
+            if not once:
+                break
             if higher:
                 reaching = once - never
                 for level in higher:

@@ -365,7 +365,9 @@ class Event:
                 self.partitions = dict(sorted(self.partitions.items()))
             offsets_ms = (timestamps_ms[rows] - partition.start_ms).astype(np.int32)
             partition.append(users[rows], offsets_ms, {name: data[rows] for name, data in columns.items()})
-            self._drop_rollups(day)
+            if day != next(reversed(self.partitions)):
+                # The newest day is in no rollup.
+                self._drop_rollups(day)
         self.first_ms = min(self.first_ms, first_ms)
         self.last_ms = max(self.last_ms, last_ms)
         self.total += len(users)

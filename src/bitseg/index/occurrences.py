@@ -126,6 +126,7 @@ class Occurrences:
         self._among = among
         self._is_among: Mask | None = None
         self._by_rows = where is not None or time_of_day is not None
+        # Of whole days where only users matter: their bitmaps, rolled up.
         self._whole_days: list[BitMap] = []
         self._sources: list[_Source] = []
         for event in events:
@@ -136,17 +137,16 @@ class Occurrences:
         for partition, whole in event.within(self.interval):
             if self._weekdays and from_day(partition.day).weekday() not in self._weekdays:
                 continue
-            if whole:
+            if whole and users_only:
                 whole_days.append(partition.day)
-                if users_only:
-                    continue
+                continue
             bitmap = partition.bitmap
             if self._among is not None and not bitmap.intersect(self._among):
                 continue
             self._sources.append(
                 _Source(event, partition.day, partition.start_ms, partition.end_ms, bitmap, partition.content(), whole)
             )
-        if not self._by_rows:
+        if users_only:
             self._whole_days += event.bitmaps(whole_days)
 
     def until(self, instant_ms: int) -> "Occurrences":
@@ -159,7 +159,6 @@ class Occurrences:
             for source in self._sources
             if source.start_ms < end_ms
         ]
-        cut._whole_days = [] if self._by_rows else [source.bitmap for source in cut._sources if source.whole]
         return cut
 
     def only(self, users: BitMap) -> "Occurrences":
@@ -180,13 +179,16 @@ class Occurrences:
 
     def users(self) -> BitMap:
         """The users who did any of the events; the bitmap must not be changed."""
-        found = [] if self._by_rows else list(self._whole_days)
-        if self._among is not None:
-            found = [bitmap & self._among for bitmap in found]
+        bitmaps = list(self._whole_days)
+        found: list[BitMap] = []
         for source in self._sources:
-            if self._by_rows or not source.whole:
+            if source.whole and not self._by_rows:
+                bitmaps.append(source.bitmap)
+            else:
                 found.append(from_array(self._block(source).users))
-        return union(found)
+        if self._among is not None:
+            bitmaps = [bitmap & self._among for bitmap in bitmaps]
+        return union(bitmaps + found)
 
     def gather(self) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
         """Users and instants of all the events, by user, then time; two arrays of shape (n,)."""
