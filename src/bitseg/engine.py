@@ -270,10 +270,10 @@ class Engine:
 
         The result counts both and has the rejections of the operations; those of each block are apart.
         """
+        limits = self._limits()
+        well_formed = [_well_formed(block, limits) for block in blocks]
         with self._lock:
-            limits = self._limits()
             grouped = group(operations, limits, self._index.messages.is_repeated)
-            well_formed = [_well_formed(block, limits) for block in blocks]
             rejections = grouped.rejections + self._index.apply(grouped.changes)
             by_block = [
                 tuple(_by_row(refused + self._index.apply([kept] if len(kept.user_ids) else [])))
