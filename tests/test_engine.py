@@ -266,3 +266,29 @@ def test_How_operations_are_batched_does_not_matter(seed, parts):
         segment = generator.segment()
         answers = [{user for page in each.members(segment, as_of).pages for user in page} for each in (whole, split)]
         assert answers[0] == answers[1]
+
+
+def test_Slow_scan_beside_new_values_is_exact():
+    """A scan goes on while values come that its dictionary did not have when it began."""
+    engine = Engine(clock=FixedClock(NOW_MS))
+    total = 3_000
+    engine.ingest([ops.Identify(f"u{number}", {"email": f"a{number}@x"}, NOW_MS) for number in range(total)])
+    stop = threading.Event()
+
+    def write():
+        round_number = 0
+        while not stop.is_set():
+            round_number += 1
+            emails = [f"{'ab'[number % 2]}{round_number}-{number}@y" for number in range(50)]
+            engine.ingest([ops.Identify(f"u{number}", {"email": each}, NOW_MS) for number, each in enumerate(emails)])
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for number in range(60):
+            # Each pattern is one that was not asked for before.
+            assert engine.count(f'email contains "a*@" and not email contains "zz{number}"').count >= total - 50
+    finally:
+        stop.set()
+        writer.join()
+    assert engine.count('email contains "a*@"').count == total - 25

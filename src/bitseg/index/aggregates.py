@@ -121,21 +121,26 @@ def _levels(occurring: list[_Occurring], count: int, last_user: int) -> tuple[Bi
     """
     never = everyone_below(last_user + 1)
     higher = [BitMap() for _ in range(count - 1)]
+
+    def occur(once: BitMap) -> None:
+        reaching = once - never
+        for level in higher[:-1]:
+            next_reaching = level & reaching
+            level |= reaching
+            reaching = next_reaching
+        if higher:
+            higher[-1] |= reaching
+        never.difference_update(once)
+
     for each in occurring:
-        # Each round takes one occurrence of each user that is left; more than `count` make no difference.
-        once, rest = each.bitmap, each.repeats()
-        for _ in range(count):
-            if not once:
-                break
-            if higher:
-                reaching = once - never
-                for level in higher:
-                    next_reaching = level & reaching
-                    level |= reaching
-                    reaching = next_reaching
-            never -= once
-            is_first = _first_of_runs(rest)
-            once, rest = from_sorted(rest[is_first]), rest[~is_first]
+        occur(each.bitmap)
+    # What is left are further occurrences in one block. Each round takes one of each user; more than `count` make no
+    # difference.
+    rest = np.sort(np.concatenate([each.repeats() for each in occurring]))
+    for _ in range(count):
+        is_first = _first_of_runs(rest)
+        occur(from_sorted(rest[is_first]))
+        rest = rest[~is_first]
     return never, higher
 
 

@@ -112,7 +112,9 @@ class Attribute:
 
     def scan(self, predicate: Predicate, context: Context) -> BitMap:
         """The same by a look at every value; while it looks, values may change, which `changes` tells of."""
-        return from_mask(predicates.test(predicate, self.type, self._data, self.dictionary, context))
+        # A copy, so that no code in it is of an entry that came after the dictionary was looked at.
+        data = self._data.copy()
+        return from_mask(predicates.test(predicate, self.type, data, self.dictionary, context))
 
     def _members_among(self, predicate: Predicate, context: Context, among: BitMap) -> BitMap:
         users = to_array(among & self._set)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import singledispatch
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -153,13 +154,15 @@ def entry_mask(predicate: Predicate, dictionary: Dictionary, context: Context) -
     kept = context.entry_masks.get(key)
     if kept is not None and len(kept[1]) == len(dictionary) + 1:
         return kept[1]
-    mask = np.zeros(len(dictionary) + 1, bool)
     codes = exact_codes(predicate, dictionary)
+    # Looked at after the codes, for others may add entries meanwhile.
+    total = len(dictionary)
+    mask = np.zeros(total + 1, bool)
     if codes is not None:
         mask[codes] = True
     else:
         satisfies = _entry_test(predicate)
-        mask[:-1] = [satisfies(entry) for entry in dictionary.entries]
+        mask[:-1] = [satisfies(entry) for entry in islice(dictionary.entries, total)]
     context.entry_masks[key] = (dictionary, mask)
     return mask
 
