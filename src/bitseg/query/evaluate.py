@@ -66,10 +66,6 @@ class Evaluator:
         self._found: dict[Plan, BitMap] = {}
         self._tasks: dict[Plan, Mapping[Hashable, Task]] = {}
 
-    def count(self, condition: Condition) -> int:
-        """How many users are in the condition."""
-        return self.count_plan(self._planner.plan(condition))
-
     def members(self, condition: Condition) -> BitMap:
         """The users in the condition, as a bitmap that must not be changed."""
         return self.members_of_plan(self._planner.plan(condition))

@@ -12,7 +12,7 @@ from pyroaring import BitMap
 
 from bitseg.calendar import LAST_INSTANT_MS
 from bitseg.index.bitmaps import from_array, union
-from bitseg.index.changes import Change
+from bitseg.index.changes import Change, ChangeLog
 from bitseg.index.context import Context
 from bitseg.index.index import Index
 from bitseg.index.occurrences import Occurrences
@@ -144,7 +144,7 @@ def _dids(condition: Condition) -> tuple[Did, ...]:
     return ()
 
 
-def _logs(condition: Condition, index: Index):  # type: ignore[no-untyped-def]
+def _logs(condition: Condition, index: Index) -> list[ChangeLog]:
     match condition:
         case Comparison(name, _):
             return [index.attributes[name].changes]
