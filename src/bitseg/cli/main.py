@@ -137,6 +137,8 @@ def format_command(expression: str | None, definition: Path | None, as_json: boo
 def serve_command(data: Path, listen: str) -> None:
     """Serve the workspace over gRPC until interrupted, then save it."""
     with Engine.open(data) as engine:
+        # Now rather than while the first callers wait.
+        engine.prepare()
         server = Server(engine, listen)
         stopped = stop_on_signals()
         server.start()

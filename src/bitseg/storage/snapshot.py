@@ -1,6 +1,6 @@
 """Snapshots: the whole state of a workspace in one file.
 
-A snapshot is the 8 bytes `BITSEG` NUL 0x01 (the last is the format version) and then frames:
+A snapshot is the 8 bytes `BITSEG` NUL 0x02 (the last is the format version) and then frames:
 
 | bytes | meaning                                             |
 |-------|-----------------------------------------------------|
@@ -27,7 +27,7 @@ from bitseg.errors import CorruptSnapshotError, DataDirectoryError, UnsupportedF
 
 FILE_NAME = "snapshot.msgpack"
 _MAGIC = b"BITSEG\x00"
-_FORMAT = 1
+_FORMAT = 2
 _FRAME = struct.Struct("<QI")
 _ARRAY = 1
 _END = "end"
