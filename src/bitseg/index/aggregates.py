@@ -17,6 +17,7 @@ from bitseg.index.bitmaps import everyone_below, from_array, from_mask, from_sor
 from bitseg.index.dictionary import Dictionary
 from bitseg.index.events import Property
 from bitseg.index.occurrences import Mask, Occurrences, sort_keys
+from bitseg.index.runs import first_of_runs
 from bitseg.segment.nodes import (
     Aggregate,
     Bound,
@@ -138,7 +139,7 @@ def _levels(occurring: list[_Occurring], count: int, last_user: int) -> tuple[Bi
     # difference.
     rest = np.sort(np.concatenate([each.repeats() for each in occurring]))
     for _ in range(count):
-        is_first = _first_of_runs(rest)
+        is_first = first_of_runs(rest)
         occur(from_sorted(rest[is_first]))
         rest = rest[~is_first]
     return never, higher
@@ -272,7 +273,7 @@ def _distinct_values(occurrences: Occurrences, name: str) -> Totals:
     all_users, all_kinds, all_codes = np.concatenate(users), np.concatenate(kinds), np.concatenate(codes)
     order = np.lexsort((all_codes, all_kinds, all_users))
     ordered_users = all_users[order]
-    distinct = _first_of_runs(ordered_users) | _first_of_runs(all_kinds[order]) | _first_of_runs(all_codes[order])
+    distinct = first_of_runs(ordered_users) | first_of_runs(all_kinds[order]) | first_of_runs(all_codes[order])
     found_users, counts = np.unique(ordered_users[distinct], return_counts=True)
     return found_users, counts.astype(np.float64)
 
@@ -296,11 +297,6 @@ def _value_codes(column: Property, data: NDArray[Any], shared: Dictionary) -> ND
     return data.astype(np.int64)
 
 
-def _first_of_runs(ordered: NDArray[Any]) -> Mask:
-    """True where a value differs from the one before it; shape (n,)."""
-    return np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]
-
-
 def first_or_last(
     quantity: FirstTime | LastTime, inside: Occurrences, outside: Occurrences, asked: Occurrences
 ) -> BitMap:
@@ -313,7 +309,7 @@ def first_or_last(
     if not asked.is_timed:
         return found
     users, times_ms = inside.only(found).gather()
-    first = _first_of_runs(users)
+    first = first_of_runs(users)
     chosen = first if isinstance(quantity, FirstTime) else np.append(first[1:], True)[: len(users)]
     users, times_ms = users[chosen], times_ms[chosen]
     return from_array(users[asked.matches(times_ms)])

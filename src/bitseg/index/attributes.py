@@ -13,6 +13,7 @@ from bitseg.index.changes import ChangeLog
 from bitseg.index.context import Context
 from bitseg.index.dictionary import Dictionary
 from bitseg.index.ranges import SMALLEST, RangeIndex
+from bitseg.index.runs import grouped
 from bitseg.segment.nodes import Boolean, Compare, IsSet, Operator, Predicate, Text
 from bitseg.values import DICTIONARY_TYPES, Column, Value, ValueType, decode, empty, present
 
@@ -280,10 +281,5 @@ def _last_writes(users: NDArray[np.uint32], timestamps_ms: NDArray[np.int64]) ->
 def _by_code(codes: NDArray[Any], users: NDArray[Any]) -> list[tuple[int, BitMap]]:
     """The users of each code, as bitmaps; users without a value are left out."""
     if len(codes) and int(codes.max()) < 2**15:
-        # Small integers are sorted by radix.
         codes = codes.astype(np.int16)
-    order = np.argsort(codes, kind="stable")
-    ordered, members = codes[order], users[order]
-    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)])
-    groups = np.split(members, starts[1:])
-    return [(int(code), from_array(group)) for code, group in zip(ordered[starts], groups, strict=False) if code >= 0]
+    return [(code, from_array(members)) for code, members in grouped(codes, users) if code >= 0]

@@ -102,13 +102,11 @@ def union(bitmaps: Sequence[BitMap]) -> BitMap:
     """The ids in any of the bitmaps: a bitmap of its own, save that a single one is returned as it is."""
     if len(bitmaps) == 1:
         return bitmaps[0]
-    if len(bitmaps) > _FEW_BITMAPS or sum(map(len, bitmaps)) > _FEW_IDS:
+    if not bitmaps:
+        return BitMap()
+    if len(bitmaps) > _FEW_BITMAPS or (len(bitmaps) > 2 and sum(map(len, bitmaps)) > _FEW_IDS):
         # Many at once are gathered in bitsets, whatever the containers they end up as.
-        return BitMap.union(*bitmaps) if len(bitmaps) > 2 else _added_up(bitmaps)
-    return _added_up(bitmaps) if bitmaps else BitMap()
-
-
-def _added_up(bitmaps: Sequence[BitMap]) -> BitMap:
+        return BitMap.union(*bitmaps)
     first, *rest = sorted(bitmaps, key=len, reverse=True)
     # The copy is left as it is laid out: optimising would take ten times as long as the copy.
     result = BitMap(first, optimize=False)

@@ -14,6 +14,7 @@ from bitseg.index.bitmaps import from_array, size_bytes, to_array, union
 from bitseg.index.changes import ChangeLog
 from bitseg.index.dictionary import Dictionary
 from bitseg.index.packing import Packed, pack
+from bitseg.index.runs import grouped
 from bitseg.segment.windows import Interval
 from bitseg.values import DICTIONARY_TYPES, ValueType, empty
 
@@ -358,7 +359,7 @@ class Event:
         if not len(users):
             return
         first_ms, last_ms = int(timestamps_ms.min()), int(timestamps_ms.max())
-        for rows, day in _by_day(calendar.days_of(timestamps_ms)):
+        for day, rows in _by_day(calendar.days_of(timestamps_ms)):
             partition = self.partitions.get(day)
             if partition is None:
                 partition = self.partitions[day] = Partition(day, calendar, self.properties)
@@ -488,16 +489,13 @@ class Event:
         return event
 
 
-def _by_day(days: NDArray[np.int32]) -> Iterator[tuple[NDArray[np.int64], int]]:
-    """The rows of each day, in order of arrival, and the day."""
+def _by_day(days: NDArray[np.int32]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Each day and its rows, in order of arrival."""
     first, last = int(days.min()), int(days.max())
+    rows = np.arange(len(days))
     if first == last:
-        yield np.arange(len(days)), first
+        yield first, rows
         return
-    # Small integers are sorted by radix.
-    keys = (days - first).astype(np.uint16) if last - first < 65_536 else days
-    order = np.argsort(keys, kind="stable")
-    ordered = days[order]
-    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
-    for rows in np.split(order, starts[1:]):
-        yield rows, int(days[rows[0]])
+    keys = (days - first).astype(np.uint16) if last - first < 65_536 else days - first
+    for key, found in grouped(keys, rows):
+        yield first + key, found

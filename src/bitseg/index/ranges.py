@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from bitseg.index.bitmaps import from_array, from_sorted, size_bytes, to_array, union
+from bitseg.index.runs import grouped
 
 BINS = 1_024
 CUMULATIVE_EVERY = 16
@@ -51,14 +52,11 @@ class RangeIndex:
         self._total += int(np.count_nonzero(has)) - int(np.count_nonzero(had))
         self._moved += len(users)
         for present, values, is_added in ((had, before, False), (has, after, True)):
-            bins = self._bins_of(values[present])
-            order = np.argsort(bins, kind="stable")
-            ordered, moved = bins[order], users[present][order]
-            starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)])
-            for place, group in zip(ordered[starts].tolist(), np.split(moved, starts[1:]), strict=False):
+            bins, moved = self._bins_of(values[present]), users[present]
+            for place, group in grouped(bins, moved):
                 self._change(self._bins, place, from_array(group), is_added)
             for number in range(1, len(self._cumulative)):
-                reached = moved[: np.searchsorted(ordered, number * CUMULATIVE_EVERY)]
+                reached = moved[bins < number * CUMULATIVE_EVERY]
                 if len(reached):
                     self._change(self._cumulative, number, from_array(reached), is_added)
 

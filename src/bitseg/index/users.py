@@ -11,6 +11,7 @@ from pyroaring import BitMap
 
 from bitseg.index.bitmaps import from_array, to_array
 from bitseg.index.changes import ChangeLog
+from bitseg.index.runs import first_of_runs
 from bitseg.texts import PADDING_BYTES, Texts
 
 _SMALLEST_BITS = 10
@@ -234,7 +235,7 @@ def _first_of_equals(texts: Texts, hashes: NDArray[np.uint64]) -> tuple[NDArray[
     """The places where each distinct text appears first, ascending, and for every text the first place of its like."""
     order = np.argsort(hashes, kind="stable")
     ordered = hashes[order]
-    starts = np.append(True, ordered[1:] != ordered[:-1])
+    starts = first_of_runs(ordered)
     representative = np.empty(len(order), np.int64)
     representative[order] = order[np.flatnonzero(starts)][np.cumsum(starts) - 1]
     repeats = np.flatnonzero(representative != np.arange(len(order)))

@@ -119,8 +119,8 @@ class Evaluator:
 
     def _members(self, node: Plan) -> BitMap:
         match node:
-            case Leaf(condition):
-                return self._leaf(condition)
+            case Leaf():
+                return self._leaf(node)
             case Complement(part):
                 return self.index.users.everyone - self.members_of_plan(part)
             case Union(parts):
@@ -130,14 +130,15 @@ class Evaluator:
 
     def _narrowed(self, ordered: list[tuple[Plan, bool]]) -> BitMap:
         """The users in every part and in none that is marked as excluded; it stops where none are left."""
-        (first, _), *rest = ordered
-        result = self.members_of_plan(first)
-        for part, is_excluded in rest:
-            if not result:
-                break
-            met = self._within(part, result)
-            result = result - met if is_excluded else met
-        return result
+        (first, _), *others = ordered
+        return self._met(others, self.members_of_plan(first))
+
+    def _met(self, parts: list[tuple[Plan, bool]], rest: BitMap) -> BitMap:
+        """The users of the rest in every part and in none that is marked as excluded."""
+        for part, is_excluded in parts:
+            met = self._within(part, rest)
+            rest = rest - met if is_excluded else met
+        return rest
 
     def ordered(self, node: Intersect) -> list[tuple[Plan, bool]]:
         """The parts, smallest first, then the excluded, largest first, which leaves the least for the others.
@@ -164,10 +165,7 @@ class Evaluator:
             case Complement(part):
                 return rest - self._within(part, rest)
             case Intersect():
-                for part, is_excluded in self.ordered(node):
-                    met = self._within(part, rest)
-                    rest = rest - met if is_excluded else met
-                return rest
+                return self._met(self.ordered(node), rest)
             case Union(parts):
                 met_in: list[BitMap] = []
                 for part in parts:
@@ -242,8 +240,8 @@ class Evaluator:
         until_ms = standing_until(condition, self.index, self.context)
         return Task(work, lambda bitmap: Materialised(bitmap, at, version, now_ms, until_ms))
 
-    def size_if_known(self, node: Plan) -> int | None:
-        """How many users are in a plan, if that takes no work; a leaf that is kept is brought up to date."""
+    def _known(self, node: Plan) -> BitMap | None:
+        """The users in a plan, if that takes no work; a leaf that is kept is brought up to date."""
         found = self._found.get(node)
         if found is None and isinstance(node, Leaf):
             condition = node.condition
@@ -252,6 +250,11 @@ class Evaluator:
                 found = self._kept(condition)
             if found is not None:
                 self._found[node] = found
+        return found
+
+    def size_if_known(self, node: Plan) -> int | None:
+        """How many users are in a plan, if that takes no work."""
+        found = self._known(node)
         return None if found is None else len(found)
 
     def size(self, node: Plan) -> int:
@@ -274,12 +277,11 @@ class Evaluator:
 
     # Leaves
 
-    def _leaf(self, condition: Condition) -> BitMap:
+    def _leaf(self, leaf: Leaf) -> BitMap:
+        condition = leaf.condition
         if isinstance(condition, InSegment):
             return self.members(self._segments[condition.name])
-        found = self.index.held(condition)
-        if found is None:
-            found = self._kept(condition)
+        found = self._known(leaf)
         if found is None:
             self._materialised.misses += 1
             found = capture(condition, self.index, self.context)()

@@ -26,7 +26,6 @@ from bitseg.segment.nodes import (
     FirstTime,
     InBucket,
     InLast,
-    InList,
     InNext,
     LastTime,
     MoreThanAgo,
@@ -148,7 +147,7 @@ def _logs(condition: Condition, index: Index) -> list[ChangeLog]:
     match condition:
         case Comparison(name, _):
             return [index.attributes[name].changes]
-        case InBucket() | InList():
+        case InBucket():
             return [index.users.changes]
     return [event.changes for did in _dids(condition) for event in index.events_named(did.event)]
 
@@ -157,7 +156,7 @@ def _revisions(condition: Condition, index: Index) -> Iterator[int]:
     match condition:
         case Comparison(name, _):
             yield index.attributes[name].revision
-        case InBucket() | InList():
+        case InBucket():
             yield index.users.revision
     for did in _dids(condition):
         for event in index.events_named(did.event):
