@@ -1,6 +1,5 @@
 """The Engine: the one writer and the door to every query."""
 
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -19,6 +18,7 @@ from bitseg.calendar import DAY_MS, FIRST_INSTANT_MS, LAST_INSTANT_MS, Calendar
 from bitseg.catalogue import Catalogue
 from bitseg.clock import Clock, SystemClock
 from bitseg.errors import DataDirectoryError, InvalidArgumentError, NotFoundError, SegmentError
+from bitseg.fairness import FairLock
 from bitseg.index.bitmaps import to_array
 from bitseg.index.context import Context
 from bitseg.index.index import Field, Index
@@ -115,7 +115,7 @@ class Engine:
         if retention is not None and not 1 <= retention <= MAX_RETENTION_DAYS:
             raise InvalidArgumentError(f"a retention of {retention} days is out of range", hint="use 1 or more")
         self._clock = clock or SystemClock()
-        self._lock = threading.RLock()
+        self._lock = FairLock()
         self._index = Index(Calendar(self.workspace.timezone))
         self._catalogue = Catalogue()
         self._materialised = MaterialisedConditions(materialised_bytes)

@@ -1,0 +1,65 @@
+"""A lock that is handed over in the order of asking."""
+
+import threading
+from collections import deque
+from types import TracebackType
+
+
+class FairLock:
+    """A re-entrant lock whose holder, when it lets go, hands it to the thread that has waited longest.
+
+    `threading.RLock` may be taken again at once by the thread that let it go, so that a thread which takes it in a
+    loop, as a bulk import does, can keep all others waiting for ever.
+    """
+
+    __slots__ = ("_depth", "_mutex", "_owner", "_waiting")
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._owner: int | None = None
+        self._depth = 0
+        self._waiting: deque[tuple[int, threading.Lock]] = deque()
+
+    def __enter__(self) -> None:
+        me = threading.get_ident()
+        if self._owner == me:
+            self._depth += 1
+            return
+        with self._mutex:
+            if self._owner is None:
+                self._owner, self._depth = me, 1
+                return
+            turn = threading.Lock()
+            turn.acquire()
+            ticket = (me, turn)
+            self._waiting.append(ticket)
+        try:
+            turn.acquire()
+        except BaseException:
+            with self._mutex:
+                if ticket in self._waiting:
+                    self._waiting.remove(ticket)
+                else:
+                    self._hand_over()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._depth -= 1
+        if not self._depth:
+            with self._mutex:
+                self._hand_over()
+
+    @property
+    def waiting(self) -> int:
+        """How many threads wait for the lock."""
+        return len(self._waiting)
+
+    def _hand_over(self) -> None:
+        if self._waiting:
+            self._owner, turn = self._waiting.popleft()
+            self._depth = 1
+            turn.release()
+        else:
+            self._owner = None
