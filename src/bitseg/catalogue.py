@@ -33,11 +33,11 @@ class Catalogue(Mapping[str, Condition]):
     def __len__(self) -> int:
         return len(self._segments)
 
-    def save(self, name: str, condition: Condition, lists: Container[str]) -> None:
-        """Keep a segment under a name, in place of the one that had it.
+    def check(self, name: str, condition: Condition, lists: Container[str]) -> None:
+        """Raise InvalidSegmentError for what cannot be saved.
 
-        Raises InvalidSegmentError for a bad name, a reference to a segment or a list that is not there, and one that
-        leads back to the segment itself.
+        That is a bad name, a reference to a segment or a list that is not there, and one that leads back to the segment
+        itself.
         """
         reason = malformed_text(name, "segment name", MAX_NAME_BYTES)
         if reason is None and name not in self._segments and len(self._segments) >= MAX_SEGMENTS:
@@ -61,14 +61,20 @@ class Catalogue(Mapping[str, Condition]):
             raise InvalidSegmentError(
                 f"a segment and those it refers to would be nested more than {MAX_NESTED_DEPTH} levels deep"
             )
-        self._segments = changed
+
+    def save(self, name: str, condition: Condition) -> None:
+        """Keep a segment that was checked under a name, in place of the one that had it."""
+        self._segments = {**self._segments, name: condition}
         self.revision += 1
 
-    def delete(self, name: str) -> None:
-        """Forget a segment; NotFoundError if there is none, InUseError while others refer to it."""
+    def require_unused(self, name: str) -> None:
+        """Raise NotFoundError if there is no such segment, InUseError while others refer to it."""
         if name not in self._segments:
             raise NotFoundError(f'there is no segment "{name}"')
         self._require_unused(f'the segment "{name}"', InSegment(name))
+
+    def delete(self, name: str) -> None:
+        """Forget a segment that no other refers to."""
         del self._segments[name]
         self.revision += 1
 

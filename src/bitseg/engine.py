@@ -1,8 +1,11 @@
 """The Engine: the one writer and the door to every query."""
 
+import logging
+import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
@@ -17,16 +20,25 @@ from pyroaring import BitMap
 from bitseg.calendar import DAY_MS, FIRST_INSTANT_MS, LAST_INSTANT_MS, Calendar
 from bitseg.catalogue import Catalogue
 from bitseg.clock import Clock, SystemClock
-from bitseg.errors import DataDirectoryError, InvalidArgumentError, NotFoundError, SegmentError
+from bitseg.errors import (
+    CorruptSnapshotError,
+    DataDirectoryError,
+    InvalidArgumentError,
+    NotDurableError,
+    NotFoundError,
+    SegmentError,
+)
 from bitseg.fairness import FairLock
 from bitseg.index.bitmaps import to_array
 from bitseg.index.context import Context
-from bitseg.index.index import Field, Index
+from bitseg.index.index import CapturedIndex, Field, Index
 from bitseg.index.lists import UserList
+from bitseg.index.messages import digest, split
 from bitseg.ops import (
     MAX_ID_BYTES,
     MAX_NAME_BYTES,
     Columns,
+    Grouped,
     Limits,
     Operation,
     Rejection,
@@ -42,12 +54,33 @@ from bitseg.query.evaluate import Evaluator
 from bitseg.query.explain import explain
 from bitseg.query.materialise import Materialised, MaterialisedConditions
 from bitseg.query.plan import Plan, Planner
-from bitseg.results import CountResult, Evaluation, IngestResult, Members, PlanStep, Statistics, UserExplanation
-from bitseg.segment import parse, validate
+from bitseg.results import (
+    CountResult,
+    Evaluation,
+    IngestResult,
+    Members,
+    PlanStep,
+    Recovered,
+    SnapshotResult,
+    Statistics,
+    UserExplanation,
+)
+from bitseg.segment import format, parse, validate
 from bitseg.segment.nodes import Condition, Window
 from bitseg.segment.windows import Interval, resolve
-from bitseg.storage import snapshot
-from bitseg.storage.directory import DataDirectory
+from bitseg.storage.journal import SyncPolicy
+from bitseg.storage.records import (
+    Batch,
+    ListSaved,
+    Record,
+    SegmentSaved,
+    TypeDeclared,
+    pack,
+    pack_batch,
+    pack_change,
+)
+from bitseg.storage.snapshot import Key, Part
+from bitseg.storage.store import Progress, Store
 from bitseg.texts import Texts
 from bitseg.values import ValueType
 
@@ -59,6 +92,14 @@ MAX_RETENTION_DAYS = 100_000
 DEFAULT_MATERIALISED_BYTES = 512 * 2**20
 
 Query = str | Condition
+
+# A journal is replayed about as fast as it was written, so that so much of it takes seconds to open.
+DEFAULT_SNAPSHOT_AFTER_BYTES = 256 * 2**20
+# How often it is looked whether a snapshot is due, and how long after one that failed.
+_LOOK_SECONDS = 0.5
+_RETRY_SECONDS = 5.0
+
+_log = logging.getLogger("bitseg.engine")
 
 # Longer texts are parsed each time: kept, they could fill the memory.
 _LONGEST_KEPT_CHARACTERS = 4_096
@@ -99,8 +140,9 @@ class Workspace:
 class Engine:
     """A workspace that takes operations and answers segments, safe to use from many threads.
 
-    `Engine()` lives in memory alone. `Engine.open` reads a data directory and `close` writes what changed back.
-    A query sees whole batches only.
+    `Engine()` lives in memory alone. That of `Engine.open` is kept in a data directory: a call that changes something
+    returns when the change is safe there, or raises DiskFullError, NotDurableError or DataDirectoryError. A query sees
+    whole batches only, and may see one that is about to be safe.
     """
 
     def __init__(
@@ -122,75 +164,198 @@ class Engine:
         self._planner = Planner()
         self._dense = DenseBitmaps(materialised_bytes // 4)
         self._prepared: OrderedDict[str, _Prepared] = OrderedDict()
-        self._directory: DataDirectory | None = None
+        self._store: Store | None = None
+        # One snapshot at a time.
+        self._snapshot_lock = FairLock()
         self._saved_version = -1
+        self._snapshots: _RegularSnapshots | None = None
+        self.recovered: Recovered | None = None
 
     @classmethod
-    def create(cls, path: str | Path, workspace: Workspace | None = None, **options: Any) -> "Engine":
-        """Make a workspace in a directory that has none; DataDirectoryError if it has one."""
-        directory = DataDirectory(Path(path))
-        try:
-            if (directory.path / snapshot.FILE_NAME).exists():
-                raise DataDirectoryError(f"{path} holds a workspace already")
-            engine = cls(workspace, **options)
-            engine._directory = directory
-            engine.save()
-        except BaseException:
-            directory.close()
-            raise
+    def create(
+        cls,
+        path: str | Path,
+        workspace: Workspace | None = None,
+        *,
+        sync: SyncPolicy = SyncPolicy.ALWAYS,
+        snapshot_after_bytes: int = DEFAULT_SNAPSHOT_AFTER_BYTES,
+        **options: Any,
+    ) -> "Engine":
+        """Make a workspace in a directory that has none; DataDirectoryError if it has one. Options as of `open`."""
+        engine = cls(workspace, **options)
+        settings = {"timezone": engine.workspace.timezone, "retention_days": engine.workspace.retention_days}
+        with engine._lock:
+            captured = engine._index.capture(engine._lock)
+            engine._store = Store.create(Path(path), settings, engine._parts(captured), sync)
+            engine._index.release(captured, is_stored=True)
+        engine._saved_version = engine._index.version
+        engine._snapshots = _RegularSnapshots(engine, snapshot_after_bytes)
         return engine
 
     @classmethod
-    def open(cls, path: str | Path, *, create: bool = True, **options: Any) -> "Engine":
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        create: bool = True,
+        sync: SyncPolicy = SyncPolicy.ALWAYS,
+        snapshot_after_bytes: int = DEFAULT_SNAPSHOT_AFTER_BYTES,
+        progress: Progress = lambda done, total: None,
+        **options: Any,
+    ) -> "Engine":
         """Open the workspace in a directory; where there is none, make one in UTC if `create` is set.
 
-        Raises DirectoryLockedError, CorruptSnapshotError, UnsupportedFormatError or DataDirectoryError.
+        `sync` says when a change is on disk: before the call that makes it returns, within a second, or some time.
+        A snapshot is taken when the journal has grown by `snapshot_after_bytes`. `progress` is told how many bytes were
+        read, of how many. `recovered` then says what was found.
+
+        Raises DirectoryLockedError, CorruptSnapshotError, CorruptJournalError, UnsupportedFormatError or
+        DataDirectoryError.
         """
-        if not create and not (Path(path) / snapshot.FILE_NAME).exists():
-            raise DataDirectoryError(
-                f"there is no workspace in {path}", hint="make one with bitseg import or bitseg init"
-            )
-        directory = DataDirectory(Path(path))
+        store = Store.open(Path(path), sync)
+        if store is None:
+            if not create:
+                raise DataDirectoryError(
+                    f"there is no workspace in {path}", hint="make one with bitseg import or bitseg init"
+                )
+            return cls.create(path, sync=sync, snapshot_after_bytes=snapshot_after_bytes, **options)
         try:
-            parts = snapshot.read(directory.path)
-            _, settings = next(parts, ("workspace", {}))
-            engine = cls(Workspace(**settings), **options)
-            for kind, state in parts:
-                if kind == "segments":
-                    engine._catalogue.restore(state)
-                else:
-                    engine._index.restore(kind, state)
+            settings = {name: value for name, value in store.workspace.items() if name != "id"}
+            try:
+                engine = cls(Workspace(**settings), **options)
+            except (TypeError, InvalidArgumentError) as error:
+                raise CorruptSnapshotError(f"the settings of the workspace in {path} make no sense: {error}") from error
+            engine.recovered = store.recover(engine._restore, engine._replay, progress)
+            engine._index.restored()
         except BaseException:
-            directory.close()
+            store.abandon()
             raise
-        engine._directory = directory
-        engine._saved_version = engine._index.version if settings else -1
+        engine._store = store
+        engine._saved_version = engine._index.version if not engine.recovered.records else -1
+        engine._snapshots = _RegularSnapshots(engine, snapshot_after_bytes)
         return engine
 
-    def save(self) -> None:
-        """Write a snapshot if anything changed since the last; DataDirectoryError where the disk refuses."""
-        with self._lock:
-            if self._directory is None or self._saved_version == self._index.version:
-                return
-            self.save_to(self._directory.path)
-            self._saved_version = self._index.version
+    def snapshot(self) -> SnapshotResult:
+        """Write what changed since the last snapshot, while queries and writes go on, and shorten the journal.
 
-    def save_to(self, folder: Path) -> None:
-        """Write a snapshot into a folder, from which `open` makes a workspace with the same contents."""
-        with self._lock:
-            settings = {"timezone": self.workspace.timezone, "retention_days": self.workspace.retention_days}
-            parts = chain([("workspace", settings), ("segments", self._catalogue.state())], self._index.state())
-            snapshot.write(folder, parts)
+        Raises DataDirectoryError or DiskFullError where the disk refuses; nothing is lost then. InvalidArgumentError
+        for a workspace that lives in memory alone.
+        """
+        with self._snapshot_lock:
+            store = self._require_store()
+            started = time.perf_counter()
+            with suppress(NotDurableError):
+                # What the journal has lost, the snapshot will have.
+                store.flush()
+            with self._lock:
+                version = self._index.version
+                if version != self._saved_version or store.has_failed:
+                    captured = self._index.capture(self._lock)
+                    parts, cut = self._parts(captured), store.cut()
+                else:
+                    captured = None
+            if captured is not None:
+                is_stored = False
+                try:
+                    store.publish(cut, parts, purge=captured.has_deleted)
+                    is_stored = True
+                    self._saved_version = version
+                finally:
+                    with self._lock:
+                        self._index.release(captured, is_stored=is_stored)
+            return SnapshotResult(version, store.snapshot_bytes, time.perf_counter() - started)
+
+    def is_snapshot_due(self, after_bytes: int) -> bool:
+        """Whether the journal has grown so much, or takes no records until there is a snapshot."""
+        store = self._store
+        return store is not None and (store.has_failed or store.journal_bytes >= after_bytes)
+
+    def backup(self, folder: str | Path) -> SnapshotResult:
+        """Take a snapshot and copy it into a folder that is empty or new, from which `open` makes the same workspace.
+
+        Queries and writes go on meanwhile. Raises as `snapshot` does.
+        """
+        with self._snapshot_lock:
+            result = self.snapshot()
+            self._require_store().copy_to(Path(folder))
+            return result
 
     def close(self) -> None:
-        """Save and let go of the directory."""
+        """Save what changed and let go of the directory.
+
+        Where the disk has no room for a snapshot, the journal keeps what changed. Raises NotDurableError where that
+        cannot be relied on.
+        """
+        if self._store is None:
+            return
+        if self._snapshots is not None:
+            self._snapshots.stop()
+        try:
+            self.snapshot()
+        except DataDirectoryError as error:
+            _log.warning("no snapshot was taken, the journal has what changed: %s", error)
+        finally:
+            store, self._store = self._store, None
+            store.close()
+
+    def verify(self) -> list[str]:
+        """What of the indexes is not what the columns say, one sentence each; nothing where all is well."""
         with self._lock:
-            try:
-                self.save()
-            finally:
-                if self._directory is not None:
-                    self._directory.close()
-                    self._directory = None
+            self._index.prepare()
+            return self._index.faults()
+
+    def _require_store(self) -> Store:
+        if self._store is None:
+            raise InvalidArgumentError("the workspace lives in memory alone", hint="open one in a directory")
+        return self._store
+
+    def _parts(self, captured: CapturedIndex) -> Iterator[Part]:
+        segments, revision = self._catalogue.state(), self._index.version
+        return chain([Part(("segments",), revision, lambda: segments)], captured.parts())
+
+    def _restore(self, key: Key, state: Any, revision: int) -> None:
+        """Take back one part of a snapshot."""
+        if key == ("segments",):
+            self._catalogue.restore(state)
+        else:
+            self._index.restore(key, state, revision)
+
+    def _replay(self, record: Record) -> None:
+        """Do again what a record says; ValueError where it does not follow what was done before."""
+        if record.version != self._index.version:
+            raise ValueError(f"it follows version {record.version}, not {self._index.version}")
+        match record:
+            case Batch():
+                self._apply(record)
+            case SegmentSaved(_, name, None):
+                self._delete_segment(name)
+            case SegmentSaved(_, name, str(text)):
+                self._save_segment(name, parse(text))
+            case ListSaved(_, name, None):
+                self._delete_list(name)
+            case ListSaved(_, name, user_ids):
+                self._save_list(name, user_ids or ())
+            case TypeDeclared(_, name, value_type, event):
+                self._index.declare(name, value_type, event)
+
+    def _write(self, payload: bytes, apply: Callable[[], T]) -> T:
+        """Journal a change and make it. What then fails in a way nobody foresaw is not in the journal either."""
+        if self._store is None:
+            return apply()
+        self._store.append(payload)
+        try:
+            return apply()
+        except BaseException:
+            self._store.withdraw(payload)
+            raise
+
+    def _last_record(self) -> int:
+        return 0 if self._store is None else self._store.last_record
+
+    def _sync(self, record: int) -> None:
+        """Wait until a record, and all before it, may be acknowledged."""
+        if self._store is not None:
+            self._store.sync(record)
 
     def __enter__(self) -> "Engine":
         return self
@@ -264,36 +429,97 @@ class Engine:
         return replace(result, rejections=rejections)
 
     def ingest_all(
-        self, operations: Sequence[Operation], blocks: Sequence[Columns]
+        self,
+        operations: Sequence[Operation],
+        blocks: Sequence[Columns],
+        *,
+        producer: str | None = None,
+        sequence: int = 0,
     ) -> tuple[IngestResult, list[tuple[Rejection, ...]]]:
         """Apply row operations and then blocks of columns as one batch, of which a query sees all or nothing.
 
-        The result counts both and has the rejections of the operations; those of each block are apart.
+        The result counts both and has the rejections of the operations; those of each block are apart. Where a
+        `producer` is named, its batches are numbered by `sequence` from 1 on: one that was taken already changes
+        nothing and counts as repeated, and one that leaves a gap raises InvalidArgumentError.
         """
-        limits = self._limits()
-        well_formed = [_well_formed(block, limits) for block in blocks]
-        with self._lock:
-            grouped = group(operations, limits, self._index.messages.is_repeated)
-            rejections = grouped.rejections + self._index.apply(grouped.changes)
-            by_block = [
-                tuple(_by_row(refused + self._index.apply([kept] if len(kept.user_ids) else [])))
-                for kept, refused in well_formed
-            ]
-            self._drop_old_events()
-            total = len(operations) + sum(len(block.user_ids) for block in blocks)
-            refused = sum(each.name is None for each in (*rejections, *(each for part in by_block for each in part)))
-            accepted = total - grouped.duplicates - refused
-            result = IngestResult(accepted, grouped.duplicates, tuple(_by_row(rejections)), self._index.version)
-            return result, by_block
-
-    def _limits(self) -> Limits:
-        newest_ms, oldest_day = self.now_ms() + FUTURE_TOLERANCE_MS, self._oldest_day()
-        return Limits(newest_ms) if oldest_day is None else Limits(newest_ms, self.calendar.day_start_ms(oldest_day))
-
-    def _drop_old_events(self) -> None:
         oldest_day = self._oldest_day()
-        if oldest_day is not None:
-            self._index.drop_events_before(oldest_day)
+        limits = self._limits(oldest_day)
+        checked = [_well_formed(block, limits) for block in blocks]
+        kept = [block for block, _ in checked if len(block.user_ids)]
+        # The blocks do not depend on what is held, so that they are packed before others have to wait.
+        packed = [pack_change(block) for block in kept] if self._store is not None else []
+        total = len(operations) + sum(len(block.user_ids) for block in blocks)
+        with self._lock:
+            if producer is not None and sequence <= self._index.producers.last(producer):
+                result = IngestResult(0, total, (), self._index.version)
+                by_block: list[tuple[Rejection, ...]] = [() for _ in blocks]
+            else:
+                if producer is not None:
+                    self._require_producer(producer, sequence)
+                grouped, message_ids = self._grouped(operations, limits)
+                batch = Batch(self._index.version, grouped.changes, kept, message_ids, oldest_day, producer, sequence)
+                rejections, of_blocks = self._write_batch(batch, packed)
+                rejections += grouped.rejections
+                found = iter(of_blocks)
+                by_block = [
+                    tuple(_by_row(refused + (next(found) if len(block.user_ids) else []))) for block, refused in checked
+                ]
+                every = (*rejections, *(each for part in by_block for each in part))
+                accepted = total - grouped.duplicates - sum(each.name is None for each in every)
+                result = IngestResult(accepted, grouped.duplicates, tuple(_by_row(rejections)), self._index.version)
+            # Also of a repeated batch: what it repeats may not be on disk yet.
+            record = self._last_record()
+        self._sync(record)
+        return result, by_block
+
+    def last_sequence(self, producer: str) -> int:
+        """The number of the last batch that was taken from a producer and is safe; 0 before the first."""
+        with self._lock:
+            last, record = self._index.producers.last(producer), self._last_record()
+        self._sync(record)
+        return last
+
+    def _require_producer(self, producer: str, sequence: int) -> None:
+        reason = malformed_text(producer, "producer name", MAX_NAME_BYTES)
+        if reason is not None:
+            raise InvalidArgumentError(reason)
+        self._index.producers.require_next(producer, sequence)
+
+    def _grouped(self, operations: Sequence[Operation], limits: Limits) -> tuple[Grouped, bytes]:
+        """The operations as changes, without repeated ones, and the digests of the ids of the others."""
+        seen = self._index.messages
+        fresh: dict[bytes, None] = {}
+
+        def is_repeated(message_id: str) -> bool:
+            found = digest(message_id)
+            if found in seen or found in fresh:
+                return True
+            fresh[found] = None
+            return False
+
+        return group(operations, limits, is_repeated), b"".join(fresh)
+
+    def _write_batch(self, batch: Batch, packed: Sequence[bytes]) -> tuple[list[Rejection], list[list[Rejection]]]:
+        if not (batch.changes or batch.blocks or batch.producer):
+            return [], []
+        payload = pack_batch(batch, packed) if self._store is not None else b""
+        return self._write(payload, lambda: self._apply(batch))
+
+    def _apply(self, batch: Batch) -> tuple[list[Rejection], list[list[Rejection]]]:
+        """Make the changes of a batch; what was left out of its operations, and of each of its blocks."""
+        rejections = self._index.apply(batch.changes)
+        of_blocks = [self._index.apply([block]) for block in batch.blocks]
+        self._index.messages.add(split(batch.message_ids))
+        if batch.producer is not None:
+            self._index.producers.advance(batch.producer, batch.sequence)
+            self._index.version += 1
+        if batch.oldest_day is not None:
+            self._index.drop_events_before(batch.oldest_day)
+        return rejections, of_blocks
+
+    def _limits(self, oldest_day: int | None) -> Limits:
+        newest_ms = self.now_ms() + FUTURE_TOLERANCE_MS
+        return Limits(newest_ms) if oldest_day is None else Limits(newest_ms, self.calendar.day_start_ms(oldest_day))
 
     def _oldest_day(self) -> int | None:
         """The first day within the retention; None without one."""
@@ -446,15 +672,30 @@ class Engine:
         definition that means nothing, that refers to what is not saved, or to itself, directly or through others.
         """
         condition = self._condition(query)
+        text = format(condition)
         with self._lock:
-            self._catalogue.save(name, condition, self._index.lists)
-            self._index.version += 1
+            self._catalogue.check(name, condition, self._index.lists)
+            payload = pack(SegmentSaved(self._index.version, name, text))
+            self._write(payload, lambda: self._save_segment(name, condition))
+            record = self._last_record()
+        self._sync(record)
 
     def delete_segment(self, name: str) -> None:
         """Forget a saved segment; NotFoundError if there is none, InUseError while others refer to it."""
         with self._lock:
-            self._catalogue.delete(name)
-            self._index.version += 1
+            self._catalogue.require_unused(name)
+            payload = pack(SegmentSaved(self._index.version, name, None))
+            self._write(payload, lambda: self._delete_segment(name))
+            record = self._last_record()
+        self._sync(record)
+
+    def _save_segment(self, name: str, condition: Condition) -> None:
+        self._catalogue.save(name, condition)
+        self._index.version += 1
+
+    def _delete_segment(self, name: str) -> None:
+        self._catalogue.delete(name)
+        self._index.version += 1
 
     @property
     def lists(self) -> Mapping[str, int]:
@@ -467,17 +708,18 @@ class Engine:
 
         Ids of users who have not arrived yet count once they do. Raises InvalidArgumentError for a bad name or id.
         """
-        user_list = UserList(name, user_ids)
+        distinct = frozenset(user_ids)
         reason = malformed_text(name, "list name", MAX_NAME_BYTES)
-        for user_id in user_list.user_ids:
+        for user_id in distinct:
             reason = reason or malformed_text(user_id, "user id", MAX_ID_BYTES)
         if reason is not None:
             raise InvalidArgumentError(reason)
         with self._lock:
-            self._index.lists[name] = user_list
-            self._index.version += 1
-            self._index.schema_revision += 1
-        return len(user_list.user_ids)
+            payload = pack(ListSaved(self._index.version, name, list(distinct)))
+            self._write(payload, lambda: self._save_list(name, distinct))
+            record = self._last_record()
+        self._sync(record)
+        return len(distinct)
 
     def delete_list(self, name: str) -> None:
         """Forget a list; NotFoundError if there is none, InUseError while saved segments refer to it."""
@@ -485,9 +727,20 @@ class Engine:
             if name not in self._index.lists:
                 raise NotFoundError(f'there is no list "{name}"')
             self._catalogue.require_list_unused(name)
-            del self._index.lists[name]
-            self._index.version += 1
-            self._index.schema_revision += 1
+            payload = pack(ListSaved(self._index.version, name, None))
+            self._write(payload, lambda: self._delete_list(name))
+            record = self._last_record()
+        self._sync(record)
+
+    def _save_list(self, name: str, user_ids: Iterable[str]) -> None:
+        self._index.version += 1
+        self._index.schema_revision += 1
+        self._index.lists[name] = UserList(name, user_ids, self._index.version)
+
+    def _delete_list(self, name: str) -> None:
+        del self._index.lists[name]
+        self._index.version += 1
+        self._index.schema_revision += 1
 
     def schema(self) -> list[Field]:
         """Every attribute and property with its type, attributes first."""
@@ -500,7 +753,11 @@ class Engine:
         Raises InvalidArgumentError for a bad name and TypeMismatchError where values have fixed another type already.
         """
         with self._lock:
-            self._index.declare(name, value_type, event)
+            self._index.check_declaration(name, value_type, event)
+            payload = pack(TypeDeclared(self._index.version, name, value_type, event))
+            self._write(payload, lambda: self._index.declare(name, value_type, event))
+            record = self._last_record()
+        self._sync(record)
 
     def _prepare(self, query: Query) -> _Prepared:
         """A query taken apart; done before the lock is taken, for hostile texts take their time."""
@@ -616,3 +873,30 @@ def _well_formed(columns: Columns, limits: Limits) -> tuple[Columns, list[Reject
         return columns, []
     keep = np.setdiff1d(np.arange(len(times_ms)), list(reasons))
     return selected(columns, keep), [Rejection(int(columns.rows[row]), reason) for row, reason in reasons.items()]
+
+
+class _RegularSnapshots:
+    """A thread that takes snapshots: when the journal has grown, and when only that makes it take records again."""
+
+    def __init__(self, engine: Engine, after_bytes: int) -> None:
+        self._engine = engine
+        self._after_bytes = after_bytes
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="bitseg-snapshots", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the snapshot that is being taken, if there is one."""
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        wait_seconds = _LOOK_SECONDS
+        while not self._stopped.wait(wait_seconds):
+            wait_seconds = _LOOK_SECONDS
+            try:
+                if self._engine.is_snapshot_due(self._after_bytes):
+                    self._engine.snapshot()
+            except DataDirectoryError as error:
+                _log.warning("a snapshot failed and will be tried again: %s", error)
+                wait_seconds = _RETRY_SECONDS

@@ -1,6 +1,8 @@
 """Every error that bitseg raises on purpose: what was wrong, where, and what to do."""
 
+import errno
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,18 @@ class CorruptSnapshotError(DataDirectoryError):
     """A snapshot whose bytes are not what was written."""
 
 
+class CorruptJournalError(DataDirectoryError):
+    """A journal whose bytes are not what was written, other than at the end that a crash cut off."""
+
+
+class DiskFullError(DataDirectoryError):
+    """No room for what was to be written, of which nothing was kept."""
+
+
+class NotDurableError(DataDirectoryError):
+    """Writes that are refused, or may be lost, since the disk failed to make earlier ones durable."""
+
+
 class UnsupportedFormatError(DataDirectoryError):
     """A file that is not bitseg's, or was written by a version this one does not know."""
 
@@ -123,3 +137,14 @@ class ServerUnavailableError(BitsegError):
 
 class RequestError(BitsegError):
     """A request that the server refused for a reason that no other error here stands for."""
+
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+def file_error(what: str, path: Path, error: OSError) -> DataDirectoryError:
+    """The error for what the file system refused."""
+    if error.errno in _NO_ROOM:
+        hint = "make room; writes succeed again once there is some"
+        return DiskFullError(f"{what} {path}: {error.strerror}", hint=hint)
+    return DataDirectoryError(f"{what} {path}: {error.strerror or error}")

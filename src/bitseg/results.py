@@ -57,6 +57,30 @@ class IngestResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Recovered:
+    """What was found when a data directory was opened.
+
+    `snapshot_bytes` were read from the snapshot, `records` done again from the journal. Of a write that a crash cut
+    off, `torn_bytes` were cut from the journal and saved as `torn_saved_as`; it had not been acknowledged.
+    """
+
+    snapshot_bytes: int
+    records: int
+    torn_bytes: int
+    torn_saved_as: str | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotResult:
+    """The snapshot that a data directory has: of which version, and what was written for it in how long."""
+
+    version: int
+    size_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class UserEvent:
     """One event of one user."""
 

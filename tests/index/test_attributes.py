@@ -1,15 +1,19 @@
 """An attribute against a dict of last writes, its bitmaps after every update."""
 
+from contextlib import nullcontext
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from pyroaring import BitMap
 
 from bitseg.calendar import Calendar
 from bitseg.index import attributes
 from bitseg.index.attributes import Attribute
 from bitseg.index.context import Context
 from bitseg.segment import nodes as n
-from bitseg.values import ValueType, encode
+from bitseg.storage import frames
+from bitseg.values import Column, ValueType, empty, encode
 
 CONTEXT = Context(0, Calendar("UTC"))
 VALUES = {
@@ -60,10 +64,28 @@ def test_Attribute_is_a_dict_of_last_writes(case):
                 user for user, (_, v) in model.items() if v is not None
             }
             assert all(attribute.value(user) == model.get(user, (0, None))[1] for user in range(12))
-            again = Attribute.from_state(attribute.state())
-            assert all(again.value(user) == attribute.value(user) for user in range(12))
+        again = restored(attribute)
+        assert all(again.value(user) == model.get(user, (0, None))[1] for user in range(12))
+        assert again.faults(BitMap(range(12))) == []
     finally:
         attributes.MAX_VALUE_BITMAPS = kept_limit
+
+
+def restored(attribute):
+    """The attribute by way of a snapshot, during which it goes on changing."""
+    captured = attribute.capture(12, nullcontext())
+    changed = np.array([0, 11, 3], np.uint32)
+    attribute.write(changed, np.array([99] * 3), Column(attribute.type, empty(attribute.type, 3)))
+    again = Attribute(attribute.name, attribute.type)
+    for part in captured.parts(captured.find_unused()):
+        state = frames.unpack(frames.pack(part.state()))
+        if part.key[0] == "entries":
+            again.dictionary.restore(state, part.revision)
+        else:
+            again.restore(part.key[2], state, part.revision)
+    attribute.release()
+    again.restored()
+    return again
 
 
 def test_Bitmap_handed_out_does_not_change_with_later_writes():

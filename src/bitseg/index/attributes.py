@@ -1,6 +1,9 @@
 """Attributes of users: a column each, a bitmap per value where values are few, and bins where they have an order."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,10 +14,12 @@ from bitseg.index import predicates
 from bitseg.index.bitmaps import from_array, from_mask, from_sorted, size_bytes, to_array, union
 from bitseg.index.changes import ChangeLog
 from bitseg.index.context import Context
-from bitseg.index.dictionary import Dictionary
+from bitseg.index.dictionary import CapturedDictionary, Dictionary
+from bitseg.index.packing import grown, shrunk
 from bitseg.index.ranges import SMALLEST, RangeIndex
 from bitseg.index.runs import grouped
 from bitseg.segment.nodes import Boolean, Compare, IsSet, Operator, Predicate, Text
+from bitseg.storage.snapshot import Part
 from bitseg.values import DICTIONARY_TYPES, Column, Value, ValueType, decode, empty, present
 
 MAX_ATTRIBUTES = 2_000
@@ -24,8 +29,13 @@ MAX_VALUE_BITMAPS = 1_024
 # A batch that changes more than one in so many values has bitmaps and bins made anew.
 _LARGE_SHARE = 8
 
+# Users that one part of a snapshot has, in bits.
+_STRETCH_BITS = 18
+
 _NOBODY = BitMap()
 _NEVER = np.iinfo(np.int64).min
+
+Stretch = tuple[NDArray[Any], NDArray[np.int64]]
 
 
 class Attribute:
@@ -46,6 +56,10 @@ class Attribute:
         self._set = BitMap()
         self._value_bitmaps: dict[int, BitMap] | None = None
         self._ranges: RangeIndex | None = None
+        # By stretch of users, how often something in it changed.
+        self._revisions: dict[int, int] = {}
+        # While a snapshot is taken: users, and the values and times of writing they had before each change.
+        self._undo: list[tuple[NDArray[np.uint32], NDArray[Any], NDArray[np.int64]]] | None = None
 
     def write(self, users: NDArray[np.uint32], timestamps_ms: NDArray[np.int64], column: Column) -> bool:
         """Give users their values, the latest write of each winning and a gap unsetting; whether anything changed.
@@ -59,8 +73,9 @@ class Attribute:
         winners = _last_writes(users, timestamps_ms)
         winners = winners[timestamps_ms[winners] >= self._written_ms[users[winners]]]
         users, data = users[winners], data[winners]
-        self._written_ms[users] = timestamps_ms[winners]
         before = self._data[users]
+        self._note(users, before)
+        self._written_ms[users] = timestamps_ms[winners]
         changed = _differs(before, data)
         if not changed.any():
             return False
@@ -70,8 +85,9 @@ class Attribute:
     def clear(self, users: NDArray[np.uint32]) -> None:
         """Forget everything about users, given once each."""
         users = users[users < len(self._data)]
-        self._written_ms[users] = _NEVER
         before = self._data[users]
+        self._note(users, before)
+        self._written_ms[users] = _NEVER
         is_set = present(self.type, before)
         if is_set.any():
             users = users[is_set]
@@ -184,6 +200,8 @@ class Attribute:
         self.revision += 1
         self.changes.add(self.revision, users)
         self._data[users] = after
+        if self.dictionary is not None:
+            self.dictionary.suspect(before)
         is_set = present(self.type, after)
         # Bitmaps handed out by `members` stay as they were: each update makes fresh ones.
         self._set = (self._set | from_array(users[is_set])) - from_array(users[~is_set])
@@ -231,32 +249,124 @@ class Attribute:
             return exact
         return np.flatnonzero(predicates.entry_mask(predicate, self.dictionary, context)).tolist()
 
-    def state(self) -> dict[str, Any]:
-        """Plain values for a snapshot."""
-        length = int(np.flatnonzero(self._written_ms != _NEVER).max(initial=-1)) + 1
+    def _note(self, users: NDArray[np.uint32], before: NDArray[Any]) -> None:
+        """Note that users are about to change, before their times of writing do."""
+        for stretch in np.flatnonzero(np.bincount(users >> _STRETCH_BITS)).tolist():
+            self._revisions[stretch] = self._revisions.get(stretch, 0) + 1
+        if self._undo is not None:
+            self._undo.append((users, before, self._written_ms[users]))
+
+    # Snapshots
+
+    def capture(self, total: int, lock: AbstractContextManager[None]) -> "CapturedAttribute":
+        """The attribute as it is, of users below `total`; until `release`, every change is noted."""
+        self._undo = []
+        unused = None
+        dictionary = None if self.dictionary is None else self.dictionary.capture()
+        if dictionary is not None and self._value_bitmaps is not None:
+            bitmaps = self._value_bitmaps
+            unused = BitMap([code for code in dictionary.suspects if not bitmaps.get(code)])
+        return CapturedAttribute(self, min(total, len(self._data)), dict(self._revisions), dictionary, unused, lock)
+
+    def release(self) -> None:
+        """End a capture."""
+        self._undo = None
+
+    def stretch(self, first: int, last: int, lock: AbstractContextManager[None]) -> Stretch:
+        """Values and times of writing of users from `first` to before `last`, as captured."""
+        with lock:
+            data, written_ms = self._data[first:last].copy(), self._written_ms[first:last].copy()
+            undo = list(self._undo or ())
+        for users, before, before_written_ms in reversed(undo):
+            rows = (users >= first) & (users < last)
+            places = users[rows] - first
+            data[places] = before[rows]
+            written_ms[places] = before_written_ms[rows]
+        return data, written_ms
+
+    def restore(self, stretch: int, state: Mapping[str, Any], revision: int) -> None:
+        """Take back one part of a snapshot; `restored` comes after the last."""
+        first = stretch << _STRETCH_BITS
+        data = grown(state["data"], _missing(self.type))
+        written_ms = grown(state["written_ms"], _NEVER)
+        like = empty(self.type, 0)
+        if data.dtype != like.dtype or data.shape[1:] != like.shape[1:] or written_ms.dtype != np.int64:
+            raise ValueError(f"the values of {self.name!r} are of another type")
+        if len(data) != len(written_ms) or len(data) > 1 << _STRETCH_BITS:
+            raise ValueError(f"the values of {self.name!r} have another length than their times")
+        if self.dictionary is not None and len(data) and not -1 <= data.min() <= data.max() < len(self.dictionary):
+            raise ValueError(f"the values of {self.name!r} are not all in its dictionary")
+        self._grow(first + len(data))
+        self._data[first : first + len(data)] = data
+        self._written_ms[first : first + len(data)] = written_ms
+        self._revisions[stretch] = revision
+
+    def restored(self) -> None:
+        """Make what is not in snapshots."""
+        self._set = from_mask(present(self.type, self._data))
+
+    def faults(self, everyone: BitMap) -> list[str]:
+        """What of the bitmaps and bins is not what the column says."""
+        found: list[str] = []
+        held = from_mask(present(self.type, self._data))
+        if held != self._set:
+            found.append(f"attribute {self.name!r}: {len(held ^ self._set):,} users are wrongly set or unset")
+        if held - everyone:
+            found.append(f"attribute {self.name!r}: {len(held - everyone):,} users with a value do not exist")
+        if self._may_have_value_bitmaps():
+            users = np.flatnonzero(present(self.type, self._data))
+            if {c: b for c, b in self._bitmaps_by_value().items() if b} != dict(_by_code(self._data[users], users)):
+                found.append(f"attribute {self.name!r}: the bitmaps of its values differ from its column")
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedAttribute:
+    """What an attribute was at a moment. `unused` are the codes that nobody has, where that was known."""
+
+    attribute: Attribute
+    total: int
+    revisions: Mapping[int, int]
+    dictionary: CapturedDictionary | None
+    unused: BitMap | None
+    lock: AbstractContextManager[None]
+
+    def find_unused(self) -> BitMap:
+        """The suspects of the dictionary that nobody has."""
+        if self.dictionary is None or not self.dictionary.suspects:
+            return BitMap()
+        if self.unused is not None:
+            return self.unused
+        is_used = np.zeros(self.dictionary.length, bool)
+        for first, last in self._bounds().values():
+            codes, _ = self.attribute.stretch(first, last, self.lock)
+            is_used[codes[codes >= 0]] = True
+        return self.dictionary.suspects - from_mask(is_used)
+
+    def parts(self, unused: BitMap) -> Iterator[Part]:
+        """The parts for a snapshot, without the entries of unused codes."""
+        name = self.attribute.name
+        if self.dictionary is not None:
+            yield from self.dictionary.parts(("entries", None, name), unused)
+        for stretch, (first, last) in self._bounds().items():
+            state = partial(self._state, first, last)
+            yield Part(("attribute", name, stretch), self.revisions[stretch], state)
+
+    def _bounds(self) -> dict[int, tuple[int, int]]:
         return {
-            "name": self.name,
-            "type": self.type.value,
-            "declared": self.declared,
-            "entries": self.dictionary.entries if self.dictionary else [],
-            "data": self._data[:length],
-            "written_ms": self._written_ms[:length],
+            stretch: (stretch << _STRETCH_BITS, min((stretch + 1) << _STRETCH_BITS, self.total))
+            for stretch in sorted(self.revisions)
         }
 
-    @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> "Attribute":
-        attribute = cls(state["name"], ValueType(state["type"]), declared=state["declared"])
-        if attribute.dictionary is not None:
-            attribute.dictionary = Dictionary(entries_from_state(attribute.type, state["entries"]))
-        attribute._data = np.array(state["data"])
-        attribute._written_ms = np.array(state["written_ms"])
-        attribute._set = from_mask(present(attribute.type, attribute._data))
-        return attribute
+    def _state(self, first: int, last: int) -> dict[str, Any]:
+        data, written_ms = self.attribute.stretch(first, last, self.lock)
+        return {"data": shrunk(data, _missing(self.attribute.type)), "written_ms": shrunk(written_ms, _NEVER)}
 
 
-def entries_from_state(value_type: ValueType, entries: list[Any]) -> list[Any]:
-    """Dictionary entries as they were before a snapshot, which keeps tuples as lists."""
-    return [tuple(entry) for entry in entries] if value_type is ValueType.LIST else entries
+def _missing(value_type: ValueType) -> int:
+    """What stands for no value in a column of integers; meaningless for one of floats."""
+    marker = empty(value_type, 1).flat[0]
+    return 0 if np.issubdtype(type(marker), np.floating) else int(marker)
 
 
 def _differs(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.bool_]:

@@ -1,19 +1,38 @@
 """Distinct strings or lists of a column, numbered."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pyroaring import BitMap
 
+from bitseg.index.bitmaps import from_array
+from bitseg.storage.snapshot import Key, Part
 from bitseg.values import Entry
+
+# Entries that one part of a snapshot has.
+_PART_ENTRIES = 2**16
+_REVISION_BITS = 32
 
 
 class Dictionary:
-    """Numbers distinct entries 0, 1, 2, … in order of arrival; numbers never change."""
+    """Numbers distinct entries 0, 1, 2, … in order of arrival; numbers never change.
 
-    def __init__(self, entries: Sequence[Entry] = ()) -> None:
-        self.entries: list[Entry] = list(entries)
-        self._codes: dict[Entry, int] = {entry: code for code, entry in enumerate(self.entries)}
+    An entry that no value has any more leaves its number behind, which is not given to another.
+    """
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self._codes: dict[Entry, int] = {}
+        # Numbers whose values were taken away from somebody, perhaps from the last who had it.
+        self._suspects = BitMap()
+        # Numbers whose entries are gone.
+        self._gone = BitMap()
+        # By part, how often entries of it went.
+        self._revisions: dict[int, int] = {}
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -31,5 +50,72 @@ class Dictionary:
             if code == len(self.entries):
                 self.entries.append(entry)
             mapping[position] = code
+        if self._suspects:
+            self._suspects -= from_array(mapping[:-1].astype(np.uint32))
         recoded: NDArray[np.int32] = mapping[codes]
         return recoded
+
+    def suspect(self, codes: NDArray[Any]) -> None:
+        """Note that values with these codes, -1 for none, were taken away."""
+        self._suspects |= from_array(np.unique(codes[codes >= 0]).astype(np.uint32))
+
+    def capture(self) -> "CapturedDictionary":
+        """The dictionary as it is."""
+        return CapturedDictionary(self, len(self.entries), self._suspects.copy(), self._gone, dict(self._revisions))
+
+    def forget(self, unused: BitMap) -> None:
+        """Drop the entries of codes that nobody had when they were looked for, and nobody has got since."""
+        dropped = unused & self._suspects
+        for code in dropped:
+            entry = self.entries[code]
+            del self._codes[entry]
+            self.entries[code] = type(entry)()
+        self._gone = self._gone | dropped
+        for part in {code // _PART_ENTRIES for code in unused}:
+            self._revisions[part] = self._revisions.get(part, 0) + 1
+        for part in {code // _PART_ENTRIES for code in unused - dropped}:
+            # A snapshot lacks what is still in use.
+            self._revisions[part] += 1
+        self._suspects -= unused
+
+    def restore(self, entries: Sequence[Any], revision: int) -> None:
+        """Take back the next part of a snapshot."""
+        first = len(self.entries)
+        gone: list[int] = []
+        is_list = any(isinstance(entry, list) for entry in entries)
+        for code, found in enumerate(entries, first):
+            entry: Entry = tuple(found) if isinstance(found, list) else found
+            if found is None:
+                gone.append(code)
+                entry = () if is_list else ""
+            else:
+                self._codes[entry] = code
+            self.entries.append(entry)
+        self._gone = self._gone | BitMap(gone)
+        self._revisions[first // _PART_ENTRIES] = revision % (1 << _REVISION_BITS)
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedDictionary:
+    """What a dictionary was at a moment, whatever it became meanwhile. `suspects` may be in no use."""
+
+    dictionary: Dictionary
+    length: int
+    suspects: BitMap
+    gone: BitMap
+    revisions: Mapping[int, int]
+
+    def parts(self, key: Key, unused: BitMap) -> Iterator[Part]:
+        """The parts for a snapshot, without the entries of unused codes."""
+        gone = self.gone | unused
+        changed = {code // _PART_ENTRIES for code in unused}
+        for part, first in enumerate(range(0, self.length, _PART_ENTRIES)):
+            last = min(first + _PART_ENTRIES, self.length)
+            revision = self.revisions.get(part, 0) + (part in changed)
+            yield Part((*key, part), (last << _REVISION_BITS) + revision, partial(self._state, first, last, gone))
+
+    def _state(self, first: int, last: int, gone: BitMap) -> list[Entry | None]:
+        entries: list[Entry | None] = list(self.dictionary.entries[first:last])
+        for code in gone & BitMap(range(first, last)):
+            entries[code - first] = None
+        return entries

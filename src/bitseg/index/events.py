@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from bitseg.calendar import FIRST_INSTANT_MS, LAST_INSTANT_MS, Calendar
-from bitseg.index.attributes import entries_from_state
-from bitseg.index.bitmaps import from_array, size_bytes, to_array, union
+from bitseg.index.bitmaps import from_array, from_mask, size_bytes, to_array, union
 from bitseg.index.changes import ChangeLog
-from bitseg.index.dictionary import Dictionary
+from bitseg.index.dictionary import CapturedDictionary, Dictionary
 from bitseg.index.packing import Packed, pack
 from bitseg.index.runs import grouped
 from bitseg.segment.windows import Interval
+from bitseg.storage.snapshot import Part
 from bitseg.values import DICTIONARY_TYPES, ValueType, empty
 
 MAX_EVENT_NAMES = 5_000
@@ -99,6 +99,12 @@ class Content:
                 )
         return _merged(found, blocks, self._partition.properties) if blocks else found
 
+    def state(self) -> dict[str, Any]:
+        """Plain values for a snapshot."""
+        rows = self.rows()
+        columns = {name: {"data": each.data, "scale": each.scale} for name, each in rows.columns.items()}
+        return {"users": rows.users, "offsets_ms": rows.offsets_ms, "columns": columns}
+
 
 class Partition:
     """The events of one name on one day.
@@ -109,6 +115,8 @@ class Partition:
 
     def __init__(self, day: int, calendar: Calendar, properties: Mapping[str, Property]) -> None:
         self.day = day
+        # Grows with every change.
+        self.revision = 0
         self.start_ms = calendar.day_start_ms(day)
         self.end_ms = calendar.day_start_ms(day + 1)
         self.properties = properties
@@ -154,6 +162,7 @@ class Partition:
     ) -> None:
         """Add events; the arrays have one item an event."""
         self._adopt()
+        self.revision += 1
         self._tail.append((users, offsets_ms, columns))
         self._tail_length += len(users)
         self._note_bounds(offsets_ms)
@@ -177,12 +186,25 @@ class Partition:
         if not gone:
             return 0
         self._merge()
+        self.revision += 1
         rows = self._rows
         keep = np.isin(rows.users, to_array(gone), invert=True)
+        self._suspect(~keep)
         columns = {name: packed.values(keep) for name, packed in rows.columns.items()}
         self._rows = _packed(self.start_ms, rows.users[keep], rows.offsets_ms[keep], columns, self.properties)
         self._bitmap = self._bitmap - gone
         return len(keep) - len(self._rows)
+
+    def leave(self) -> None:
+        """Let go of the texts of a partition that goes away."""
+        self._merge()
+        self._suspect(slice(None))
+
+    def _suspect(self, rows: Any) -> None:
+        for name, packed in self._rows.columns.items():
+            dictionary = self.properties[name].dictionary
+            if dictionary is not None:
+                dictionary.suspect(packed.data[rows])
 
     def prepare(self) -> None:
         """Do now what readers would do."""
@@ -224,29 +246,36 @@ class Partition:
         self._first_offset_ms = min(self._first_offset_ms, int(offsets_ms.min(initial=self._first_offset_ms)))
         self._last_offset_ms = max(self._last_offset_ms, int(offsets_ms.max(initial=-1)))
 
-    def state(self) -> dict[str, Any]:
-        """Plain values for a snapshot."""
-        self._merge()
-        rows = self._rows
-        return {
-            "day": self.day,
-            "users": rows.users,
-            "offsets_ms": rows.offsets_ms,
-            "columns": {name: {"data": each.data, "scale": each.scale} for name, each in rows.columns.items()},
-        }
+    def restore(self, state: Mapping[str, Any], revision: int) -> None:
+        """Take back what a snapshot has; ValueError where it cannot be."""
+        users, offsets_ms = state["users"], state["offsets_ms"]
+        if users.dtype != np.uint32 or offsets_ms.dtype != np.int32 or users.shape != offsets_ms.shape:
+            raise ValueError("the events have no users or times")
+        if len(users) and not 0 <= offsets_ms.min() <= offsets_ms.max() < self.end_ms - self.start_ms:
+            raise ValueError("events are not of the day")
+        keys = _keys(users, offsets_ms)
+        if (keys[1:] < keys[:-1]).any():
+            raise ValueError("the events are out of order")
+        columns: dict[str, Packed] = {}
+        for name, each in state["columns"].items():
+            found = self.properties[name]
+            columns[name] = Packed(found.type, each["data"], each["scale"])
+            if len(each["data"]) != len(users):
+                raise ValueError(f"the property {name!r} has another length")
+            low, high = each["data"].min(initial=-1), each["data"].max(initial=-1)
+            if found.dictionary is not None and not -1 <= low <= high < len(found.dictionary):
+                raise ValueError(f"values of {name!r} are not in its dictionary")
+        self.revision = revision
+        self._rows = Rows(self.start_ms, users, offsets_ms, columns)
+        self._note_bounds(offsets_ms)
+        self._bitmap = from_array(users)
 
-    @classmethod
-    def from_state(
-        cls, state: Mapping[str, Any], calendar: Calendar, properties: Mapping[str, Property]
-    ) -> "Partition":
-        partition = cls(state["day"], calendar, properties)
-        columns = {
-            name: Packed(properties[name].type, each["data"], each["scale"]) for name, each in state["columns"].items()
-        }
-        partition._rows = Rows(partition.start_ms, state["users"], state["offsets_ms"], columns)
-        partition._note_bounds(partition._rows.offsets_ms)
-        partition._bitmap = from_array(partition._rows.users)
-        return partition
+    def faults(self, everyone: BitMap) -> list[str]:
+        """What of the bitmap is not what the column of users says."""
+        users = from_array(self.content().rows().users)
+        found = [] if users == self.bitmap else [f"day {self.day}: {len(users ^ self.bitmap):,} users differ"]
+        strangers = users - everyone
+        return found + ([f"day {self.day}: {len(strangers):,} users do not exist"] if strangers else [])
 
 
 def _merged(before: Rows, tail: Sequence[Block], properties: Mapping[str, Property]) -> Rows:
@@ -392,7 +421,11 @@ class Event:
     def drop_before(self, day: int) -> int:
         """Forget whole days before `day`; how many events went."""
         old = [each for each in self.partitions if each < day]
-        dropped = sum(len(self.partitions.pop(each)) for each in old)
+        dropped = 0
+        for each in old:
+            partition = self.partitions.pop(each)
+            partition.leave()
+            dropped += len(partition)
         if dropped:
             for each in old:
                 self._drop_rollups(each)
@@ -457,36 +490,76 @@ class Event:
             size_bytes(rollup) for _, rollup in self._rollups.values()
         )
 
-    def state(self) -> dict[str, Any]:
-        """Plain values for a snapshot."""
+    # Snapshots
+
+    def description(self) -> dict[str, Any]:
+        """The name, the bounds, and the properties with their types, as plain values."""
         return {
             "name": self.name,
-            "properties": {
-                name: {
-                    "type": each.type.value,
-                    "declared": each.declared,
-                    "entries": each.dictionary.entries if each.dictionary else [],
-                }
-                for name, each in self.properties.items()
-            },
-            "partitions": [partition.state() for partition in self.partitions.values()],
             "first_ms": self.first_ms,
             "last_ms": self.last_ms,
+            "properties": [[name, each.type.value, each.declared] for name, each in self.properties.items()],
         }
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any], calendar: Calendar) -> "Event":
+    def described(cls, state: Mapping[str, Any]) -> "Event":
+        """The event of a description, before its dictionaries and days are restored."""
         event = cls(state["name"])
-        for name, each in state["properties"].items():
-            found = event.properties[name] = Property(ValueType(each["type"]), declared=each["declared"])
-            if found.dictionary is not None:
-                found.dictionary = Dictionary(entries_from_state(found.type, each["entries"]))
-        for each in state["partitions"]:
-            partition = Partition.from_state(each, calendar, event.properties)
-            event.partitions[partition.day] = partition
-            event.total += len(partition)
         event.first_ms, event.last_ms = state["first_ms"], state["last_ms"]
+        for name, value_type, declared in state["properties"]:
+            event.properties[name] = Property(ValueType(value_type), declared=declared)
         return event
+
+    def capture(self) -> "CapturedEvent":
+        """The events as they are."""
+        dictionaries = {
+            name: each.dictionary.capture() for name, each in self.properties.items() if each.dictionary is not None
+        }
+        days = {day: (each.revision, each.content()) for day, each in self.partitions.items()}
+        return CapturedEvent(self.name, dictionaries, days)
+
+    def restore(self, day: int, state: Mapping[str, Any], revision: int, calendar: Calendar) -> None:
+        """Take back one day of a snapshot."""
+        partition = Partition(day, calendar, self.properties)
+        partition.restore(state, revision)
+        self.partitions[day] = partition
+        self.total += len(partition)
+
+    def faults(self, everyone: BitMap) -> list[str]:
+        """What of the bitmaps is not what the columns say."""
+        found = [f"event {self.name!r}, {each}" for day in self.partitions.values() for each in day.faults(everyone)]
+        for (length, first), (days, rollup) in self._rollups.items():
+            if rollup != union([self.partitions[day].bitmap for day in days]):
+                found.append(f"event {self.name!r}: the rollup of {length} days from day {first} differs")
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedEvent:
+    """What an event was at a moment: dictionaries by property, and by day the revision and the events."""
+
+    name: str
+    dictionaries: Mapping[str, CapturedDictionary]
+    days: Mapping[int, tuple[int, Content]]
+
+    def find_unused(self, name: str) -> BitMap:
+        """The suspects of a property's dictionary that no event has."""
+        dictionary = self.dictionaries[name]
+        if not dictionary.suspects:
+            return BitMap()
+        is_used = np.zeros(dictionary.length, bool)
+        for _, content in self.days.values():
+            column = content.rows().columns.get(name)
+            if column is not None:
+                is_used[column.data[column.data >= 0]] = True
+        return dictionary.suspects - from_mask(is_used)
+
+    def parts(self, unused: Mapping[str, BitMap]) -> Iterator[Part]:
+        """The parts for a snapshot, without the entries of codes that are unused, by property."""
+        for name, dictionary in self.dictionaries.items():
+            yield from dictionary.parts(("entries", self.name, name), unused[name])
+        for day, (revision, content) in self.days.items():
+            yield Part(("events", self.name, day), revision, content.state)
 
 
 def _by_day(days: NDArray[np.int32]) -> Iterator[tuple[int, NDArray[np.int64]]]:

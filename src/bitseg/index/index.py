@@ -1,7 +1,8 @@
 """The whole of a workspace in memory: what operations change and queries read."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,16 @@ from pyroaring import BitMap
 
 from bitseg.calendar import Calendar
 from bitseg.errors import InvalidArgumentError, TypeMismatchError
-from bitseg.index.attributes import MAX_ATTRIBUTES, Attribute
+from bitseg.index.attributes import MAX_ATTRIBUTES, Attribute, CapturedAttribute
 from bitseg.index.coerce import coerce
-from bitseg.index.events import MAX_EVENT_NAMES, MAX_PROPERTIES, Event, Property
+from bitseg.index.dictionary import CapturedDictionary, Dictionary
+from bitseg.index.events import MAX_EVENT_NAMES, MAX_PROPERTIES, CapturedEvent, Event, Property
 from bitseg.index.lists import UserList
-from bitseg.index.messages import SeenMessages
+from bitseg.index.messages import Producers, SeenMessages
 from bitseg.index.users import UserDirectory
 from bitseg.ops import MAX_NAME_BYTES, Change, Columns, Deletion, Rejection, malformed_text
 from bitseg.segment.nodes import Comparison, Condition, Everyone, InList
+from bitseg.storage.snapshot import Key, Part
 from bitseg.values import Column, SparseValues, ValueType, empty, present
 
 
@@ -41,6 +44,9 @@ class Index:
         self.events: dict[str, Event] = {}
         self.lists: dict[str, UserList] = {}
         self.messages = SeenMessages()
+        self.producers = Producers()
+        # Whether users were deleted whom the last snapshot has.
+        self.has_deleted = False
         self.version = 0
         # Grows with every attribute, property, list and first event of a name: all that names are checked against.
         self.schema_revision = 0
@@ -60,6 +66,7 @@ class Index:
         return rejections
 
     def _delete(self, user_ids: Sequence[str]) -> None:
+        self.has_deleted = True
         users = self.users.delete(user_ids)
         if len(users):
             for attribute in self.attributes.values():
@@ -67,7 +74,7 @@ class Index:
             for event in self.events.values():
                 event.remove(users)
         for name, each in self.lists.items():
-            self.lists[name] = each.without(user_ids)
+            self.lists[name] = each.without(user_ids, self.version + 1)
 
     def _identify(self, block: Columns, rejections: list[Rejection]) -> None:
         users = self.users.assign(block.user_ids)
@@ -166,31 +173,38 @@ class Index:
             for name, each in event.properties.items()
         ]
 
-    def declare(self, name: str, value_type: ValueType, event: str | None) -> None:
-        """Fix a type; InvalidArgumentError for a bad name, TypeMismatchError where values have fixed another."""
+    def check_declaration(self, name: str, value_type: ValueType, event: str | None) -> None:
+        """Raise InvalidArgumentError for a bad name, TypeMismatchError where values have fixed another type."""
         what = "attribute name" if event is None else "property name"
         reason = malformed_text(name, what, MAX_NAME_BYTES)
         if event is not None:
             reason = reason or malformed_text(event, "event name", MAX_NAME_BYTES)
         if reason is not None:
             raise InvalidArgumentError(reason)
-        known: dict[str, Attribute] | dict[str, Property] = self.attributes
-        if event is not None:
-            known = self.events.setdefault(event, Event(event)).properties
-        found = known.get(name)
+        found = self._typed(event).get(name)
         if found is not None and found.type is not value_type:
             subject = f'the attribute "{name}"' if event is None else f'the property "{name}" of "{event}"'
             raise TypeMismatchError(
                 f"{subject} is a {found.type.value} already", hint="declare types before the first value arrives"
             )
+
+    def declare(self, name: str, value_type: ValueType, event: str | None) -> None:
+        """Fix a type that was checked."""
+        found = self._typed(event).get(name)
         if found is not None:
             found.declared = True
         elif event is None:
             self.attributes[name] = Attribute(name, value_type, declared=True)
         else:
-            self.events[event].properties[name] = Property(value_type, declared=True)
+            owner = self.events.setdefault(event, Event(event))
+            owner.properties[name] = Property(value_type, declared=True)
         self.version += 1
         self.schema_revision += 1
+
+    def _typed(self, event: str | None) -> Mapping[str, Attribute | Property]:
+        if event is None:
+            return self.attributes
+        return self.events[event].properties if event in self.events else {}
 
     def drop_events_before(self, day: int) -> int:
         """Forget all events of days before `day`; how many they were."""
@@ -199,36 +213,115 @@ class Index:
             self.version += 1
         return dropped
 
-    def state(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The parts of a snapshot, each a kind and plain values, one at a time to keep memory bounded."""
-        yield "users", {**self.users.state(), "version": self.version}
-        yield "messages", self.messages.state()
-        for user_list in self.lists.values():
-            yield "list", user_list.state()
-        for attribute in self.attributes.values():
-            yield "attribute", attribute.state()
-        for event in self.events.values():
-            yield "event", event.state()
+    # Snapshots
 
-    def restore(self, kind: str, state: Mapping[str, Any]) -> None:
-        """Take back one part of a snapshot."""
-        match kind:
-            case "users":
-                self.users = UserDirectory.from_state(state)
+    def capture(self, lock: AbstractContextManager[None]) -> "CapturedIndex":
+        """All of it as it is, read under a lock that the caller holds; until `release`, changes cost a little more."""
+        total = len(self.users)
+        events = list(self.events.values())
+        description = {
+            "version": self.version,
+            "users": total,
+            "attributes": [[each.name, each.type.value, each.declared] for each in self.attributes.values()],
+            "events": [each.description() for each in events],
+            "producers": self.producers.state(),
+        }
+        captured = CapturedIndex(
+            [
+                Part(("index",), self.version, lambda: description),
+                *self.users.capture(),
+                *(each.part() for each in self.lists.values()),
+                *self.messages.capture(),
+            ],
+            [each.capture(total, lock) for each in self.attributes.values()],
+            [each.capture() for each in events],
+            self.has_deleted,
+        )
+        self.has_deleted = False
+        return captured
+
+    def release(self, captured: "CapturedIndex", *, is_stored: bool) -> None:
+        """End a capture, of which a snapshot was made or not."""
+        self.users.release()
+        for attribute in self.attributes.values():
+            attribute.release()
+        if is_stored:
+            for dictionary, unused in captured.unused:
+                dictionary.forget(unused)
+        else:
+            self.has_deleted |= captured.has_deleted
+
+    def restore(self, key: Key, state: Any, revision: int) -> None:
+        """Take back one part of a snapshot, in the order they were captured in.
+
+        What is not as it was captured raises ValueError, KeyError, TypeError, IndexError, AttributeError or
+        OverflowError. `restored` comes after the last.
+        """
+        match key:
+            case ("index",):
                 self.version = state["version"]
-            case "messages":
-                self.messages = SeenMessages.from_state(state)
-            case "list":
-                user_list = UserList.from_state(state)
-                self.lists[user_list.name] = user_list
-            case "attribute":
-                attribute = Attribute.from_state(state)
-                self.attributes[attribute.name] = attribute
-            case "event":
-                event = Event.from_state(state, self.calendar)
-                self.events[event.name] = event
+                self.users.reserve(state["users"])
+                for name, value_type, declared in state["attributes"]:
+                    self.attributes[name] = Attribute(name, ValueType(value_type), declared=declared)
+                for description in state["events"]:
+                    self.events[description["name"]] = Event.described(description)
+                self.producers.restore(state["producers"])
+            case ("users", _):
+                self.users.restore(state)
+            case ("list", str(name)):
+                self.lists[name] = UserList(name, state, revision)
+            case ("messages", int(generation), _):
+                self.messages.restore(generation, state)
+            case ("entries", event, str(name), _):
+                owner = self.attributes[name] if event is None else self.events[str(event)].properties[name]
+                assert owner.dictionary is not None
+                owner.dictionary.restore(state, revision)
+            case ("attribute", str(name), int(stretch)):
+                self.attributes[name].restore(stretch, state, revision)
+            case ("events", str(name), int(day)):
+                self.events[name].restore(day, state, revision, self.calendar)
             case _:
-                raise KeyError(kind)
+                raise ValueError(f"there is no part {list(key)}")
+
+    def restored(self) -> None:
+        """Make what is not in snapshots."""
+        for attribute in self.attributes.values():
+            attribute.restored()
+
+    def faults(self) -> list[str]:
+        """What of the bitmaps, bins and tables is not what the columns say, one sentence each."""
+        everyone = self.users.everyone
+        found = self.users.faults()
+        for attribute in self.attributes.values():
+            found += attribute.faults(everyone)
+        for event in self.events.values():
+            found += event.faults(everyone)
+        return found
+
+
+@dataclass(slots=True)
+class CapturedIndex:
+    """What an index was at a moment. `parts` yields it and fills `unused`: codes of dictionaries that nobody has."""
+
+    plain: list[Part]
+    attributes: list[CapturedAttribute]
+    events: list[CapturedEvent]
+    has_deleted: bool
+    unused: list[tuple[Dictionary, BitMap]] = field(default_factory=list)
+
+    def parts(self) -> Iterator[Part]:
+        """The parts of a snapshot, each made when it is asked for, to keep memory bounded."""
+        yield from self.plain
+        for attribute in self.attributes:
+            yield from attribute.parts(self._noted(attribute.dictionary, attribute.find_unused()))
+        for event in self.events:
+            unused = {name: self._noted(each, event.find_unused(name)) for name, each in event.dictionaries.items()}
+            yield from event.parts(unused)
+
+    def _noted(self, dictionary: CapturedDictionary | None, unused: BitMap) -> BitMap:
+        if dictionary is not None and unused:
+            self.unused.append((dictionary.dictionary, unused))
+        return unused
 
 
 def _all_refused(block: Columns, name: str, values: Column | SparseValues, reason: str) -> list[Rejection]:

@@ -1,19 +1,21 @@
 """Static lists: user ids given once, members for as long as such users exist."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from pyroaring import BitMap
 
 from bitseg.index.bitmaps import from_array
 from bitseg.index.users import UserDirectory
+from bitseg.storage.snapshot import Part
 
 
 class UserList:
     """The ids of one list. An id of a user who is not known yet counts from the moment the user arrives."""
 
-    def __init__(self, name: str, user_ids: Iterable[str]) -> None:
+    def __init__(self, name: str, user_ids: Iterable[str], revision: int) -> None:
         self.name = name
+        # No two lists that ever had the name have the same.
+        self.revision = revision
         self.user_ids = frozenset(user_ids)
         self._members = BitMap()
         self._directory_revision = -1
@@ -26,15 +28,11 @@ class UserList:
             self._directory_revision = users.revision
         return self._members
 
-    def without(self, user_ids: Iterable[str]) -> "UserList":
+    def without(self, user_ids: Iterable[str], revision: int) -> "UserList":
         """The list without some users; itself where it has none of them."""
         rest = self.user_ids.difference(user_ids)
-        return self if len(rest) == len(self.user_ids) else UserList(self.name, rest)
+        return self if len(rest) == len(self.user_ids) else UserList(self.name, rest, revision)
 
-    def state(self) -> dict[str, Any]:
-        """Plain values for a snapshot."""
-        return {"name": self.name, "user_ids": sorted(self.user_ids)}
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> "UserList":
-        return cls(state["name"], state["user_ids"])
+    def part(self) -> Part:
+        """The part for a snapshot."""
+        return Part(("list", self.name), self.revision, lambda: sorted(self.user_ids))

@@ -1,10 +1,25 @@
-"""Message ids seen before, within a window of so many messages."""
+"""What was received before: message ids within a window of so many, and how far each producer has come."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
+
+import xxhash
+
+from bitseg.errors import InvalidArgumentError
+from bitseg.storage.snapshot import Part
 
 # Two generations of this size: at least the last so many message ids are remembered, at most twice as many.
 WINDOW_MESSAGES = 4_000_000
+MAX_PRODUCERS = 10_000
+DIGEST_BYTES = 16
+# Ids that one part of a snapshot has.
+_PART_IDS = 2**18
+
+
+def digest(message_id: str) -> bytes:
+    """What is kept of a message id: xxh3_128 of its UTF-8, which two ids share once in 10^24 windows."""
+    return xxhash.xxh3_128_digest(message_id.encode())
 
 
 class SeenMessages:
@@ -12,26 +27,86 @@ class SeenMessages:
 
     def __init__(self, window: int = WINDOW_MESSAGES) -> None:
         self._window = window
-        self._recent: set[str] = set()
-        self._older: set[str] = set()
+        self._generation = 0
+        self._recent: set[bytes] = set()
+        self._older: set[bytes] = set()
+        # The same end to end, in order of arrival.
+        self._recent_bytes = bytearray()
+        self._older_bytes = bytearray()
 
-    def is_repeated(self, message_id: str) -> bool:
-        """Whether the id was met before; from here on it was."""
-        if message_id in self._recent or message_id in self._older:
-            return True
-        if len(self._recent) >= self._window:
-            self._older = self._recent
-            self._recent = set()
-        self._recent.add(message_id)
-        return False
+    def __contains__(self, found: bytes) -> bool:
+        return found in self._recent or found in self._older
 
-    def state(self) -> dict[str, Any]:
+    def add(self, digests: Iterable[bytes]) -> None:
+        """Remember ids that are not remembered, by their digests."""
+        for each in digests:
+            if len(self._recent) >= self._window:
+                self._older, self._older_bytes = self._recent, self._recent_bytes
+                self._recent, self._recent_bytes = set(), bytearray()
+                self._generation += 1
+            self._recent.add(each)
+            self._recent_bytes += each
+
+    def capture(self) -> list[Part]:
+        """The parts for a snapshot, as they are."""
+        parts: list[Part] = []
+        for generation, held in ((self._generation - 1, self._older_bytes), (self._generation, self._recent_bytes)):
+            step = _PART_IDS * DIGEST_BYTES
+            for place, first in enumerate(range(0, len(held), step)):
+                last = min(first + step, len(held))
+                # The bytes up to here never change, wherever they lie.
+                parts.append(Part(("messages", generation, place), last, partial(_copied, held, first, last)))
+        return parts
+
+    def restore(self, generation: int, found: bytes) -> None:
+        """Take back the next part of a snapshot; ValueError for bytes that are no digests."""
+        if generation > self._generation and self._recent:
+            self._older, self._older_bytes = self._recent, self._recent_bytes
+            self._recent, self._recent_bytes = set(), bytearray()
+        self._generation = generation
+        self._recent.update(split(found))
+        self._recent_bytes += found
+
+
+def _copied(held: bytearray, first: int, last: int) -> bytes:
+    return bytes(held[first:last])
+
+
+def split(found: bytes) -> list[bytes]:
+    """Digests that lie end to end; ValueError for bytes that are none."""
+    if not isinstance(found, bytes) or len(found) % DIGEST_BYTES:
+        raise ValueError("the message ids are cut short")
+    return [found[place : place + DIGEST_BYTES] for place in range(0, len(found), DIGEST_BYTES)]
+
+
+class Producers:
+    """The number of the last batch taken from each producer."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, int] = {}
+
+    def last(self, name: str) -> int:
+        """The number of the last batch taken from a producer; 0 before the first."""
+        return self._last.get(name, 0)
+
+    def require_next(self, name: str, sequence: int) -> None:
+        """Raise InvalidArgumentError for a batch that cannot follow the last."""
+        last = self.last(name)
+        if sequence != last + 1:
+            raise InvalidArgumentError(
+                f'the producer "{name}" sent batch {sequence} after batch {last}', hint=f"go on with batch {last + 1}"
+            )
+        if name not in self._last and len(self._last) >= MAX_PRODUCERS:
+            raise InvalidArgumentError(f"there are {MAX_PRODUCERS:,} producers already, the limit")
+
+    def advance(self, name: str, sequence: int) -> None:
+        """Note that a batch was taken."""
+        self._last[name] = sequence
+
+    def state(self) -> dict[str, int]:
         """Plain values for a snapshot."""
-        return {"recent": list(self._recent), "older": list(self._older)}
+        return dict(self._last)
 
-    @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> "SeenMessages":
-        seen = cls()
-        seen._recent = set(state["recent"])
-        seen._older = set(state["older"])
-        return seen
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take back what a snapshot has."""
+        self._last = {str(name): int(last) for name, last in state.items()}

@@ -71,3 +71,33 @@ def _integers(scaled: NDArray[np.float64], missing: NDArray[np.bool_]) -> NDArra
 def _narrowed(codes: NDArray[np.int32]) -> NDArray[Any]:
     high = int(codes.max(initial=0))
     return codes.astype(next(kind for kind in _INTEGERS if high <= np.iinfo(kind).max))
+
+
+def shrunk(data: NDArray[Any], missing: int) -> dict[str, Any] | NDArray[Any]:
+    """An array of integers, `missing` among them, in a form that takes few bytes; other arrays as they are."""
+    if data.dtype.kind != "i" or not len(data):
+        return data
+    held = data != missing
+    low = int(data.min(initial=np.iinfo(data.dtype).max, where=held))
+    high = int(data.max(initial=np.iinfo(data.dtype).min, where=held))
+    if low > high:
+        return {"type": data.dtype.str, "low": 0, "length": len(data), "steps": np.zeros(1, np.uint8)}
+    kind = next((kind for kind in (np.uint8, np.uint16, np.uint32) if high - low < np.iinfo(kind).max), None)
+    if kind is None:
+        return data
+    if low == high and held.all():
+        steps = np.ones(1, np.uint8)
+    else:
+        steps = np.where(held, data.astype(np.int64) - low + 1, 0).astype(kind)
+    return {"type": data.dtype.str, "low": low, "length": len(data), "steps": steps}
+
+
+def grown(found: Any, missing: int) -> NDArray[Any]:
+    """The array that `shrunk` made something of; ValueError for what it never makes."""
+    if isinstance(found, np.ndarray):
+        return found
+    steps, length = found["steps"], found["length"]
+    if len(steps) not in (1, length):
+        raise ValueError("the array has another length than it says")
+    data = np.where(steps == 0, missing, steps.astype(np.int64) + (found["low"] - 1)).astype(found["type"])
+    return np.repeat(data, length) if len(steps) < length else data

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from pyroaring import BitMap
 from bitseg.index.bitmaps import from_array, to_array
 from bitseg.index.changes import ChangeLog
 from bitseg.index.runs import first_of_runs
+from bitseg.storage.snapshot import Part
 from bitseg.texts import PADDING_BYTES, Texts
 
 _SMALLEST_BITS = 10
@@ -19,6 +21,8 @@ _LARGEST_LOAD = 0.7
 # A slot holds 0 where it is free, and otherwise 32 bits of the id's hash over the dense id plus one.
 _DENSE = np.uint64(0xFFFF_FFFF)
 _DELETED = np.uint64(0xFFFF_FFFF)
+# Users that one part of a snapshot has.
+_PART_USERS = 2**20
 
 
 class UserDirectory:
@@ -45,6 +49,8 @@ class UserDirectory:
         self.everyone = BitMap()
         self.revision = 0
         self.changes = ChangeLog()
+        # While a snapshot is taken: where the ids lie of users who were deleted meanwhile.
+        self._to_blank: list[tuple[int, int]] | None = None
 
     def __len__(self) -> int:
         """How many numbers were given out, those of deleted users included."""
@@ -76,14 +82,17 @@ class UserDirectory:
         hashes = texts.hashes(self._seed)
         found = self._find(texts, hashes)
         known = np.flatnonzero(found >= 0)
-        gone, places = np.unique(found[known], return_index=True)
+        gone, first = np.unique(found[known], return_index=True)
         if not len(gone):
             return np.empty(0, np.uint32)
-        self._bury(gone, hashes[known][places])
+        self._bury(gone, hashes[known][first])
         ends = self._ends[gone]
         starts = np.where(gone > 0, self._ends[gone - 1], 0)
-        for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
-            self._data[start:end] = 0
+        places = list(zip(starts.tolist(), ends.tolist(), strict=True))
+        if self._to_blank is None:
+            self._blank(places)
+        else:
+            self._to_blank += places
         self.everyone = self.everyone - from_array(gone)
         self._changed(gone.astype(np.uint32))
         return gone.astype(np.uint32)
@@ -209,26 +218,68 @@ class UserDirectory:
         self.revision += 1
         self.changes.add(self.revision, users)
 
-    def state(self) -> dict[str, Any]:
-        """Plain values for a snapshot."""
-        used = int(self._ends[self._count - 1]) if self._count else 0
-        return {
-            "data": self._data[:used],
-            "lengths": np.diff(self._ends[: self._count], prepend=0).astype(np.uint16),
-            "everyone": self.everyone.serialize(),
-        }
+    def _blank(self, places: Sequence[tuple[int, int]]) -> None:
+        for start, end in places:
+            self._data[start:end] = 0
 
-    @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> "UserDirectory":
-        directory = cls()
-        ends = np.cumsum(state["lengths"].astype(np.int64))
-        if len(ends):
-            padded = np.concatenate([state["data"], np.zeros(PADDING_BYTES, np.uint8)])
-            directory._append(Texts(padded, ends - state["lengths"], ends))
-        directory.everyone = BitMap.deserialize(state["everyone"])
-        alive = to_array(directory.everyone).astype(np.int64)
-        directory._insert(alive, directory._texts(alive).hashes(directory._seed))
-        return directory
+    # Snapshots
+
+    def capture(self) -> list[Part]:
+        """The parts for a snapshot, as they are; until `release`, ids of users who are deleted stay in place."""
+        self._to_blank = []
+        parts: list[Part] = []
+        for place, first in enumerate(range(0, self._count, _PART_USERS)):
+            last = min(first + _PART_USERS, self._count)
+            # Users come and go once, so that this grows with each of them.
+            revision = 2 * (last - first) - self.everyone.range_cardinality(first, last)
+            state = partial(_state, self._data, self._ends, self.everyone, first, last)
+            parts.append(Part(("users", place), revision, state))
+        return parts
+
+    def release(self) -> None:
+        """End a capture."""
+        self._blank(self._to_blank or ())
+        self._to_blank = None
+
+    def reserve(self, total: int) -> None:
+        """Make room for so many users in all."""
+        while total > _LARGEST_LOAD * (1 << self._bits):
+            self._bits += 1
+        self._table = np.zeros(1 << self._bits, np.uint64)
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take back the next part of a snapshot."""
+        lengths, data = state["lengths"].astype(np.int64), state["data"]
+        ends = np.cumsum(lengths)
+        if data.dtype != np.uint8 or not len(ends) or ends[-1] != len(data):
+            raise ValueError("the user ids have other lengths than they say")
+        first = self._count
+        self._append(Texts(np.concatenate([data, np.zeros(PADDING_BYTES, np.uint8)]), ends - lengths, ends))
+        alive = BitMap.deserialize(state["alive"])
+        if alive and not first <= alive.min() <= alive.max() < self._count:
+            raise ValueError("there are users beyond the last")
+        self.everyone = self.everyone | alive
+        dense = to_array(alive).astype(np.int64)
+        self._insert(dense, self._texts(dense).hashes(self._seed))
+
+    def faults(self) -> list[str]:
+        """What of the table does not lead to the ids."""
+        dense = to_array(self.everyone).astype(np.int64)
+        texts = self._texts(dense)
+        lost = int((self._find(texts, texts.hashes(self._seed)) != dense).sum())
+        return [f"{lost:,} users are not found by their ids"] if lost else []
+
+
+def _state(data: NDArray[np.uint8], ends: NDArray[np.int64], everyone: BitMap, first: int, last: int) -> dict[str, Any]:
+    """Plain values for a snapshot, of the users from `first` to before `last`."""
+    start = int(ends[first - 1]) if first else 0
+    users = BitMap()
+    users.add_range(first, last)
+    return {
+        "data": data[start : ends[last - 1]],
+        "lengths": np.diff(ends[first:last], prepend=start).astype(np.uint16),
+        "alive": (everyone & users).serialize(),
+    }
 
 
 def _first_of_equals(texts: Texts, hashes: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -1,0 +1,154 @@
+"""Frames: how every file of a data directory is written.
+
+A file is 8 bytes, `BITSEG`, a letter for the kind of file and the version of its format, and then frames:
+
+| bytes | meaning                                               |
+|-------|-------------------------------------------------------|
+| 4     | length of the payload, unsigned, little-endian        |
+| 4     | CRC-32C of the payload, unsigned, little-endian       |
+| 4     | CRC-32C of the 8 bytes before, unsigned, little-endian|
+| …     | payload: msgpack of plain values and arrays           |
+
+The length has a checksum of its own, so that damage to it is not taken for a file that was cut short. Numpy arrays are
+msgpack extension type 1: the length of the type's name (1 byte), the number of dimensions (1 byte), each dimension (8
+bytes), the name as numpy's `str`, and the items in C order.
+"""
+
+import os
+import struct
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import google_crc32c
+import msgpack
+import numpy as np
+
+from bitseg.errors import UnsupportedFormatError
+
+MAGIC_BYTES = 8
+_MAGIC = b"BITSEG"
+_HEAD = struct.Struct("<II")
+_CHECK = struct.Struct("<I")
+HEADER_BYTES = _HEAD.size + _CHECK.size
+MAX_PAYLOAD_BYTES = 2**32 - 1
+_READ_BYTES = 2**24
+# A write that the power cut leaves such stretches of zeros, or ends early.
+_SECTOR = 512
+
+_ARRAY = 1
+_DTYPES = frozenset({"|b1", "|i1", "|u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8", "<f8"})
+
+
+class DamagedFrameError(Exception):
+    """Bytes that are no frame. `is_torn` says that they are what a write that was cut off leaves behind."""
+
+    def __init__(self, offset: int, reason: str, *, is_torn: bool = False) -> None:
+        super().__init__(f"byte {offset}: {reason}")
+        self.offset = offset
+        self.reason = reason
+        self.is_torn = is_torn
+
+
+def pack(value: Any) -> bytes:
+    """The payload of plain values and arrays; TypeError for what is neither."""
+    packed: bytes = msgpack.packb(value, default=_pack_array, unicode_errors="surrogatepass")
+    return packed
+
+
+def unpack(payload: bytes | memoryview) -> Any:
+    """The value of a payload; ValueError for one that has none."""
+    try:
+        return msgpack.unpackb(payload, ext_hook=_unpack_array, strict_map_key=False, unicode_errors="surrogatepass")
+    except (ValueError, TypeError, OverflowError, struct.error, msgpack.UnpackException) as error:
+        raise ValueError(f"the payload cannot be unpacked: {error}") from None
+
+
+def header(payload: bytes) -> bytes:
+    """What goes before a payload; ValueError for one that is too long."""
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise ValueError(f"a payload of {len(payload):,} bytes is too long")
+    head = _HEAD.pack(len(payload), google_crc32c.value(payload))
+    return head + _CHECK.pack(google_crc32c.value(head))
+
+
+def read(file: BinaryIO, offset: int, end: int) -> bytes:
+    """The payload of the frame at an offset of a file that ends at `end`; DamagedFrameError."""
+    file.seek(offset)
+    head = file.read(min(HEADER_BYTES, end - offset))
+    if len(head) < HEADER_BYTES:
+        raise DamagedFrameError(offset, "the file is cut short", is_torn=True)
+    length, checksum = _HEAD.unpack_from(head)
+    if _CHECK.unpack_from(head, _HEAD.size)[0] != google_crc32c.value(head[: _HEAD.size]):
+        raise DamagedFrameError(offset, "the checksum of the length does not match", is_torn=_ends_in_zeros(file, head))
+    if length > end - offset - HEADER_BYTES:
+        raise DamagedFrameError(offset, "the file is cut short", is_torn=True)
+    payload = file.read(length)
+    if len(payload) < length:
+        raise DamagedFrameError(offset, "the file is cut short", is_torn=True)
+    if google_crc32c.value(payload) != checksum:
+        is_torn = offset + HEADER_BYTES + length == end and _has_empty_sector(payload, offset + HEADER_BYTES)
+        raise DamagedFrameError(offset, "the checksum does not match", is_torn=is_torn)
+    return payload
+
+
+def magic(kind: str, version: int) -> bytes:
+    """The first bytes of a file."""
+    return _MAGIC + kind.encode() + bytes([version])
+
+
+def check_magic(path: Path, found: bytes, kind: str, version: int) -> None:
+    """Raise UnsupportedFormatError for a file that does not begin as one of a kind and version does."""
+    if found[:-1] != _MAGIC + kind.encode():
+        raise UnsupportedFormatError(f"{path} is not a bitseg file of its name")
+    if found[-1] != version:
+        raise UnsupportedFormatError(
+            f"{path} has format {found[-1]}, this version reads {version}",
+            hint="open it with the version of bitseg that wrote it",
+        )
+
+
+def sync_directory(folder: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _ends_in_zeros(file: BinaryIO, head: bytes) -> bool:
+    while not any(head):
+        head = file.read(_READ_BYTES)
+        if not head:
+            return True
+    return False
+
+
+def _has_empty_sector(payload: bytes, offset: int) -> bool:
+    """Whether a whole sector of the file within the payload is empty."""
+    first = -offset % _SECTOR
+    whole = (len(payload) - first) // _SECTOR
+    if whole <= 0:
+        return False
+    sectors = np.frombuffer(payload, np.uint8, whole * _SECTOR, first).reshape(whole, _SECTOR)
+    return bool((~sectors.any(axis=1)).any())
+
+
+def _pack_array(value: Any) -> msgpack.ExtType:
+    if isinstance(value, np.ndarray) and value.dtype.str in _DTYPES:
+        name = value.dtype.str.encode()
+        head = struct.pack(f"<BB{value.ndim}Q", len(name), value.ndim, *value.shape) + name
+        return msgpack.ExtType(_ARRAY, head + value.tobytes())
+    raise TypeError(f"a frame cannot hold a {type(value).__name__}")
+
+
+def _unpack_array(code: int, data: bytes) -> Any:
+    if code != _ARRAY:
+        raise ValueError(f"extension type {code} is not known")
+    name_length, dimensions = struct.unpack_from("<BB", data)
+    shape = struct.unpack_from(f"<{dimensions}Q", data, 2)
+    start = 2 + 8 * dimensions
+    name = data[start : start + name_length].decode("ascii")
+    if name not in _DTYPES:
+        raise ValueError(f"arrays of type {name!r} are not known")
+    return np.frombuffer(data, name, offset=start + name_length).reshape(shape)

@@ -1,0 +1,192 @@
+"""Records of the journal: what was done to a workspace, in a form that does the same when it is done again.
+
+A record is msgpack of [kind, version, …]: the version of the workspace before it was done, and
+
+| kind    | what follows                                                                                     |
+|---------|--------------------------------------------------------------------------------------------------|
+| batch   | changes of row operations, blocks of columns, message ids, oldest day or nil, producer, sequence |
+| segment | name, text or nil where it was deleted                                                           |
+| list    | name, user ids or nil where it was deleted                                                       |
+| type    | name, type, event or nil                                                                         |
+
+A change is [nil, user ids] for a deletion, else [user ids, event or nil, times, values]. User ids are a list of strings
+or [bytes, lengths]. Values are [name, type, array, entries] for a column, or [name, rows, values] for values as they
+came, whose types are what they were taken for when they arrived.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bitseg.ops import Change, Columns, Deletion
+from bitseg.storage import frames
+from bitseg.texts import PADDING_BYTES, Texts
+from bitseg.values import DICTIONARY_TYPES, Column, SparseValues, ValueType, empty
+
+_PLAIN = frozenset({str, float, bool, type(None)})
+# Beyond 2^53, and therefore refused as what it stands for was.
+_LARGE_INTEGER = 2**63
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Operations and columns taken together. `message_ids` are digests end to end, in order of arrival.
+
+    Events before `oldest_day` were dropped after it. `producer` and `sequence` say whose batch it was, and which.
+    """
+
+    version: int
+    changes: Sequence[Change]
+    blocks: Sequence[Columns]
+    message_ids: bytes
+    oldest_day: int | None
+    producer: str | None
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentSaved:
+    """A segment saved under a name, as text; None where it was deleted."""
+
+    version: int
+    name: str
+    text: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ListSaved:
+    """A list saved under a name; None where it was deleted."""
+
+    version: int
+    name: str
+    user_ids: Sequence[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class TypeDeclared:
+    """The type of an attribute, or of an event's property."""
+
+    version: int
+    name: str
+    type: ValueType
+    event: str | None
+
+
+Record = Batch | SegmentSaved | ListSaved | TypeDeclared
+
+
+def pack_change(change: Change) -> bytes:
+    """The bytes of a change, which a batch is made of."""
+    if isinstance(change, Deletion):
+        return frames.pack([None, list(change.user_ids)])
+    user_ids: Any = change.user_ids
+    if isinstance(user_ids, Texts):
+        compact = user_ids.compact()
+        user_ids = [compact.data[:-PADDING_BYTES].tobytes(), compact.lengths.astype(np.uint16)]
+    else:
+        user_ids = list(user_ids)
+    values: list[Any] = []
+    for name, each in change.values.items():
+        if isinstance(each, Column):
+            data = np.ascontiguousarray(each.data, empty(each.type, 0).dtype)
+            values.append([name, each.type.value, data, list(each.entries)])
+        else:
+            values.append([name, np.asarray(each.rows, np.uint32), _plain_values(each.values)])
+    return frames.pack([user_ids, change.event, np.ascontiguousarray(change.timestamps_ms, np.int64), values])
+
+
+def pack_batch(batch: Batch, blocks: Sequence[bytes]) -> bytes:
+    """The payload of a batch whose blocks were packed before."""
+    changes = [pack_change(change) for change in batch.changes]
+    return frames.pack(
+        [
+            "batch",
+            batch.version,
+            changes,
+            blocks,
+            batch.message_ids,
+            batch.oldest_day,
+            batch.producer,
+            batch.sequence,
+        ]
+    )
+
+
+def pack(record: SegmentSaved | ListSaved | TypeDeclared) -> bytes:
+    """The payload of a record."""
+    match record:
+        case SegmentSaved(version, name, text):
+            return frames.pack(["segment", version, name, text])
+        case ListSaved(version, name, user_ids):
+            return frames.pack(["list", version, name, None if user_ids is None else list(user_ids)])
+        case TypeDeclared(version, name, value_type, event):
+            return frames.pack(["type", version, name, value_type.value, event])
+
+
+def record_of(value: Any) -> Record:
+    """The record that an unpacked payload is; ValueError for one that is none."""
+    try:
+        match value:
+            case ["batch", int(version), changes, blocks, bytes(ids), oldest_day, producer, int(sequence)]:
+                unpacked = [[_change(each) for each in packed] for packed in (changes, blocks)]
+                columns = [block for block in unpacked[1] if isinstance(block, Columns)]
+                return Batch(version, unpacked[0], columns, ids, oldest_day, producer, sequence)
+            case ["segment", int(version), str(name), text]:
+                return SegmentSaved(version, name, text)
+            case ["list", int(version), str(name), user_ids]:
+                return ListSaved(version, name, user_ids)
+            case ["type", int(version), str(name), str(value_type), event]:
+                return TypeDeclared(version, name, ValueType(value_type), event)
+    except (TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
+        raise ValueError(f"the record makes no sense: {error}") from None
+    raise ValueError("the record is of no known kind")
+
+
+def _change(packed: bytes) -> Change:
+    user_ids, *rest = frames.unpack(packed)
+    if user_ids is None:
+        return Deletion(rest[0])
+    event, times_ms, values = rest
+    if user_ids and isinstance(user_ids[0], bytes):
+        data, lengths = user_ids
+        ends = np.cumsum(lengths.astype(np.int64))
+        if (ends[-1] if len(ends) else 0) != len(data):
+            raise ValueError("the user ids have other lengths than they say")
+        user_ids = Texts.from_buffer(data, np.concatenate([np.zeros(1, np.int64), ends]))
+    found: dict[str, Column | SparseValues] = {}
+    for name, *column in values:
+        if len(column) == 2:
+            found[name] = SparseValues(column[0].tolist(), column[1])
+            continue
+        value_type, data, entries = ValueType(column[0]), column[1], column[2]
+        if value_type is ValueType.LIST:
+            entries = [tuple(entry) for entry in entries]
+        if len(data) != len(times_ms) or data.dtype != empty(value_type, 0).dtype:
+            raise ValueError(f"the values of {name!r} are of another length or type")
+        if value_type in DICTIONARY_TYPES and len(data) and data.max() >= len(entries):
+            raise ValueError(f"the values of {name!r} are not all in the dictionary")
+        found[name] = Column(value_type, data, entries)
+    if len(user_ids) != len(times_ms):
+        raise ValueError("there are not as many user ids as times")
+    return Columns(event, user_ids, times_ms, found, np.arange(len(times_ms)))
+
+
+def _plain_values(values: Sequence[Any]) -> list[Any]:
+    if _PLAIN.issuperset(map(type, values)):
+        return list(values)
+    return [_plain(value) for value in values]
+
+
+def _plain(value: Any) -> Any:
+    """A value that is taken, refused, and typed as the one given, and can be written."""
+    if value is None or isinstance(value, bool | float | str):
+        return value
+    if isinstance(value, int):
+        return value if -_LARGE_INTEGER <= value < _LARGE_INTEGER else _LARGE_INTEGER
+    if isinstance(value, list | tuple):
+        return list(value) if all(isinstance(item, str) for item in value) else [0]
+    if isinstance(value, dict) and value.keys() == {"lat", "lon"}:
+        return {name: _plain(each) if isinstance(each, int | float) else None for name, each in value.items()}
+    return {}
