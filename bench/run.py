@@ -223,7 +223,7 @@ def measure_jsonl(users: int, lines: int = 500_000) -> float:
 
 def measure_restart(engine: Engine) -> dict[str, float]:
     with tempfile.TemporaryDirectory(dir=Path(__file__).parent / ".data") as folder:
-        saved = timed(lambda: engine.save_to(Path(folder)))
+        saved = timed(lambda: engine.backup(Path(folder)))
         size = sum(path.stat().st_size for path in Path(folder).iterdir())
         seconds = grpc_load.in_process_of_its_own(open_and_count, folder)
     say(f"saved in {saved:.1f} s, opened in {seconds[0]:.1f} s, prepared in {seconds[1]:.1f} s more")

@@ -99,8 +99,8 @@ def test_Whatever_a_batch_may_hold_is_done_again_as_it_was(tmp_path):
     odd = [
         2**70, -(2**70), float("nan"), float("inf"), 1e308, "x" * 9_000, "\ud800", b"bytes", {1, 2},
         {"lat": 1, "lon": 2}, {"lat": "x", "lon": {}}, {(1, 2): 3}, [1, 2], ["a", "b"], ("a",), [[[[]]]], None,
-        ["\ud800"], True, object(), np.float64(2.5), np.int64(3), NOW_MS, ["x"] * 1_001, "2024-01-31", "2024-01-31T10:00:00Z",
-        "9999-12-31", "0001-01-01",
+        ["\ud800"], True, object(), np.float64(2.5), np.int64(3), NOW_MS, ["x"] * 1_001, "2024-01-31",
+        "2024-01-31T10:00:00Z", "9999-12-31", "0001-01-01",
     ]  # fmt: skip
     memory = Engine(clock=CLOCK)
     with opened(tmp_path / "a") as engine:
@@ -658,8 +658,13 @@ def test_Backup_is_a_workspace_and_is_not_put_over_another(tmp_path):
             engine.backup(tmp_path / "backup")
     with opened(tmp_path / "backup") as engine:
         assert engine.user_count == 6
+    memory = Engine(Workspace("Asia/Kolkata"), clock=CLOCK)
+    batches(memory)
     with pytest.raises(InvalidArgumentError, match="memory"):
-        Engine().snapshot()
+        memory.snapshot()
+    memory.backup(tmp_path / "memory")
+    with opened(tmp_path / "memory") as engine:
+        assert (engine.user_count, engine.workspace, engine.verify()) == (6, memory.workspace, [])
 
 
 def test_Read_only_directory_is_named(tmp_path):

@@ -183,11 +183,7 @@ class Engine:
     ) -> "Engine":
         """Make a workspace in a directory that has none; DataDirectoryError if it has one. Options as of `open`."""
         engine = cls(workspace, **options)
-        settings = {"timezone": engine.workspace.timezone, "retention_days": engine.workspace.retention_days}
-        with engine._lock:
-            captured = engine._index.capture(engine._lock)
-            engine._store = Store.create(Path(path), settings, engine._parts(captured), sync)
-            engine._index.release(captured, is_stored=True)
+        engine._store, _ = engine._created(Path(path), sync)
         engine._saved_version = engine._index.version
         engine._snapshots = _RegularSnapshots(engine, snapshot_after_bytes)
         return engine
@@ -273,12 +269,30 @@ class Engine:
     def backup(self, folder: str | Path) -> SnapshotResult:
         """Take a snapshot and copy it into a folder that is empty or new, from which `open` makes the same workspace.
 
-        Queries and writes go on meanwhile. Raises as `snapshot` does.
+        Queries and writes go on meanwhile. DataDirectoryError or DiskFullError where the disk refuses, or the folder
+        holds a workspace already.
         """
         with self._snapshot_lock:
+            if self._store is None:
+                store, result = self._created(Path(folder), SyncPolicy.NEVER)
+                store.close()
+                return result
             result = self.snapshot()
-            self._require_store().copy_to(Path(folder))
+            self._store.copy_to(Path(folder))
             return result
+
+    def _created(self, folder: Path, sync: SyncPolicy) -> tuple[Store, SnapshotResult]:
+        started = time.perf_counter()
+        settings = {"timezone": self.workspace.timezone, "retention_days": self.workspace.retention_days}
+        with self._lock:
+            captured, version = self._index.capture(self._lock), self._index.version
+            parts = self._parts(captured)
+        try:
+            store = Store.create(folder, settings, parts, sync)
+        finally:
+            with self._lock:
+                self._index.release(captured, is_stored=False)
+        return store, SnapshotResult(version, store.snapshot_bytes, time.perf_counter() - started)
 
     def close(self) -> None:
         """Save what changed and let go of the directory.

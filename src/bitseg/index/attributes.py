@@ -284,6 +284,10 @@ class Attribute:
             written_ms[places] = before_written_ms[rows]
         return data, written_ms
 
+    def reserve(self, total: int) -> None:
+        """Make room for so many users."""
+        self._grow(total)
+
     def restore(self, stretch: int, state: Mapping[str, Any], revision: int) -> None:
         """Take back one part of a snapshot; `restored` comes after the last."""
         first = stretch << _STRETCH_BITS

@@ -262,7 +262,8 @@ class Index:
                 self.version = state["version"]
                 self.users.reserve(state["users"])
                 for name, value_type, declared in state["attributes"]:
-                    self.attributes[name] = Attribute(name, ValueType(value_type), declared=declared)
+                    attribute = self.attributes[name] = Attribute(name, ValueType(value_type), declared=declared)
+                    attribute.reserve(state["users"])
                 for description in state["events"]:
                     self.events[description["name"]] = Event.described(description)
                 self.producers.restore(state["producers"])
