@@ -671,6 +671,23 @@ class Engine:
         with self._lock:
             return self._index.users.external(dense_ids)
 
+    def tables(self) -> Iterator[tuple[str | None, dict[str, ValueType], Iterator[Columns]]]:
+        """All users, and then all events of each name, as they are now, in blocks that `ingest_columns` takes.
+
+        Yields the name of the event, None for users, the type of every attribute or property, and the blocks, each to
+        be read before the next. Snapshots wait meanwhile. The times of user rows mean nothing.
+        """
+        with self._snapshot_lock:
+            with self._lock:
+                captured = self._index.capture(self._lock)
+            try:
+                yield None, captured.attribute_types(), captured.user_blocks()
+                for event in captured.events:
+                    yield event.name, dict(event.types), captured.event_blocks(event)
+            finally:
+                with self._lock:
+                    self._index.release(captured, is_stored=False)
+
     # Saved segments, lists, and the schema
 
     @property

@@ -18,7 +18,7 @@ from bitseg.importers.base import STANDARD_INPUT, Batch, ColumnMapping, size_byt
 from bitseg.importers.csv import WHITESPACE, read_csv
 from bitseg.importers.jsonl import read_jsonl
 from bitseg.importers.load import RejectsFile, Summary, load
-from bitseg.importers.parquet import read_parquet
+from bitseg.importers.parquet import exported_mapping, read_parquet
 from bitseg.ops import Columns, Operation
 from bitseg.results import IngestResult
 from bitseg.values import ValueType
@@ -82,7 +82,8 @@ def import_command(
     """Import users and events from FILES ("-" is standard input; .gz is unpacked).
 
     JSONL holds calls of the Segment spec. In CSV (with a header line) and Parquet, name the user column and, for
-    events, the event and the time column; all other columns become properties, or attributes of users.
+    events, the event and the time column; all other columns become properties, or attributes of users. Parquet files
+    that bitseg exported say so themselves.
 
     A bad line never stops the import: it goes to a rejects file with its number and the reason.
     """
@@ -133,6 +134,8 @@ def _batches(
     now_ms = SystemClock().now_ms()
     if kind == "jsonl":
         return read_jsonl(path, calendar, now_ms)
+    if mapping is None and kind == "parquet":
+        mapping = exported_mapping(path)
     if mapping is None:
         raise InvalidArgumentError(f"which column of {path} holds the user ids?", hint="say --user-column NAME")
     if kind == "parquet":

@@ -13,11 +13,20 @@ from bitseg.cli.importing import import_command
 from bitseg.cli.output import message, print_error, print_json, print_plan, print_warnings
 from bitseg.cli.query import definition_option, expression_argument, query_of
 from bitseg.cli.signals import stop_on_signals
+from bitseg.cli.storage import (
+    backup_command,
+    export_command,
+    opened,
+    restore_command,
+    snapshot_command,
+    verify_command,
+)
 from bitseg.cli.target import Target, as_of_option, data_option, parse_as_of, target_options
-from bitseg.engine import Engine, Workspace
+from bitseg.engine import DEFAULT_SNAPSHOT_AFTER_BYTES, Engine, Workspace
 from bitseg.errors import BitsegError, InvalidArgumentError
 from bitseg.segment import format, parse
 from bitseg.service.server import DEFAULT_ADDRESS, Server
+from bitseg.storage.journal import SyncPolicy
 from bitseg.wire.segments import to_json
 
 
@@ -134,9 +143,24 @@ def format_command(expression: str | None, definition: Path | None, as_json: boo
 @cli.command("serve")
 @data_option
 @click.option("--listen", default=DEFAULT_ADDRESS, show_default=True, metavar="HOST:PORT", help="Port 0: any free.")
-def serve_command(data: Path, listen: str) -> None:
+@click.option(
+    "--sync",
+    type=click.Choice([policy.value for policy in SyncPolicy]),
+    default=SyncPolicy.ALWAYS.value,
+    show_default=True,
+    help="When a write is on disk: before it is acknowledged, within a second, or when the system sees fit.",
+)
+@click.option(
+    "--snapshot-mib",
+    type=click.IntRange(min=1),
+    default=DEFAULT_SNAPSHOT_AFTER_BYTES >> 20,
+    show_default=True,
+    metavar="N",
+    help="Take a snapshot when the journal has grown by N MiB.",
+)
+def serve_command(data: Path, listen: str, sync: str, snapshot_mib: int) -> None:
     """Serve the workspace over gRPC until interrupted, then save it."""
-    with Engine.open(data) as engine:
+    with opened(data, sync=SyncPolicy(sync), snapshot_after_bytes=snapshot_mib << 20) as engine:
         # Now rather than while the first callers wait.
         engine.prepare()
         server = Server(engine, listen)
@@ -159,6 +183,11 @@ for command in (
     segments_group,
     lists_group,
     schema_group,
+    snapshot_command,
+    backup_command,
+    restore_command,
+    verify_command,
+    export_command,
 ):
     cli.add_command(command)
 

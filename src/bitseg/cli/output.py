@@ -60,16 +60,16 @@ def _printable(text: str) -> str:
 
 
 class Advance(Protocol):
-    """Called with the work done so far and a word on it."""
+    """Called with the work done so far, a word on it, and where it is known by then how much there is."""
 
-    def __call__(self, done: int, note: str = "") -> None: ...
+    def __call__(self, done: int, note: str = "", total: int | None = None) -> None: ...
 
 
 @contextmanager
 def progress(title: str, total: int | None) -> Iterator[Advance]:
     """A progress bar on standard error if that is a terminal, else nothing."""
     if not sys.stderr.isatty():
-        yield lambda done, note="": None
+        yield lambda done, note="", total=None: None
         return
     columns = (
         TextColumn("{task.description}"),
@@ -80,4 +80,8 @@ def progress(title: str, total: int | None) -> Iterator[Advance]:
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(title, total=total, note="")
-        yield lambda done, note="": bar.update(task, completed=done, note=note)
+
+        def advance(done: int, note: str = "", total: int | None = total) -> None:
+            bar.update(task, completed=done, note=note, total=total)
+
+        yield advance

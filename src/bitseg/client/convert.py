@@ -12,14 +12,14 @@ from grpc_status import rpc_status
 from bitseg.calendar import to_ms
 from bitseg.errors import BitsegError, InvalidArgumentError, RequestError, SegmentError, ServerUnavailableError
 from bitseg.ops import Columns, Operation, Rejection, rows_of
-from bitseg.pb import ingest_pb2, query_pb2
-from bitseg.results import CountResult, Evaluation, IngestResult
+from bitseg.pb import admin_pb2, ingest_pb2, query_pb2
+from bitseg.results import CountResult, Evaluation, IngestResult, SnapshotResult
 from bitseg.segment.nodes import Condition
 from bitseg.wire.columns import can_send, to_messages
 from bitseg.wire.errors import from_status
 from bitseg.wire.operations import to_operation
 from bitseg.wire.segments import to_message
-from bitseg.wire.timestamps import to_timestamp
+from bitseg.wire.timestamps import from_duration, to_timestamp
 
 Query = str | Condition
 
@@ -80,7 +80,7 @@ def _segment_query(query: Query) -> query_pb2.SegmentQuery:
 
 
 def batch_counts(response: query_pb2.BatchCountResponse) -> list[CountResult | BitsegError]:
-    elapsed = _seconds(response.elapsed)
+    elapsed = from_duration(response.elapsed)
     found: list[CountResult | BitsegError] = []
     for each in response.results:
         if each.WhichOneof("outcome") == "error":
@@ -92,14 +92,14 @@ def batch_counts(response: query_pb2.BatchCountResponse) -> list[CountResult | B
 
 
 def count_result(response: query_pb2.CountResponse) -> CountResult:
-    return CountResult(response.count, response.version, _seconds(response.elapsed), tuple(response.warnings))
+    return CountResult(response.count, response.version, from_duration(response.elapsed), tuple(response.warnings))
 
 
 def evaluation(response: query_pb2.EvaluateResponse) -> Evaluation:
     return Evaluation(
         response.count,
         response.version,
-        _seconds(response.elapsed),
+        from_duration(response.elapsed),
         tuple(response.warnings),
         tuple(response.sample_user_ids),
         response.bitmap or None,
@@ -137,5 +137,5 @@ def as_bitseg_error(error: grpc.RpcError, target: str, query: Query | None) -> B
     return RequestError(f"{code.name}: {details}")
 
 
-def _seconds(duration: Any) -> float:
-    return float(duration.seconds + duration.nanos / 1e9)
+def snapshot_result(snapshot: admin_pb2.Snapshot) -> SnapshotResult:
+    return SnapshotResult(snapshot.version, snapshot.size_bytes, from_duration(snapshot.elapsed))

@@ -4,16 +4,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import chain
+from pathlib import Path
 from types import TracebackType
 
 import grpc
 
 from bitseg.client import convert
 from bitseg.client.convert import Query
+from bitseg.client.producer import Producer
 from bitseg.errors import BitsegError
 from bitseg.ops import Columns, Operation
-from bitseg.pb import ingest_pb2_grpc, query_pb2, query_pb2_grpc
-from bitseg.results import CountResult, Evaluation, IngestResult, Members, UserExplanation
+from bitseg.pb import admin_pb2, admin_pb2_grpc, ingest_pb2_grpc, query_pb2, query_pb2_grpc
+from bitseg.results import CountResult, Evaluation, IngestResult, Members, SnapshotResult, UserExplanation
 from bitseg.wire.explanations import from_response
 
 
@@ -30,6 +32,7 @@ class Client:
         self._channel = grpc.insecure_channel(target, options=convert.CHANNEL_OPTIONS)
         self._query = query_pb2_grpc.QueryServiceStub(self._channel)
         self._ingest = ingest_pb2_grpc.IngestServiceStub(self._channel)
+        self._admin = admin_pb2_grpc.AdminServiceStub(self._channel)
 
     def count(self, query: Query, as_of: datetime | None = None) -> CountResult:
         """How many users are in a segment."""
@@ -88,6 +91,23 @@ class Client:
                 response = self._ingest.IngestBatch(request, timeout=self._timeout)
             results.append(convert.columns_result(response, rows))
         return convert.combined(results)
+
+    def producer(self, name: str, *, retry_seconds: float = 60.0) -> Producer:
+        """A producer of numbered batches, each applied exactly once, whose name no other uses at the same time."""
+        return Producer(self._ingest, self._target, name, retry_seconds)
+
+    def snapshot(self) -> SnapshotResult:
+        """Have the server write what changed since its last snapshot."""
+        with self._errors():
+            response = self._admin.CreateSnapshot(admin_pb2.CreateSnapshotRequest(), timeout=self._timeout)
+        return convert.snapshot_result(response.snapshot)
+
+    def backup(self, directory: str | Path) -> SnapshotResult:
+        """Have the server copy its workspace into a directory of its machine that is empty or new."""
+        request = admin_pb2.CreateBackupRequest(directory=str(directory))
+        with self._errors():
+            response = self._admin.CreateBackup(request, timeout=self._timeout)
+        return convert.snapshot_result(response.snapshot)
 
     def close(self) -> None:
         """Close the connection."""

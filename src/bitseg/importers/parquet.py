@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from bitseg.calendar import Calendar
 from bitseg.errors import ImportFileError
+from bitseg.exporters.parquet import METADATA_KEY
 from bitseg.importers.base import Batch, ColumnMapping, Reject, split_by_event, time_parser
 from bitseg.ops import Columns, selected
 from bitseg.texts import Texts
@@ -39,6 +41,25 @@ def read_parquet(path: Path, mapping: ColumnMapping, calendar: Calendar, now_ms:
                 yield Batch(columns=columns, rejects=rejects, bytes_read=size * done // total)
     except (OSError, pyarrow.ArrowException) as error:
         raise ImportFileError(f"cannot read {path}: {error}") from error
+
+
+def exported_mapping(path: Path) -> ColumnMapping | None:
+    """Which column means what in a file that bitseg exported; None for other files. Raises as `read_parquet` does."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise ImportFileError("reading Parquet needs pyarrow", hint="pip install 'bitseg[parquet]'") from None
+    try:
+        metadata = pyarrow.parquet.read_schema(path).metadata or {}
+    except (OSError, pyarrow.ArrowException) as error:
+        raise ImportFileError(f"cannot read {path}: {error}") from error
+    if METADATA_KEY not in metadata:
+        return None
+    try:
+        return ColumnMapping(**orjson.loads(metadata[METADATA_KEY]))
+    except (TypeError, ValueError) as error:
+        raise ImportFileError(f"the note of bitseg in {path} makes no sense: {error}") from None
 
 
 class _Reader:

@@ -356,6 +356,14 @@ class CapturedAttribute:
             state = partial(self._state, first, last)
             yield Part(("attribute", name, stretch), self.revisions[stretch], state)
 
+    def column(self, users: NDArray[np.int64], first: int, last: int) -> Column:
+        """The values of users from `first` to before `last`; they must be all within."""
+        values = empty(self.attribute.type, last - first)
+        data, _ = self.attribute.stretch(first, min(last, self.total), self.lock)
+        values[: len(data)] = data
+        entries = () if self.dictionary is None else self.dictionary.dictionary.entries
+        return Column(self.attribute.type, values[users - first], entries)
+
     def _bounds(self) -> dict[int, tuple[int, int]]:
         return {
             stretch: (stretch << _STRETCH_BITS, min((stretch + 1) << _STRETCH_BITS, self.total))

@@ -16,7 +16,7 @@ from bitseg.index.packing import Packed, pack
 from bitseg.index.runs import grouped
 from bitseg.segment.windows import Interval
 from bitseg.storage.snapshot import Part
-from bitseg.values import DICTIONARY_TYPES, ValueType, empty
+from bitseg.values import DICTIONARY_TYPES, Column, ValueType, empty
 
 MAX_EVENT_NAMES = 5_000
 MAX_PROPERTIES = 500
@@ -516,7 +516,8 @@ class Event:
             name: each.dictionary.capture() for name, each in self.properties.items() if each.dictionary is not None
         }
         days = {day: (each.revision, each.content()) for day, each in self.partitions.items()}
-        return CapturedEvent(self.name, dictionaries, days)
+        types = {name: each.type for name, each in self.properties.items()}
+        return CapturedEvent(self.name, types, dictionaries, days)
 
     def restore(self, day: int, state: Mapping[str, Any], revision: int, calendar: Calendar) -> None:
         """Take back one day of a snapshot."""
@@ -536,9 +537,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class CapturedEvent:
-    """What an event was at a moment: dictionaries by property, and by day the revision and the events."""
+    """What an event was at a moment: types and dictionaries by property, and by day the revision and the events."""
 
     name: str
+    types: Mapping[str, ValueType]
     dictionaries: Mapping[str, CapturedDictionary]
     days: Mapping[int, tuple[int, Content]]
 
@@ -553,6 +555,20 @@ class CapturedEvent:
             if column is not None:
                 is_used[column.data[column.data >= 0]] = True
         return dictionary.suspects - from_mask(is_used)
+
+    def columns(self) -> Iterator[tuple[NDArray[np.uint32], NDArray[np.int64], dict[str, Column]]]:
+        """Users, times and properties of all events, day by day, by user and time within."""
+        for _, content in self.days.values():
+            rows = content.rows()
+            values = {
+                name: Column(
+                    self.types[name],
+                    packed.values(),
+                    self.dictionaries[name].dictionary.entries if name in self.dictionaries else (),
+                )
+                for name, packed in rows.columns.items()
+            }
+            yield rows.users, rows.start_ms + rows.offsets_ms.astype(np.int64), values
 
     def parts(self, unused: Mapping[str, BitMap]) -> Iterator[Part]:
         """The parts for a snapshot, without the entries of codes that are unused, by property."""

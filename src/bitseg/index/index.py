@@ -17,11 +17,14 @@ from bitseg.index.dictionary import CapturedDictionary, Dictionary
 from bitseg.index.events import MAX_EVENT_NAMES, MAX_PROPERTIES, CapturedEvent, Event, Property
 from bitseg.index.lists import UserList
 from bitseg.index.messages import Producers, SeenMessages
-from bitseg.index.users import UserDirectory
+from bitseg.index.users import CapturedIds, UserDirectory
 from bitseg.ops import MAX_NAME_BYTES, Change, Columns, Deletion, Rejection, malformed_text
 from bitseg.segment.nodes import Comparison, Condition, Everyone, InList
 from bitseg.storage.snapshot import Key, Part
 from bitseg.values import Column, SparseValues, ValueType, empty, present
+
+# Users in one block of an export.
+_BLOCK_USERS = 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +238,7 @@ class Index:
             ],
             [each.capture(total, lock) for each in self.attributes.values()],
             [each.capture() for each in events],
+            self.users.ids(),
             self.has_deleted,
         )
         self.has_deleted = False
@@ -307,6 +311,7 @@ class CapturedIndex:
     plain: list[Part]
     attributes: list[CapturedAttribute]
     events: list[CapturedEvent]
+    ids: CapturedIds
     has_deleted: bool
     unused: list[tuple[Dictionary, BitMap]] = field(default_factory=list)
 
@@ -318,6 +323,24 @@ class CapturedIndex:
         for event in self.events:
             unused = {name: self._noted(each, event.find_unused(name)) for name, each in event.dictionaries.items()}
             yield from event.parts(unused)
+
+    def attribute_types(self) -> dict[str, ValueType]:
+        """The type of every attribute."""
+        return {each.attribute.name: each.attribute.type for each in self.attributes}
+
+    def user_blocks(self) -> Iterator[Columns]:
+        """All users with their values."""
+        for first in range(0, self.ids.total, _BLOCK_USERS):
+            last = min(first + _BLOCK_USERS, self.ids.total)
+            users = self.ids.alive(first, last)
+            values = {each.attribute.name: each.column(users, first, last) for each in self.attributes}
+            rows = np.arange(len(users))
+            yield Columns(None, self.ids.texts(users), np.zeros(len(users), np.int64), values, rows)
+
+    def event_blocks(self, event: CapturedEvent) -> Iterator[Columns]:
+        """All events of a name, day by day."""
+        for users, times_ms, values in event.columns():
+            yield Columns(event.name, self.ids.texts(users), times_ms, values, np.arange(len(users)))
 
     def _noted(self, dictionary: CapturedDictionary | None, unused: BitMap) -> BitMap:
         if dictionary is not None and unused:

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -124,9 +125,7 @@ class UserDirectory:
         return self._data.nbytes + self._ends.nbytes + self._table.nbytes + self._stable_hashes.nbytes
 
     def _texts(self, dense: NDArray[np.int64]) -> Texts:
-        starts = self._ends[dense - 1]
-        starts[dense == 0] = 0
-        return Texts(self._data, starts, self._ends[dense])
+        return _texts(self._data, self._ends, dense)
 
     def _slots(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
         return (hashes >> np.uint64(64 - self._bits)).astype(np.int64)
@@ -236,6 +235,10 @@ class UserDirectory:
             parts.append(Part(("users", place), revision, state))
         return parts
 
+    def ids(self) -> "CapturedIds":
+        """The ids as they are, which a capture keeps in place."""
+        return CapturedIds(self._data, self._ends, self.everyone, self._count)
+
     def release(self) -> None:
         """End a capture."""
         self._blank(self._to_blank or ())
@@ -268,6 +271,32 @@ class UserDirectory:
         texts = self._texts(dense)
         lost = int((self._find(texts, texts.hashes(self._seed)) != dense).sum())
         return [f"{lost:,} users are not found by their ids"] if lost else []
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedIds:
+    """The ids of all users at a moment."""
+
+    data: NDArray[np.uint8]
+    ends: NDArray[np.int64]
+    everyone: BitMap
+    total: int
+
+    def alive(self, first: int, last: int) -> NDArray[np.int64]:
+        """The users from `first` to before `last` who are not deleted."""
+        users = BitMap()
+        users.add_range(first, last)
+        return to_array(self.everyone & users).astype(np.int64)
+
+    def texts(self, dense: NDArray[np.integer[Any]]) -> Texts:
+        """The ids of users."""
+        return _texts(self.data, self.ends, dense.astype(np.int64))
+
+
+def _texts(data: NDArray[np.uint8], ends: NDArray[np.int64], dense: NDArray[np.int64]) -> Texts:
+    starts = ends[dense - 1]
+    starts[dense == 0] = 0
+    return Texts(data, starts, ends[dense])
 
 
 def _state(data: NDArray[np.uint8], ends: NDArray[np.int64], everyone: BitMap, first: int, last: int) -> dict[str, Any]:

@@ -26,45 +26,49 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x62itseg/v1/ingest.proto\x12\tbitseg.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"c\n\x12IngestBatchRequest\x12(\n\noperations\x18\x01 \x03(\x0b\x32\x14.bitseg.v1.Operation\x12#\n\x07\x63olumns\x18\x02 \x03(\x0b\x32\x12.bitseg.v1.Columns\"s\n\x07\x43olumns\x12\x12\n\x05\x65vent\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x10\n\x08user_ids\x18\x02 \x03(\t\x12\x10\n\x08times_ms\x18\x03 \x03(\x03\x12&\n\x06values\x18\x04 \x03(\x0b\x32\x16.bitseg.v1.ValueColumnB\x08\n\x06_event\"\x91\x02\n\x0bValueColumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x03(\r\x12*\n\x07numbers\x18\x03 \x01(\x0b\x32\x17.bitseg.v1.NumberValuesH\x00\x12*\n\x07strings\x18\x04 \x01(\x0b\x32\x17.bitseg.v1.StringValuesH\x00\x12,\n\x08\x62ooleans\x18\x05 \x01(\x0b\x32\x18.bitseg.v1.BooleanValuesH\x00\x12&\n\x05\x64\x61tes\x18\x06 \x01(\x0b\x32\x15.bitseg.v1.DateValuesH\x00\x12.\n\tdatetimes\x18\x07 \x01(\x0b\x32\x19.bitseg.v1.DatetimeValuesH\x00\x42\x08\n\x06values\"\x1e\n\x0cNumberValues\x12\x0e\n\x06values\x18\x01 \x03(\x01\".\n\x0cStringValues\x12\x0f\n\x07\x65ntries\x18\x01 \x03(\t\x12\r\n\x05\x63odes\x18\x02 \x03(\r\"\x1f\n\rBooleanValues\x12\x0e\n\x06values\x18\x01 \x03(\x08\"\x1a\n\nDateValues\x12\x0c\n\x04\x64\x61ys\x18\x01 \x03(\x11\"\"\n\x0e\x44\x61tetimeValues\x12\x10\n\x08times_ms\x18\x01 \x03(\x12\"\xae\x01\n\x13IngestBatchResponse\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x03\x12\x12\n\nduplicates\x18\x02 \x01(\x03\x12(\n\nrejections\x18\x03 \x03(\x0b\x32\x14.bitseg.v1.Rejection\x12\x0f\n\x07version\x18\x04 \x01(\x03\x12\x36\n\x11\x63olumn_rejections\x18\x05 \x03(\x0b\x32\x1b.bitseg.v1.ColumnsRejection\"\xb3\x01\n\tOperation\x12\'\n\x08identify\x18\x01 \x01(\x0b\x32\x13.bitseg.v1.IdentifyH\x00\x12!\n\x05track\x18\x02 \x01(\x0b\x32\x10.bitseg.v1.TrackH\x00\x12\x1f\n\x04page\x18\x03 \x01(\x0b\x32\x0f.bitseg.v1.PageH\x00\x12,\n\x0b\x64\x65lete_user\x18\x04 \x01(\x0b\x32\x15.bitseg.v1.DeleteUserH\x00\x42\x0b\n\toperation\"\x9a\x01\n\x08Identify\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\'\n\x06traits\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x32\n\ttimestamp\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x88\x01\x01\x12\x12\n\nmessage_id\x18\x04 \x01(\tB\x0c\n\n_timestamp\"\xaa\x01\n\x05Track\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\r\n\x05\x65vent\x18\x02 \x01(\t\x12+\n\nproperties\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x32\n\ttimestamp\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x88\x01\x01\x12\x12\n\nmessage_id\x18\x05 \x01(\tB\x0c\n\n_timestamp\"\xa8\x01\n\x04Page\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12+\n\nproperties\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x32\n\ttimestamp\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x88\x01\x01\x12\x12\n\nmessage_id\x18\x05 \x01(\tB\x0c\n\n_timestamp\"\x1d\n\nDeleteUser\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"N\n\x10\x43olumnsRejection\x12\x0f\n\x07\x63olumns\x18\x01 \x01(\x03\x12\x0b\n\x03row\x18\x02 \x01(\x03\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"<\n\tRejection\x12\x11\n\toperation\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t2]\n\rIngestService\x12L\n\x0bIngestBatch\x12\x1d.bitseg.v1.IngestBatchRequest\x1a\x1e.bitseg.v1.IngestBatchResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x62itseg/v1/ingest.proto\x12\tbitseg.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"a\n\rIngestRequest\x12\x10\n\x08producer\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12,\n\x05\x62\x61tch\x18\x03 \x01(\x0b\x32\x1d.bitseg.v1.IngestBatchRequest\"W\n\x0eIngestResponse\x12\x15\n\rlast_sequence\x18\x01 \x01(\x03\x12.\n\x06result\x18\x02 \x01(\x0b\x32\x1e.bitseg.v1.IngestBatchResponse\"c\n\x12IngestBatchRequest\x12(\n\noperations\x18\x01 \x03(\x0b\x32\x14.bitseg.v1.Operation\x12#\n\x07\x63olumns\x18\x02 \x03(\x0b\x32\x12.bitseg.v1.Columns\"s\n\x07\x43olumns\x12\x12\n\x05\x65vent\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x10\n\x08user_ids\x18\x02 \x03(\t\x12\x10\n\x08times_ms\x18\x03 \x03(\x03\x12&\n\x06values\x18\x04 \x03(\x0b\x32\x16.bitseg.v1.ValueColumnB\x08\n\x06_event\"\x91\x02\n\x0bValueColumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x03(\r\x12*\n\x07numbers\x18\x03 \x01(\x0b\x32\x17.bitseg.v1.NumberValuesH\x00\x12*\n\x07strings\x18\x04 \x01(\x0b\x32\x17.bitseg.v1.StringValuesH\x00\x12,\n\x08\x62ooleans\x18\x05 \x01(\x0b\x32\x18.bitseg.v1.BooleanValuesH\x00\x12&\n\x05\x64\x61tes\x18\x06 \x01(\x0b\x32\x15.bitseg.v1.DateValuesH\x00\x12.\n\tdatetimes\x18\x07 \x01(\x0b\x32\x19.bitseg.v1.DatetimeValuesH\x00\x42\x08\n\x06values\"\x1e\n\x0cNumberValues\x12\x0e\n\x06values\x18\x01 \x03(\x01\".\n\x0cStringValues\x12\x0f\n\x07\x65ntries\x18\x01 \x03(\t\x12\r\n\x05\x63odes\x18\x02 \x03(\r\"\x1f\n\rBooleanValues\x12\x0e\n\x06values\x18\x01 \x03(\x08\"\x1a\n\nDateValues\x12\x0c\n\x04\x64\x61ys\x18\x01 \x03(\x11\"\"\n\x0e\x44\x61tetimeValues\x12\x10\n\x08times_ms\x18\x01 \x03(\x12\"\xae\x01\n\x13IngestBatchResponse\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x03\x12\x12\n\nduplicates\x18\x02 \x01(\x03\x12(\n\nrejections\x18\x03 \x03(\x0b\x32\x14.bitseg.v1.Rejection\x12\x0f\n\x07version\x18\x04 \x01(\x03\x12\x36\n\x11\x63olumn_rejections\x18\x05 \x03(\x0b\x32\x1b.bitseg.v1.ColumnsRejection\"\xb3\x01\n\tOperation\x12\'\n\x08identify\x18\x01 \x01(\x0b\x32\x13.bitseg.v1.IdentifyH\x00\x12!\n\x05track\x18\x02 \x01(\x0b\x32\x10.bitseg.v1.TrackH\x00\x12\x1f\n\x04page\x18\x03 \x01(\x0b\x32\x0f.bitseg.v1.PageH\x00\x12,\n\x0b\x64\x65lete_user\x18\x04 \x01(\x0b\x32\x15.bitseg.v1.DeleteUserH\x00\x42\x0b\n\toperation\"\x9a\x01\n\x08Identify\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\'\n\x06traits\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x32\n\ttimestamp\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x88\x01\x01\x12\x12\n\nmessage_id\x18\x04 \x01(\tB\x0c\n\n_timestamp\"\xaa\x01\n\x05Track\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\r\n\x05\x65vent\x18\x02 \x01(\t\x12+\n\nproperties\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x32\n\ttimestamp\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x88\x01\x01\x12\x12\n\nmessage_id\x18\x05 \x01(\tB\x0c\n\n_timestamp\"\xa8\x01\n\x04Page\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12+\n\nproperties\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x32\n\ttimestamp\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x88\x01\x01\x12\x12\n\nmessage_id\x18\x05 \x01(\tB\x0c\n\n_timestamp\"\x1d\n\nDeleteUser\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"N\n\x10\x43olumnsRejection\x12\x0f\n\x07\x63olumns\x18\x01 \x01(\x03\x12\x0b\n\x03row\x18\x02 \x01(\x03\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"<\n\tRejection\x12\x11\n\toperation\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t2\xa0\x01\n\rIngestService\x12L\n\x0bIngestBatch\x12\x1d.bitseg.v1.IngestBatchRequest\x1a\x1e.bitseg.v1.IngestBatchResponse\x12\x41\n\x06Ingest\x12\x18.bitseg.v1.IngestRequest\x1a\x19.bitseg.v1.IngestResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'bitseg.v1.ingest_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_INGESTBATCHREQUEST']._serialized_start=100
-  _globals['_INGESTBATCHREQUEST']._serialized_end=199
-  _globals['_COLUMNS']._serialized_start=201
-  _globals['_COLUMNS']._serialized_end=316
-  _globals['_VALUECOLUMN']._serialized_start=319
-  _globals['_VALUECOLUMN']._serialized_end=592
-  _globals['_NUMBERVALUES']._serialized_start=594
-  _globals['_NUMBERVALUES']._serialized_end=624
-  _globals['_STRINGVALUES']._serialized_start=626
-  _globals['_STRINGVALUES']._serialized_end=672
-  _globals['_BOOLEANVALUES']._serialized_start=674
-  _globals['_BOOLEANVALUES']._serialized_end=705
-  _globals['_DATEVALUES']._serialized_start=707
-  _globals['_DATEVALUES']._serialized_end=733
-  _globals['_DATETIMEVALUES']._serialized_start=735
-  _globals['_DATETIMEVALUES']._serialized_end=769
-  _globals['_INGESTBATCHRESPONSE']._serialized_start=772
-  _globals['_INGESTBATCHRESPONSE']._serialized_end=946
-  _globals['_OPERATION']._serialized_start=949
-  _globals['_OPERATION']._serialized_end=1128
-  _globals['_IDENTIFY']._serialized_start=1131
-  _globals['_IDENTIFY']._serialized_end=1285
-  _globals['_TRACK']._serialized_start=1288
-  _globals['_TRACK']._serialized_end=1458
-  _globals['_PAGE']._serialized_start=1461
-  _globals['_PAGE']._serialized_end=1629
-  _globals['_DELETEUSER']._serialized_start=1631
-  _globals['_DELETEUSER']._serialized_end=1660
-  _globals['_COLUMNSREJECTION']._serialized_start=1662
-  _globals['_COLUMNSREJECTION']._serialized_end=1740
-  _globals['_REJECTION']._serialized_start=1742
-  _globals['_REJECTION']._serialized_end=1802
-  _globals['_INGESTSERVICE']._serialized_start=1804
-  _globals['_INGESTSERVICE']._serialized_end=1897
+  _globals['_INGESTREQUEST']._serialized_start=100
+  _globals['_INGESTREQUEST']._serialized_end=197
+  _globals['_INGESTRESPONSE']._serialized_start=199
+  _globals['_INGESTRESPONSE']._serialized_end=286
+  _globals['_INGESTBATCHREQUEST']._serialized_start=288
+  _globals['_INGESTBATCHREQUEST']._serialized_end=387
+  _globals['_COLUMNS']._serialized_start=389
+  _globals['_COLUMNS']._serialized_end=504
+  _globals['_VALUECOLUMN']._serialized_start=507
+  _globals['_VALUECOLUMN']._serialized_end=780
+  _globals['_NUMBERVALUES']._serialized_start=782
+  _globals['_NUMBERVALUES']._serialized_end=812
+  _globals['_STRINGVALUES']._serialized_start=814
+  _globals['_STRINGVALUES']._serialized_end=860
+  _globals['_BOOLEANVALUES']._serialized_start=862
+  _globals['_BOOLEANVALUES']._serialized_end=893
+  _globals['_DATEVALUES']._serialized_start=895
+  _globals['_DATEVALUES']._serialized_end=921
+  _globals['_DATETIMEVALUES']._serialized_start=923
+  _globals['_DATETIMEVALUES']._serialized_end=957
+  _globals['_INGESTBATCHRESPONSE']._serialized_start=960
+  _globals['_INGESTBATCHRESPONSE']._serialized_end=1134
+  _globals['_OPERATION']._serialized_start=1137
+  _globals['_OPERATION']._serialized_end=1316
+  _globals['_IDENTIFY']._serialized_start=1319
+  _globals['_IDENTIFY']._serialized_end=1473
+  _globals['_TRACK']._serialized_start=1476
+  _globals['_TRACK']._serialized_end=1646
+  _globals['_PAGE']._serialized_start=1649
+  _globals['_PAGE']._serialized_end=1817
+  _globals['_DELETEUSER']._serialized_start=1819
+  _globals['_DELETEUSER']._serialized_end=1848
+  _globals['_COLUMNSREJECTION']._serialized_start=1850
+  _globals['_COLUMNSREJECTION']._serialized_end=1928
+  _globals['_REJECTION']._serialized_start=1930
+  _globals['_REJECTION']._serialized_end=1990
+  _globals['_INGESTSERVICE']._serialized_start=1993
+  _globals['_INGESTSERVICE']._serialized_end=2153
 # @@protoc_insertion_point(module_scope)

@@ -10,6 +10,24 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class IngestRequest(_message.Message):
+    __slots__ = ("producer", "sequence", "batch")
+    PRODUCER_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    BATCH_FIELD_NUMBER: _ClassVar[int]
+    producer: str
+    sequence: int
+    batch: IngestBatchRequest
+    def __init__(self, producer: _Optional[str] = ..., sequence: _Optional[int] = ..., batch: _Optional[_Union[IngestBatchRequest, _Mapping]] = ...) -> None: ...
+
+class IngestResponse(_message.Message):
+    __slots__ = ("last_sequence", "result")
+    LAST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    last_sequence: int
+    result: IngestBatchResponse
+    def __init__(self, last_sequence: _Optional[int] = ..., result: _Optional[_Union[IngestBatchResponse, _Mapping]] = ...) -> None: ...
+
 class IngestBatchRequest(_message.Message):
     __slots__ = ("operations", "columns")
     OPERATIONS_FIELD_NUMBER: _ClassVar[int]

@@ -40,6 +40,11 @@ class IngestServiceStub:
                 request_serializer=bitseg_dot_v1_dot_ingest__pb2.IngestBatchRequest.SerializeToString,
                 response_deserializer=bitseg_dot_v1_dot_ingest__pb2.IngestBatchResponse.FromString,
                 _registered_method=True)
+        self.Ingest = channel.stream_stream(
+                '/bitseg.v1.IngestService/Ingest',
+                request_serializer=bitseg_dot_v1_dot_ingest__pb2.IngestRequest.SerializeToString,
+                response_deserializer=bitseg_dot_v1_dot_ingest__pb2.IngestResponse.FromString,
+                _registered_method=True)
 
 
 class IngestServiceServicer:
@@ -54,6 +59,15 @@ class IngestServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Ingest(self, request_iterator, context):
+        """Ingest applies numbered batches of a named producer, each exactly once, however often the connection is lost.
+        The first message names the producer; the first answer tells the number of the last batch that is safe, after
+        which the producer goes on. Every batch is answered when it is safe; several may be under way.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IngestServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -61,6 +75,11 @@ def add_IngestServiceServicer_to_server(servicer, server):
                     servicer.IngestBatch,
                     request_deserializer=bitseg_dot_v1_dot_ingest__pb2.IngestBatchRequest.FromString,
                     response_serializer=bitseg_dot_v1_dot_ingest__pb2.IngestBatchResponse.SerializeToString,
+            ),
+            'Ingest': grpc.stream_stream_rpc_method_handler(
+                    servicer.Ingest,
+                    request_deserializer=bitseg_dot_v1_dot_ingest__pb2.IngestRequest.FromString,
+                    response_serializer=bitseg_dot_v1_dot_ingest__pb2.IngestResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -91,6 +110,33 @@ class IngestService:
             '/bitseg.v1.IngestService/IngestBatch',
             bitseg_dot_v1_dot_ingest__pb2.IngestBatchRequest.SerializeToString,
             bitseg_dot_v1_dot_ingest__pb2.IngestBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Ingest(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/bitseg.v1.IngestService/Ingest',
+            bitseg_dot_v1_dot_ingest__pb2.IngestRequest.SerializeToString,
+            bitseg_dot_v1_dot_ingest__pb2.IngestResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,5 +1,7 @@
 """IngestService: check, call, convert."""
 
+from collections.abc import Iterator
+
 import grpc
 
 from bitseg.engine import Engine
@@ -21,6 +23,28 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
     def IngestBatch(  # noqa: N802
         self, request: ingest_pb2.IngestBatchRequest, context: grpc.ServicerContext
     ) -> ingest_pb2.IngestBatchResponse:
+        return self._applied(request)
+
+    def Ingest(  # noqa: N802
+        self, request_iterator: Iterator[ingest_pb2.IngestRequest], context: grpc.ServicerContext
+    ) -> Iterator[ingest_pb2.IngestResponse]:
+        opening = next(request_iterator, None)
+        if opening is None:
+            return
+        if not opening.producer or opening.sequence or opening.HasField("batch"):
+            raise InvalidArgumentError("the first message names the producer and has nothing else")
+        yield ingest_pb2.IngestResponse(last_sequence=self._engine.last_sequence(opening.producer))
+        for request in request_iterator:
+            if request.producer or request.sequence < 1:
+                raise InvalidArgumentError(
+                    "a batch has a sequence number from 1 on, and only the first message names the producer"
+                )
+            result = self._applied(request.batch, opening.producer, request.sequence)
+            yield ingest_pb2.IngestResponse(last_sequence=request.sequence, result=result)
+
+    def _applied(
+        self, request: ingest_pb2.IngestBatchRequest, producer: str | None = None, sequence: int = 0
+    ) -> ingest_pb2.IngestBatchResponse:
         total = len(request.operations) + sum(len(columns.user_ids) for columns in request.columns)
         if total > MAX_BATCH_OPERATIONS:
             raise InvalidArgumentError(
@@ -28,7 +52,9 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
                 hint="send it in parts",
             )
         operations, places, empty = _operations(request, self._engine.now_ms())
-        result, by_columns = self._engine.ingest_all(operations, [*map(from_message, request.columns)])
+        result, by_columns = self._engine.ingest_all(
+            operations, [*map(from_message, request.columns)], producer=producer, sequence=sequence
+        )
         rejections = [Rejection(places[each.row], each.reason, each.name) for each in result.rejections]
         return ingest_pb2.IngestBatchResponse(
             accepted=result.accepted,

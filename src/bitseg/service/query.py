@@ -7,7 +7,6 @@ from typing import Any
 
 import grpc
 import numpy as np
-from google.protobuf.duration_pb2 import Duration
 
 from bitseg.engine import DEFAULT_PAGE_SIZE, Engine, Query
 from bitseg.errors import InvalidArgumentError, SegmentError
@@ -16,7 +15,7 @@ from bitseg.results import CountResult, Evaluation, Members
 from bitseg.wire.errors import to_status
 from bitseg.wire.explanations import to_response
 from bitseg.wire.segments import from_message
-from bitseg.wire.timestamps import to_datetime
+from bitseg.wire.timestamps import to_datetime, to_duration
 
 MAX_BATCH_QUERIES = 1_000
 
@@ -52,7 +51,7 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
             )
         outcomes, version = self._engine.count_all([*map(_query, request.queries)], _as_of(request))
         return query_pb2.BatchCountResponse(
-            results=map(_batch_result, outcomes), version=version, elapsed=_duration(time.perf_counter() - started)
+            results=map(_batch_result, outcomes), version=version, elapsed=to_duration(time.perf_counter() - started)
         )
 
     def Evaluate(  # noqa: N802
@@ -118,13 +117,9 @@ def _shared(result: CountResult | Evaluation) -> dict[str, Any]:
     return {
         "count": result.count,
         "version": result.version,
-        "elapsed": _duration(result.elapsed_seconds),
+        "elapsed": to_duration(result.elapsed_seconds),
         "warnings": result.warnings,
     }
-
-
-def _duration(seconds: float) -> Duration:
-    return Duration(nanos=round(seconds * 1e9) % 10**9, seconds=int(seconds))
 
 
 def _at_least_one(pages: Iterator[Any]) -> Iterator[Any]:

@@ -9,8 +9,9 @@ from grpc_reflection.v1alpha import reflection
 
 from bitseg.engine import Engine
 from bitseg.errors import InvalidArgumentError
-from bitseg.pb import ingest_pb2, ingest_pb2_grpc, query_pb2, query_pb2_grpc
+from bitseg.pb import admin_pb2, admin_pb2_grpc, ingest_pb2, ingest_pb2_grpc, query_pb2, query_pb2_grpc
 from bitseg.segment import parse
+from bitseg.service.admin import AdminService
 from bitseg.service.ingest import IngestService
 from bitseg.service.interceptor import ErrorInterceptor
 from bitseg.service.query import QueryService
@@ -24,6 +25,7 @@ _SWITCH_SECONDS = 0.0005
 _SERVICES = (
     query_pb2.DESCRIPTOR.services_by_name["QueryService"].full_name,
     ingest_pb2.DESCRIPTOR.services_by_name["IngestService"].full_name,
+    admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
 )
 
 
@@ -46,6 +48,7 @@ class Server:
         )
         query_pb2_grpc.add_QueryServiceServicer_to_server(QueryService(engine), self._server)
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(IngestService(engine), self._server)
+        admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(engine), self._server)
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)

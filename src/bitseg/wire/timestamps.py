@@ -1,7 +1,8 @@
-"""Instants to protobuf timestamps and back."""
+"""Instants and spans of time to protobuf and back."""
 
 from datetime import UTC, datetime
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from bitseg.errors import InvalidArgumentError
@@ -24,3 +25,13 @@ def to_datetime(timestamp: Timestamp, field: str) -> datetime:
         return timestamp.ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError):
         raise InvalidArgumentError(f"{field} is outside the years 1 to 9999") from None
+
+
+def to_duration(seconds: float) -> Duration:
+    """A span of time as a protobuf duration."""
+    return Duration(nanos=round(seconds * 1e9) % 10**9, seconds=int(seconds))
+
+
+def from_duration(duration: Duration) -> float:
+    """Seconds."""
+    return duration.seconds + duration.nanos / 1e9

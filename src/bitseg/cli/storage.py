@@ -1,0 +1,102 @@
+"""`bitseg snapshot`, `backup`, `restore`, `verify` and `export`: what is on disk."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bitseg.cli.output import message, progress
+from bitseg.cli.target import Target, data_option, target_options
+from bitseg.engine import Engine
+from bitseg.errors import DataDirectoryError
+from bitseg.exporters.parquet import export
+from bitseg.results import SnapshotResult
+
+
+@contextmanager
+def opened(data: Path, **options: Any) -> Iterator[Engine]:
+    """The engine of a directory, opened with a progress bar and an account of what was found there."""
+    with progress(f"opening {data}", 1) as advance:
+        engine = Engine.open(data, progress=lambda done, total: advance(done, total=total), **options)
+    with engine:
+        found = engine.recovered
+        if found is not None:
+            message(
+                f"opened {data} in {found.seconds:.1f} s: {found.snapshot_bytes:,} bytes of snapshot, "
+                f"{found.records:,} records of the journal"
+            )
+            if found.torn_bytes:
+                message(
+                    f"cut {found.torn_bytes:,} bytes off the journal: a write that a crash interrupted and was not "
+                    f"acknowledged; they are in {found.torn_saved_as}"
+                )
+        yield engine
+
+
+@click.command("snapshot")
+@target_options
+def snapshot_command(data: Path, server: str | None) -> None:
+    """Write what changed since the last snapshot, and shorten the journal."""
+    with Target(data, server).opened() as target:
+        _print_snapshot(target.snapshot())
+
+
+@click.command("backup")
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+@target_options
+def backup_command(directory: Path, data: Path, server: str | None) -> None:
+    """Copy the workspace into DIRECTORY, which is empty or new.
+
+    With --server, the server copies it while it goes on serving, and DIRECTORY is on its machine.
+    """
+    with Target(data, server).opened() as target:
+        _print_snapshot(target.backup(directory.absolute()))
+
+
+@click.command("restore")
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@data_option
+def restore_command(directory: Path, data: Path) -> None:
+    """Make the data directory from the backup in DIRECTORY, once all of it is verified."""
+    with Engine.open(directory, create=False) as engine:
+        _require_sound(directory, engine)
+        _print_snapshot(engine.backup(data))
+
+
+@click.command("verify")
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False, exists=True))
+def verify_command(directory: Path) -> None:
+    """Check a data directory or a backup: every checksum, and bitmaps and tables against columns.
+
+    Nothing is changed, except that the end of a write that a crash interrupted is cut off the journal and saved.
+    """
+    with opened(directory, create=False) as engine:
+        _require_sound(directory, engine)
+        click.echo(f"{directory}: {engine.user_count:,} users, {engine.event_count:,} events, all sound")
+
+
+@click.command("export")
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+@data_option
+def export_command(directory: Path, data: Path) -> None:
+    """Write users and events into DIRECTORY as Parquet files, which `bitseg import DIRECTORY/*` reads back.
+
+    users.parquet has a row a user and a column an attribute; there is one file for each event, with a row an event.
+    """
+    with Engine.open(data, create=False) as engine:
+        for path, rows in export(engine.tables(), directory):
+            click.echo(f"{path}: {rows:,} rows")
+
+
+def _require_sound(directory: Path, engine: Engine) -> None:
+    faults = engine.verify()
+    if faults:
+        for fault in faults:
+            message(fault)
+        raise DataDirectoryError(f"{directory} has {len(faults):,} faults", hint="restore another backup")
+
+
+def _print_snapshot(result: SnapshotResult) -> None:
+    click.echo(f"version {result.version:,}, {result.size_bytes:,} bytes, in {result.seconds:.2f} s")

@@ -1,0 +1,120 @@
+"""A producer: numbered batches over a stream that is opened again whenever it breaks."""
+
+import queue
+import time
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Any, TypeVar
+
+import grpc
+
+from bitseg.client import convert
+from bitseg.errors import NotDurableError, ServerUnavailableError
+from bitseg.ops import Columns, Operation
+from bitseg.pb import ingest_pb2, ingest_pb2_grpc
+from bitseg.results import IngestResult
+
+_FIRST_WAIT_SECONDS = 0.05
+_LONGEST_WAIT_SECONDS = 2.0
+
+Answer = TypeVar("Answer")
+
+
+class Producer:
+    """Sends batches that are applied exactly once, whatever becomes of the connection or the server.
+
+    Batches are numbered under the producer's name. `last_sequence` is the number of the last one that is safe; a
+    program that starts again finds there how far it had come. Where no server answers, or its disk fails, a batch is
+    sent again for up to `retry_seconds`, after which ServerUnavailableError or NotDurableError is raised; it can then
+    be given to `ingest` again. Not for use from several threads at once.
+    """
+
+    def __init__(self, stub: ingest_pb2_grpc.IngestServiceStub, target: str, name: str, retry_seconds: float) -> None:
+        self._stub = stub
+        self._target = target
+        self._name = name
+        self._retry_seconds = retry_seconds
+        self._requests: queue.SimpleQueue[ingest_pb2.IngestRequest | None] = queue.SimpleQueue()
+        # The types of grpc have no name for a call that is both iterated and cancelled.
+        self._call: Any = None
+        self.last_sequence = 0
+        self._retried(self._connected)
+
+    def ingest(self, operations: Sequence[Operation]) -> IngestResult:
+        """Apply a batch of operations as a whole, exactly once.
+
+        Where it was safe already when an answer was lost, the result counts all of it as duplicates.
+        """
+        return convert.ingest_result(self._send(convert.ingest_request(operations)))
+
+    def ingest_columns(self, columns: Columns) -> IngestResult:
+        """Apply a block of rows, exactly once; as several batches where it is too large for one message."""
+        results = [
+            convert.columns_result(self._send(request), rows) for request, rows in convert.columns_requests(columns)
+        ]
+        return convert.combined(results)
+
+    def close(self) -> None:
+        """End the stream; all that `ingest` returned for is safe."""
+        if self._call is not None:
+            self._requests.put(None)
+            self._call.cancel()
+            self._call = None
+
+    def __enter__(self) -> "Producer":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _send(self, batch: ingest_pb2.IngestBatchRequest) -> ingest_pb2.IngestBatchResponse:
+        request = ingest_pb2.IngestRequest(sequence=self.last_sequence + 1, batch=batch)
+        response = self._retried(lambda: self._answer(request))
+        self.last_sequence = request.sequence
+        return response.result
+
+    def _answer(self, request: ingest_pb2.IngestRequest) -> ingest_pb2.IngestResponse:
+        call = self._call or self._connected()
+        self._requests.put(request)
+        return self._next(call)
+
+    def _connected(self) -> Any:
+        self._requests = queue.SimpleQueue()
+        self._requests.put(ingest_pb2.IngestRequest(producer=self._name))
+        self._call = call = self._stub.Ingest(_until_none(self._requests))
+        last = self._next(call).last_sequence
+        if not self.last_sequence:
+            self.last_sequence = last
+        return call
+
+    def _next(self, call: Iterator[ingest_pb2.IngestResponse]) -> ingest_pb2.IngestResponse:
+        response = next(call, None)
+        if response is None:
+            raise ServerUnavailableError(f"the server at {self._target} ended the stream")
+        return response
+
+    def _retried(self, attempt: Callable[[], Answer]) -> Answer:
+        """What an attempt returns, made again while the server is away."""
+        deadline, wait = time.monotonic() + self._retry_seconds, _FIRST_WAIT_SECONDS
+        while True:
+            try:
+                return attempt()
+            except grpc.RpcError as error:
+                self.close()
+                found = convert.as_bitseg_error(error, self._target, None)
+                # A server that stops cancels what is under way.
+                is_passing = error.code() is grpc.StatusCode.CANCELLED
+            except ServerUnavailableError as error:
+                self.close()
+                found, is_passing = error, True
+            is_passing |= isinstance(found, ServerUnavailableError | NotDurableError)
+            if not is_passing or time.monotonic() + wait > deadline:
+                raise found
+            time.sleep(wait)
+            wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+
+
+def _until_none(requests: "queue.SimpleQueue[ingest_pb2.IngestRequest | None]") -> Iterator[ingest_pb2.IngestRequest]:
+    yield from iter(requests.get, None)

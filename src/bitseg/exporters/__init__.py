@@ -1,0 +1,1 @@
+"""Blocks of columns to files that the importers read back."""

@@ -1,0 +1,38 @@
+"""AdminService: check, call, convert."""
+
+from pathlib import Path
+
+import grpc
+
+from bitseg.engine import Engine
+from bitseg.errors import InvalidArgumentError
+from bitseg.pb import admin_pb2, admin_pb2_grpc
+from bitseg.results import SnapshotResult
+from bitseg.wire.timestamps import to_duration
+
+
+class AdminService(admin_pb2_grpc.AdminServiceServicer):
+    """Keeps an engine's workspace safe."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def CreateSnapshot(  # noqa: N802
+        self, request: admin_pb2.CreateSnapshotRequest, context: grpc.ServicerContext
+    ) -> admin_pb2.CreateSnapshotResponse:
+        return admin_pb2.CreateSnapshotResponse(snapshot=_message(self._engine.snapshot()))
+
+    def CreateBackup(  # noqa: N802
+        self, request: admin_pb2.CreateBackupRequest, context: grpc.ServicerContext
+    ) -> admin_pb2.CreateBackupResponse:
+        directory = Path(request.directory)
+        if not directory.is_absolute():
+            raise InvalidArgumentError(
+                f"{request.directory!r} is no absolute path",
+                hint="name a directory of the server's machine from its root",
+            )
+        return admin_pb2.CreateBackupResponse(snapshot=_message(self._engine.backup(directory)))
+
+
+def _message(result: SnapshotResult) -> admin_pb2.Snapshot:
+    return admin_pb2.Snapshot(version=result.version, size_bytes=result.size_bytes, elapsed=to_duration(result.seconds))
