@@ -3,9 +3,11 @@
 PYTHON ?= python3
 # Random histories of `make fuzz`, with about twenty segments each.
 FUZZ_HISTORIES ?= 20000
+# Lives of the server in `make crash`.
+CRASH_ROUNDS ?= 200
 BIN := .venv/bin
 
-.PHONY: run test fuzz check fix proto bench bench-demo clean
+.PHONY: run test fuzz crash check fix proto bench bench-demo clean
 
 run: .venv/ready
 	$(BIN)/bitseg demo
@@ -15,6 +17,10 @@ test: .venv/ready
 
 fuzz: .venv/ready
 	BITSEG_FUZZ_HISTORIES=$(FUZZ_HISTORIES) $(BIN)/pytest tests/test_differential.py tests/query/test_explain.py
+
+# A server killed at random moments, over and over.
+crash: .venv/ready
+	BITSEG_CRASH_ROUNDS=$(CRASH_ROUNDS) $(BIN)/pytest tests/test_crash.py -s
 
 check: .venv/ready
 	$(BIN)/ruff check .

@@ -82,7 +82,7 @@ def restored(attribute):
         if part.key[0] == "entries":
             again.dictionary.restore(state, part.revision)
         else:
-            again.restore(part.key[2], state, part.revision)
+            again.restore(part.key[2], state, part.revision, 12)
     attribute.release()
     again.restored()
     return again

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from bitseg.cli.output import message, progress
-from bitseg.cli.target import Target, data_option, target_options
+from bitseg.cli.target import Target, data_option, report_torn, target_options
 from bitseg.engine import Engine
 from bitseg.errors import DataDirectoryError
 from bitseg.exporters.parquet import export
@@ -27,11 +27,7 @@ def opened(data: Path, **options: Any) -> Iterator[Engine]:
                 f"opened {data} in {found.seconds:.1f} s: {found.snapshot_bytes:,} bytes of snapshot, "
                 f"{found.records:,} records of the journal"
             )
-            if found.torn_bytes:
-                message(
-                    f"cut {found.torn_bytes:,} bytes off the journal: a write that a crash interrupted and was not "
-                    f"acknowledged; they are in {found.torn_saved_as}"
-                )
+        report_torn(engine)
         yield engine
 
 

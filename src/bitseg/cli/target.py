@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from bitseg.cli.output import message
 from bitseg.cli.signals import interrupts_deferred
 from bitseg.client import Client
 from bitseg.engine import Engine
@@ -32,11 +33,22 @@ class Target:
                 yield client
         else:
             engine = Engine.open(self.data, create=create)
+            report_torn(engine)
             try:
                 yield engine
             finally:
                 with interrupts_deferred():
                     engine.close()
+
+
+def report_torn(engine: Engine) -> None:
+    """Say what was cut off the journal, if anything was."""
+    found = engine.recovered
+    if found is not None and found.torn_bytes:
+        message(
+            f"cut {found.torn_bytes:,} bytes off the journal: a write that a crash interrupted and was not "
+            f"acknowledged; they are in {found.torn_saved_as}"
+        )
 
 
 data_option = click.option(

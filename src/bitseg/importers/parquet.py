@@ -39,7 +39,7 @@ def read_parquet(path: Path, mapping: ColumnMapping, calendar: Calendar, now_ms:
                 columns, rejects = reader.columns(block, first_row=done + 1)
                 done += block.num_rows
                 yield Batch(columns=columns, rejects=rejects, bytes_read=size * done // total)
-    except (OSError, pyarrow.ArrowException) as error:
+    except (OSError, pyarrow.ArrowException, UnicodeDecodeError) as error:
         raise ImportFileError(f"cannot read {path}: {error}") from error
 
 
@@ -52,7 +52,7 @@ def exported_mapping(path: Path) -> ColumnMapping | None:
         raise ImportFileError("reading Parquet needs pyarrow", hint="pip install 'bitseg[parquet]'") from None
     try:
         metadata = pyarrow.parquet.read_schema(path).metadata or {}
-    except (OSError, pyarrow.ArrowException) as error:
+    except (OSError, pyarrow.ArrowException, UnicodeDecodeError) as error:
         raise ImportFileError(f"cannot read {path}: {error}") from error
     if METADATA_KEY not in metadata:
         return None

@@ -284,23 +284,19 @@ class Attribute:
             written_ms[places] = before_written_ms[rows]
         return data, written_ms
 
-    def reserve(self, total: int) -> None:
-        """Make room for so many users."""
-        self._grow(total)
-
-    def restore(self, stretch: int, state: Mapping[str, Any], revision: int) -> None:
-        """Take back one part of a snapshot; `restored` comes after the last."""
-        first = stretch << _STRETCH_BITS
-        data = grown(state["data"], _missing(self.type))
-        written_ms = grown(state["written_ms"], _NEVER)
+    def restore(self, stretch: int, state: Mapping[str, Any], revision: int, total: int) -> None:
+        """Take back one part of a snapshot, of a directory of `total` users; `restored` comes after the last."""
+        first, most = stretch << _STRETCH_BITS, 1 << _STRETCH_BITS
+        data = grown(state["data"], _missing(self.type), most)
+        written_ms = grown(state["written_ms"], _NEVER, most)
         like = empty(self.type, 0)
         if data.dtype != like.dtype or data.shape[1:] != like.shape[1:] or written_ms.dtype != np.int64:
             raise ValueError(f"the values of {self.name!r} are of another type")
-        if len(data) != len(written_ms) or len(data) > 1 << _STRETCH_BITS:
-            raise ValueError(f"the values of {self.name!r} have another length than their times")
+        if len(data) != len(written_ms) or len(data) > most or not 0 <= first <= total - len(data):
+            raise ValueError(f"the values of {self.name!r} are not those of users")
         if self.dictionary is not None and len(data) and not -1 <= data.min() <= data.max() < len(self.dictionary):
             raise ValueError(f"the values of {self.name!r} are not all in its dictionary")
-        self._grow(first + len(data))
+        self._grow(total)
         self._data[first : first + len(data)] = data
         self._written_ms[first : first + len(data)] = written_ms
         self._revisions[stretch] = revision

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from bitseg.calendar import FIRST_INSTANT_MS, LAST_INSTANT_MS, Calendar
+from bitseg.calendar import FIRST_DAY, FIRST_INSTANT_MS, LAST_DAY, LAST_INSTANT_MS, Calendar
 from bitseg.index.bitmaps import from_array, from_mask, size_bytes, to_array, union
 from bitseg.index.changes import ChangeLog
 from bitseg.index.dictionary import CapturedDictionary, Dictionary
-from bitseg.index.packing import Packed, pack
+from bitseg.index.packing import Packed, pack, unpacked
 from bitseg.index.runs import grouped
 from bitseg.segment.windows import Interval
 from bitseg.storage.snapshot import Part
@@ -259,7 +259,7 @@ class Partition:
         columns: dict[str, Packed] = {}
         for name, each in state["columns"].items():
             found = self.properties[name]
-            columns[name] = Packed(found.type, each["data"], each["scale"])
+            columns[name] = unpacked(found.type, each["data"], each["scale"])
             if len(each["data"]) != len(users):
                 raise ValueError(f"the property {name!r} has another length")
             low, high = each["data"].min(initial=-1), each["data"].max(initial=-1)
@@ -521,6 +521,8 @@ class Event:
 
     def restore(self, day: int, state: Mapping[str, Any], revision: int, calendar: Calendar) -> None:
         """Take back one day of a snapshot."""
+        if not FIRST_DAY <= day <= LAST_DAY or day in self.partitions:
+            raise ValueError(f"there is no day {day}, or it was there before")
         partition = Partition(day, calendar, self.properties)
         partition.restore(state, revision)
         self.partitions[day] = partition

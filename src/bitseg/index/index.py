@@ -224,7 +224,6 @@ class Index:
         events = list(self.events.values())
         description = {
             "version": self.version,
-            "users": total,
             "attributes": [[each.name, each.type.value, each.declared] for each in self.attributes.values()],
             "events": [each.description() for each in events],
             "producers": self.producers.state(),
@@ -264,10 +263,8 @@ class Index:
         match key:
             case ("index",):
                 self.version = state["version"]
-                self.users.reserve(state["users"])
                 for name, value_type, declared in state["attributes"]:
-                    attribute = self.attributes[name] = Attribute(name, ValueType(value_type), declared=declared)
-                    attribute.reserve(state["users"])
+                    self.attributes[name] = Attribute(name, ValueType(value_type), declared=declared)
                 for description in state["events"]:
                     self.events[description["name"]] = Event.described(description)
                 self.producers.restore(state["producers"])
@@ -282,7 +279,7 @@ class Index:
                 assert owner.dictionary is not None
                 owner.dictionary.restore(state, revision)
             case ("attribute", str(name), int(stretch)):
-                self.attributes[name].restore(stretch, state, revision)
+                self.attributes[name].restore(stretch, state, revision, len(self.users))
             case ("events", str(name), int(day)):
                 self.events[name].restore(day, state, revision, self.calendar)
             case _:
@@ -350,9 +347,7 @@ class CapturedIndex:
 
 def _all_refused(block: Columns, name: str, values: Column | SparseValues, reason: str) -> list[Rejection]:
     if isinstance(values, Column):
-        rows = np.flatnonzero(present(values.type, values.data))
+        rows = np.flatnonzero(present(values.type, values.data)).tolist()
     else:
-        rows = np.array(
-            [row for row, value in zip(values.rows, values.values, strict=True) if value is not None], np.int64
-        )
-    return [Rejection(int(row), reason, name) for row in block.rows[rows]]
+        rows = [row for row, value in zip(values.rows, values.values, strict=True) if value is not None]
+    return [Rejection(int(block.rows[row]), reason, name) for row in rows]

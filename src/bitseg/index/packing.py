@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bitseg.values import DICTIONARY_TYPES, ValueType
+from bitseg.values import DICTIONARY_TYPES, ValueType, empty
 
 _INTEGERS = (np.int8, np.int16, np.int32)
 _SCALES = (1.0, 100.0)
+_STORED_INTEGERS = ("|i1", "<i2", "<i4", "<i8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,19 @@ class Packed:
         if missing.any():
             values[missing] = np.nan
         return values
+
+
+def unpacked(value_type: ValueType, data: NDArray[Any], scale: float | None) -> Packed:
+    """A column as it was packed; ValueError for one that never was."""
+    if scale is not None:
+        is_packed = value_type is ValueType.NUMBER and scale in _SCALES and data.dtype in _INTEGERS
+    elif value_type in DICTIONARY_TYPES:
+        is_packed = data.dtype in _INTEGERS
+    else:
+        is_packed = data.dtype == empty(value_type, 0).dtype
+    if not is_packed or data.shape[1:] != empty(value_type, 0).shape[1:]:
+        raise ValueError(f"values of type {value_type.value} are not stored so")
+    return Packed(value_type, data, scale)
 
 
 def pack(value_type: ValueType, data: NDArray[Any]) -> Packed:
@@ -92,12 +106,12 @@ def shrunk(data: NDArray[Any], missing: int) -> dict[str, Any] | NDArray[Any]:
     return {"type": data.dtype.str, "low": low, "length": len(data), "steps": steps}
 
 
-def grown(found: Any, missing: int) -> NDArray[Any]:
-    """The array that `shrunk` made something of; ValueError for what it never makes."""
+def grown(found: Any, missing: int, most: int) -> NDArray[Any]:
+    """The array, of at most so many items, that `shrunk` made something of; ValueError for what it never makes."""
     if isinstance(found, np.ndarray):
         return found
     steps, length = found["steps"], found["length"]
-    if len(steps) not in (1, length):
-        raise ValueError("the array has another length than it says")
+    if not 0 < length <= most or len(steps) not in (1, length) or found["type"] not in _STORED_INTEGERS:
+        raise ValueError("the array has another length or type than it may")
     data = np.where(steps == 0, missing, steps.astype(np.int64) + (found["low"] - 1)).astype(found["type"])
     return np.repeat(data, length) if len(steps) < length else data

@@ -244,12 +244,6 @@ class UserDirectory:
         self._blank(self._to_blank or ())
         self._to_blank = None
 
-    def reserve(self, total: int) -> None:
-        """Make room for so many users in all."""
-        while total > _LARGEST_LOAD * (1 << self._bits):
-            self._bits += 1
-        self._table = np.zeros(1 << self._bits, np.uint64)
-
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take back the next part of a snapshot."""
         lengths, data = state["lengths"].astype(np.int64), state["data"]

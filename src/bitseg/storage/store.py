@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bitseg.errors import DataDirectoryError, NotDurableError, file_error
+from bitseg.errors import BitsegError, DataDirectoryError, NotDurableError, file_error
 from bitseg.results import Recovered
 from bitseg.storage import journal, records, snapshot
 from bitseg.storage.directory import DataDirectory
@@ -20,7 +20,16 @@ from bitseg.storage.snapshot import Key, Manifest, Part
 Progress = Callable[[int, int], None]
 
 # What restoring says of contents that make no sense.
-_SENSELESS = (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, AssertionError)
+_SENSELESS = (
+    ValueError,
+    KeyError,
+    TypeError,
+    IndexError,
+    AttributeError,
+    OverflowError,
+    AssertionError,
+    BitsegError,
+)
 
 
 class Cut(NamedTuple):
