@@ -1,6 +1,7 @@
 """What was acknowledged is there again after closing and after a crash; damage is an error, never a wrong answer."""
 
 import os
+import resource
 import shutil
 import threading
 from datetime import timedelta
@@ -413,6 +414,57 @@ def test_Refused_write_changes_nothing_and_later_ones_succeed(tmp_path, disk, co
         assert engine.ingest([track("u1", message_id="m1")]).accepted == 1
         with crash(engine, tmp_path / "a", tmp_path / "b") as survivor:
             assert survivor.user_count == 2
+
+
+@pytest.fixture
+def largest_file():
+    """A function that limits how large files may become, as a disk that is full does."""
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size_bytes: resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+
+
+def test_Full_disk_refuses_writes_until_there_is_room(tmp_path, largest_file):
+    """The kernel refuses, in the middle of records; queries go on, and nothing that was acknowledged is lost."""
+    acknowledged, refused = [], 0
+    engine = opened(tmp_path / "a")
+    largest_file(20_000)
+    for number in range(300):
+        try:
+            engine.ingest([track(f"u{number}", number, message_id=f"m{number}")] * (number % 7 + 1))
+            acknowledged.append(number)
+        except DiskFullError as error:
+            assert "File too large" in str(error)
+            assert "make room" in error.hint
+            refused += 1
+        assert engine.count("everyone").count == engine.event_count == len(acknowledged)
+    assert refused > 100
+    survivor_path = tmp_path / "b"
+    largest_file(resource.RLIM_INFINITY)
+    with crash(engine, tmp_path / "a", survivor_path) as survivor:
+        assert survivor.user_count == len(acknowledged)
+        assert survivor.recovered.torn_bytes == 0
+    largest_file(20_000)
+    with pytest.raises(DiskFullError):
+        engine.ingest([ops.Identify("big", {f"a{number}": "x" * 1_000 for number in range(30)}, NOW_MS)])
+    largest_file(resource.RLIM_INFINITY)
+    for number in range(300):
+        engine.ingest([track(f"u{number}", number, message_id=f"m{number}")])
+    assert engine.user_count == engine.event_count == 300
+    engine.close()
+    with opened(tmp_path / "a") as engine:
+        assert (engine.event_count, engine.verify()) == (300, [])
+
+
+def test_Closing_where_no_snapshot_fits_keeps_the_journal(tmp_path, largest_file, caplog):
+    engine = opened(tmp_path / "a")
+    batches(engine)
+    largest_file(100)
+    engine.close()
+    assert "the journal has what changed" in caplog.text
+    largest_file(resource.RLIM_INFINITY)
+    with opened(tmp_path / "a") as engine:
+        assert (engine.user_count, engine.recovered.records) == (6, 8)
 
 
 def test_Half_a_record_is_cut_before_the_next(tmp_path, disk, monkeypatch):

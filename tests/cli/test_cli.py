@@ -225,9 +225,10 @@ def test_Reader_that_leaves_early_is_no_error(folder):
 
 
 def wait_for_address(process):
-    line = process.stderr.readline()
-    assert " on 127.0.0.1:" in line, line + process.stderr.read()
-    return line.split(" on ")[1].split(";")[0]
+    for line in process.stderr:
+        if " on 127.0.0.1:" in line:
+            return line.split(" on ")[1].split(";")[0]
+    raise AssertionError(f"the server ended with {process.wait()}")
 
 
 def test_Server_answers_the_same_commands_and_keeps_what_it_took(folder):
@@ -244,6 +245,84 @@ def test_Server_answers_the_same_commands_and_keeps_what_it_took(folder):
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
     assert bitseg(folder, "count", 'country = "US"').stdout == "3\n"
+
+
+def test_Killed_server_says_what_it_recovered(folder):
+    serve = [COMMAND, "serve", "--listen", "127.0.0.1:0", "--sync", "interval"]
+    with subprocess.Popen(serve, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
+        address = wait_for_address(process)
+        (folder / "more.csv").write_text("id,country\ndee,US\n")
+        bitseg(folder, "import", "more.csv", "--user-column", "id", "--server", address)
+        process.kill()
+    (journal,) = (folder / "bitseg-data").glob("journal-*")
+    with journal.open("ab") as file:
+        file.write(b"half a rec")
+    done = bitseg(folder, "count", 'country = "US"')
+    assert done.stdout == "3\n"
+    assert "cut 10 bytes off the journal" in done.stderr
+    assert ".torn" in done.stderr
+    assert "0 records of the journal" in bitseg(folder, "verify", "bitseg-data").stderr
+
+
+def test_Backup_is_verified_and_restored(folder):
+    assert bitseg(folder, "snapshot").stdout.startswith("version ")
+    bitseg(folder, "backup", "kept")
+    assert "3 users, 3 events, all sound" in bitseg(folder, "verify", "kept").stdout
+    assert "holds a workspace already" in bitseg(folder, "restore", "kept", status=1).stderr
+    bitseg(folder, "restore", "kept", "--data", "again")
+    assert bitseg(folder, "count", 'country = "US"', "--data", "again").stdout == "2\n"
+    parts = max((folder / "kept").glob("parts-*"))
+    damaged = bytearray(parts.read_bytes())
+    damaged[len(damaged) // 2] ^= 4
+    parts.write_bytes(damaged)
+    for arguments in (
+        ["verify", "kept"],
+        ["restore", "kept", "--data", "third"],
+        ["count", "everyone", "--data", "kept"],
+    ):
+        errors = bitseg(folder, *arguments, status=1).stderr
+        assert f"{parts.name} is damaged at byte" in errors
+        assert "restore a backup" in errors
+    assert not (folder / "third").exists()
+
+
+def test_Export_is_read_back_by_import(folder):
+    typed = {"n": 1.5, "s": "2024-01-01x", "b": True, "d": "2024-01-01", "t": "2024-01-01T10:00:00Z"}
+    more = {"l": ["a", "b"], "g": {"lat": 1, "lon": 2}, "time": "x", "user_id": 7}
+    lines = [
+        {"type": "identify", "userId": "é", "traits": {**typed, **more}},
+        {"type": "identify", "userId": "nobody", "traits": {}},
+        {"type": "track", "userId": "é", "event": "Odd / name", "properties": {**typed, **more}},
+        {"type": "track", "userId": "é", "event": "Ordered", "properties": {"amount": -0.5}},
+    ]
+    for line in lines[2:]:
+        line["timestamp"] = "2024-01-31T10:00:00Z"
+    (folder / "all.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    bitseg(folder, "import", "all.jsonl")
+    done = bitseg(folder, "export", "out")
+    assert "users.parquet: 5 rows" in done.stdout
+    assert "is not empty" in bitseg(folder, "export", "out", status=1).stderr
+    files = sorted((folder / "out").iterdir())
+    assert [path.name for path in files] == [
+        "event-0001-ordered.parquet",
+        "event-0002-odd-name.parquet",
+        "users.parquet",
+    ]
+    done = bitseg(folder, "import", *files, "--data", "again")
+    assert done.stdout.count(" 0 rejected, 0 single values left out") == 3
+    for data in ("bitseg-data", "again"):
+        found = bitseg(folder, "explain", "é", 'did "Odd / name" and n = 1.5 and l has "b"', "--data", data).stdout
+        assert "user_id" in found
+        schema = set(bitseg(folder, "schema", "list", "--data", data).stdout.splitlines())
+        assert 'time: string, property of "Odd / name"' in schema
+        assert "g: geo, attribute" in schema
+        assert bitseg(folder, "count", "everyone", "--data", data).stdout == "5\n"
+        assert bitseg(folder, "count", 'did "Ordered" with sum(amount) > 25', "--data", data).stdout == "1\n"
+    texts = [
+        bitseg(folder, "explain", "é", 'did "Odd / name" and did "Ordered"', "--data", data).stdout
+        for data in ("bitseg-data", "again")
+    ]
+    assert texts[0] == texts[1]
 
 
 def test_Interrupted_import_keeps_what_it_took_and_says_so(tmp_path):

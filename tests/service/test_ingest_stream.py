@@ -1,0 +1,197 @@
+"""The Ingest stream and AdminService through real sockets: exactly once, whatever becomes of connection and server."""
+
+import socket
+import threading
+
+import grpc
+import pytest
+
+from bitseg import ops
+from bitseg.client import Client
+from bitseg.clock import FixedClock
+from bitseg.engine import Engine
+from bitseg.errors import (
+    DataDirectoryError,
+    DiskFullError,
+    InvalidArgumentError,
+    NotDurableError,
+    ServerUnavailableError,
+)
+from bitseg.pb import ingest_pb2, ingest_pb2_grpc
+from bitseg.service.server import Server
+from bitseg.values import Column, ValueType
+from tests.conftest import NOW_MS
+
+CLOCK = FixedClock(NOW_MS)
+
+
+@pytest.fixture
+def durable(tmp_path):
+    with Engine.open(tmp_path / "data", clock=CLOCK) as engine:
+        yield engine
+
+
+@pytest.fixture
+def serving(durable):
+    server = Server(durable, "127.0.0.1:0")
+    server.start()
+    yield server
+    server.stop(0)
+
+
+@pytest.fixture
+def client(serving):
+    with Client(serving.address, timeout_seconds=20) as client:
+        yield client
+
+
+def track(number):
+    return ops.Track(f"u{number}", "E", {"n": number}, NOW_MS)
+
+
+def request(sequence, *operations):
+    from bitseg.wire.operations import to_operation
+
+    batch = ingest_pb2.IngestBatchRequest(operations=map(to_operation, operations))
+    return ingest_pb2.IngestRequest(sequence=sequence, batch=batch)
+
+
+def test_Producer_goes_on_where_it_was(client, durable):
+    with client.producer("shop") as producer:
+        assert producer.last_sequence == 0
+        assert (
+            producer.ingest([track(1), ops.Track("", "E", {}, NOW_MS)]).rejections[0].reason == "the user id is empty"
+        )
+        assert producer.ingest([track(2)]).accepted == 1
+        assert producer.last_sequence == 2
+    with client.producer("shop") as producer, client.producer("other") as other:
+        assert (producer.last_sequence, other.last_sequence) == (2, 0)
+        assert producer.ingest([track(3)]).accepted == other.ingest([track(4)]).accepted == 1
+    assert (durable.event_count, durable.last_sequence("shop")) == (4, 3)
+
+
+def test_Producer_sends_columns_too(client, durable):
+    import numpy as np
+
+    total = 150_000
+    values = {"n": Column(ValueType.NUMBER, np.arange(total, dtype=float))}
+    users = [f"u{number}" for number in range(total)]
+    columns = ops.Columns("E", users, np.full(total, NOW_MS), values, np.arange(total))
+    with client.producer("loader") as producer:
+        result = producer.ingest_columns(columns)
+        assert (result.accepted, result.duplicates) == (total, 0)
+        assert producer.last_sequence > 1
+    assert durable.count('did "E" where n >= 149000').count == 1_000
+
+
+def test_Batch_sent_again_changes_nothing_and_a_gap_is_refused(serving, durable):
+    with grpc.insecure_channel(serving.address) as channel:
+        stub = ingest_pb2_grpc.IngestServiceStub(channel)
+        opening = ingest_pb2.IngestRequest(producer="p")
+        # Several batches are under way before the first is answered.
+        answers = list(stub.Ingest(iter([opening, request(1, track(1)), request(2, track(2)), request(2, track(2))])))
+        assert [each.last_sequence for each in answers] == [0, 1, 2, 2]
+        assert [each.result.accepted for each in answers[1:]] == [1, 1, 0]
+        assert answers[3].result.duplicates == 1
+        assert not answers[0].HasField("result")
+        calls = stub.Ingest(iter([opening, request(4, track(4))]))
+        assert next(calls).last_sequence == 2
+        with pytest.raises(grpc.RpcError) as failure:
+            next(calls)
+        assert failure.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "batch 4 after batch 2 (go on with batch 3)" in failure.value.details()
+        for first in (
+            ingest_pb2.IngestRequest(),
+            request(1, track(1)),
+            ingest_pb2.IngestRequest(producer="p", sequence=1),
+        ):
+            with pytest.raises(grpc.RpcError, match="first message"):
+                next(stub.Ingest(iter([first])))
+        with pytest.raises(grpc.RpcError, match="sequence number from 1 on"):
+            list(stub.Ingest(iter([opening, request(0, track(1))])))
+        with pytest.raises(grpc.RpcError, match="257 bytes"):
+            list(stub.Ingest(iter([ingest_pb2.IngestRequest(producer="x" * 257), request(1, track(1))])))
+        assert list(stub.Ingest(iter([]))) == []
+    assert durable.event_count == 2
+
+
+def test_Producer_outlives_the_server(tmp_path):
+    """It waits for another server on the same port and the same directory, and every batch is there once."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    total, done = 60, threading.Event()
+    results = []
+
+    def produce():
+        with Client(address) as client, client.producer("p", retry_seconds=60) as producer:
+            results.extend(producer.ingest([track(number)]) for number in range(total))
+        done.set()
+
+    thread = threading.Thread(target=produce)
+    thread.start()
+    lives = 0
+    while not done.is_set():
+        lives += 1
+        with Engine.open(tmp_path / "data", clock=CLOCK) as engine:
+            server = Server(engine, address)
+            server.start()
+            done.wait(0.15)
+            server.stop(0)
+    thread.join()
+    assert lives > 1
+    assert [each.accepted + each.duplicates for each in results] == [1] * total
+    with Engine.open(tmp_path / "data", clock=CLOCK) as engine:
+        assert (engine.event_count, engine.user_count, engine.last_sequence("p")) == (total, total, total)
+
+
+def test_Producer_without_a_server_says_so():
+    with Client("127.0.0.1:1") as client, pytest.raises(ServerUnavailableError, match="no bitseg server"):
+        client.producer("p", retry_seconds=0.1)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (DiskFullError("no room"), grpc.StatusCode.RESOURCE_EXHAUSTED),
+        (NotDurableError("may be lost"), grpc.StatusCode.UNAVAILABLE),
+    ],
+)
+def test_Disk_that_refuses_is_a_status_and_queries_go_on(serving, durable, monkeypatch, error, code):
+    with grpc.insecure_channel(serving.address) as channel, Client(serving.address) as client:
+        stub = ingest_pb2_grpc.IngestServiceStub(channel)
+        client.ingest([track(1)])
+        with monkeypatch.context() as patch:
+
+            def refuse(payload):
+                raise error
+
+            patch.setattr(durable._store, "append", refuse)
+            with pytest.raises(grpc.RpcError) as failure:
+                stub.IngestBatch(request(1, track(2)).batch)
+            assert failure.value.code() is code
+            with pytest.raises(type(error)), client.producer("p", retry_seconds=0.1) as producer:
+                producer.ingest([track(2)])
+            assert client.count("everyone").count == 1
+        with client.producer("p") as producer:
+            assert producer.ingest([track(2)]).accepted == 1
+
+
+def test_Snapshots_and_backups_are_taken_while_serving(client, durable, tmp_path):
+    client.ingest([track(1)])
+    assert list((tmp_path / "data").glob("journal-*"))
+    result = client.snapshot()
+    assert result.version == durable.version
+    assert not list((tmp_path / "data").glob("journal-*"))
+    assert client.backup(tmp_path / "backup").size_bytes == result.size_bytes
+    with Engine.open(tmp_path / "backup", clock=CLOCK) as engine:
+        assert (engine.user_count, engine.event_count) == (1, 1)
+    with pytest.raises(DataDirectoryError, match="holds a workspace already"):
+        client.backup(tmp_path / "backup")
+    with pytest.raises(InvalidArgumentError, match="absolute"):
+        client.backup("backup")
+
+
+def test_Workspace_in_memory_has_nothing_to_snapshot(server):
+    with Client(server.address) as client, pytest.raises(InvalidArgumentError, match="memory alone"):
+        client.snapshot()
