@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 import data
+import durability
 import grpc_load
 from bitseg.clock import FixedClock
 from bitseg.engine import Engine
@@ -127,7 +128,7 @@ def measure_bitseg(files: data.Data) -> dict[str, object]:
         rate = grpc_load.in_process_of_its_own(grpc_load.columns_rate, address, files.users, 20)
         found["columnar_grpc_events_per_second"] = rate
         say(f"columnar gRPC {rate:,.0f} events/s")
-    found["restart"] = measure_restart(engine)
+    found["restart"] = measure_restart(engine, files.users)
     return found
 
 
@@ -221,21 +222,13 @@ def measure_jsonl(users: int, lines: int = 500_000) -> float:
     return rate
 
 
-def measure_restart(engine: Engine) -> dict[str, float]:
+def measure_restart(engine: Engine, users: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory(dir=Path(__file__).parent / ".data") as folder:
-        saved = timed(lambda: engine.backup(Path(folder)))
-        size = sum(path.stat().st_size for path in Path(folder).iterdir())
-        seconds = grpc_load.in_process_of_its_own(open_and_count, folder)
-    say(f"saved in {saved:.1f} s, opened in {seconds[0]:.1f} s, prepared in {seconds[1]:.1f} s more")
-    return {"save_seconds": saved, "open_seconds": seconds[0], "prepare_seconds": seconds[1], "file_bytes": size}
-
-
-def open_and_count(folder: str) -> tuple[float, float]:
-    started = time.perf_counter()
-    engine = Engine.open(folder, create=False)
-    engine.count("everyone")
-    opened = time.perf_counter() - started
-    return opened, timed(engine.prepare)
+        found = {"save_seconds": timed(lambda: engine.backup(Path(folder)))}
+        found["file_bytes"] = sum(path.stat().st_size for path in Path(folder).iterdir())
+        found |= grpc_load.in_process_of_its_own(durability.measure, folder, users)
+    say(f"on disk {found}")
+    return found
 
 
 def measure_peers(files: data.Data, names: list[str], bitseg: dict[str, dict]) -> dict[str, object]:

@@ -261,6 +261,11 @@ class Engine:
                         self._index.release(captured, is_stored=is_stored)
             return SnapshotResult(version, store.snapshot_bytes, time.perf_counter() - started)
 
+    def flush(self) -> None:
+        """Make all changes safe whatever the policy; NotDurableError where they may be lost."""
+        if self._store is not None:
+            self._store.flush()
+
     def is_snapshot_due(self, after_bytes: int) -> bool:
         """Whether the journal has grown so much, or takes no records until there is a snapshot."""
         store = self._store

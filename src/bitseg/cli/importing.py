@@ -21,6 +21,7 @@ from bitseg.importers.load import RejectsFile, Summary, load
 from bitseg.importers.parquet import exported_mapping, read_parquet
 from bitseg.ops import Columns, Operation
 from bitseg.results import IngestResult
+from bitseg.storage.journal import SyncPolicy
 from bitseg.values import ValueType
 
 _FORMATS = {
@@ -92,7 +93,8 @@ def import_command(
         mapping = ColumnMapping(
             user_column, event, event_column, time_column, time_format, _types(types), frozenset(ignore)
         )
-    with Target(data, server).opened(create=True) as target:
+    # The import is acknowledged file by file, not batch by batch.
+    with Target(data, server).opened(create=True, sync=SyncPolicy.NEVER) as target:
         calendar = target.calendar if isinstance(target, Engine) else Calendar("UTC")
         for path in files:
             batches = _batches(path, format_, mapping, calendar, delimiter)
@@ -104,6 +106,8 @@ def import_command(
                     rejects_file,
                     lambda done, account: advance(done, f"{account.accepted:,} rows"),
                 )
+            if isinstance(target, Engine):
+                target.flush()
             _print_summary(path, summary, rejects_path, as_json)
         if mapping is not None and mapping.event_column is None and isinstance(target, Engine):
             _print_types(target, mapping.event)

@@ -14,6 +14,7 @@ from bitseg.cli.signals import interrupts_deferred
 from bitseg.client import Client
 from bitseg.engine import Engine
 from bitseg.errors import InvalidArgumentError
+from bitseg.storage.journal import SyncPolicy
 
 DEFAULT_DATA = Path("bitseg-data")
 
@@ -26,13 +27,13 @@ class Target:
     server: str | None
 
     @contextmanager
-    def opened(self, *, create: bool = False) -> Iterator[Engine | Client]:
+    def opened(self, *, create: bool = False, sync: SyncPolicy = SyncPolicy.ALWAYS) -> Iterator[Engine | Client]:
         """The engine of the directory, made if it is missing and `create` is set, or a client of the server."""
         if self.server is not None:
             with Client(self.server) as client:
                 yield client
         else:
-            engine = Engine.open(self.data, create=create)
+            engine = Engine.open(self.data, create=create, sync=sync)
             report_torn(engine)
             try:
                 yield engine
