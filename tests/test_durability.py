@@ -490,6 +490,25 @@ def test_Half_a_record_is_cut_before_the_next(tmp_path, disk, monkeypatch):
             assert list(survivor.members("everyone").pages) == [["u0", "u2"]]
 
 
+@pytest.mark.parametrize("share", [0, 0.5, 1])
+def test_Interrupted_write_is_cut_as_well(tmp_path, disk, share):
+    """Ctrl-C in the middle of a record, which the next one must not follow."""
+    with opened(tmp_path / "a") as engine:
+        engine.ingest([track("u0")])
+
+        def interrupted(descriptor, data):
+            os.write(descriptor, data[: int(len(data) * share)])
+            raise KeyboardInterrupt
+
+        disk.write = interrupted
+        with pytest.raises(KeyboardInterrupt):
+            engine.ingest([track("u1")])
+        del disk.write
+        engine.ingest([track("u2")])
+        with crash(engine, tmp_path / "a", tmp_path / "b") as survivor:
+            assert list(survivor.members("everyone").pages) == [["u0", "u2"]]
+
+
 def test_Failed_fsync_is_never_taken_for_one_that_worked(tmp_path, disk):
     """The batch is not acknowledged, further ones are refused, and a snapshot makes it good."""
     engine = opened(tmp_path / "a")

@@ -361,11 +361,13 @@ class Engine:
         """Journal a change and make it. What then fails in a way nobody foresaw is not in the journal either."""
         if self._store is None:
             return apply()
-        self._store.append(payload)
+        before = self._store.last_record
         try:
+            self._store.append(payload)
             return apply()
         except BaseException:
-            self._store.withdraw(payload)
+            if self._store.last_record > before:
+                self._store.withdraw(payload)
             raise
 
     def _last_record(self) -> int:
@@ -519,7 +521,8 @@ class Engine:
         return group(operations, limits, is_repeated), b"".join(fresh)
 
     def _write_batch(self, batch: Batch, packed: Sequence[bytes]) -> tuple[list[Rejection], list[list[Rejection]]]:
-        if not (batch.changes or batch.blocks or batch.producer):
+        is_old = batch.oldest_day is not None and self._index.has_events_before(batch.oldest_day)
+        if not (batch.changes or batch.blocks or batch.producer or is_old):
             return [], []
         payload = pack_batch(batch, packed) if self._store is not None else b""
         return self._write(payload, lambda: self._apply(batch))

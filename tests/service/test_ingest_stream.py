@@ -7,7 +7,7 @@ import grpc
 import pytest
 
 from bitseg import ops
-from bitseg.client import Client
+from bitseg.client import Client, convert
 from bitseg.clock import FixedClock
 from bitseg.engine import Engine
 from bitseg.errors import (
@@ -195,3 +195,63 @@ def test_Snapshots_and_backups_are_taken_while_serving(client, durable, tmp_path
 def test_Workspace_in_memory_has_nothing_to_snapshot(server):
     with Client(server.address) as client, pytest.raises(InvalidArgumentError, match="memory alone"):
         client.snapshot()
+
+
+def test_Hostile_operations_over_the_wire_are_rejected_one_by_one(serving, durable):
+    """A reason for each, the rest accepted, and the limits on messages named by their status."""
+    from google.protobuf.timestamp_pb2 import Timestamp
+
+    good = ingest_pb2.Operation(track={"user_id": "good", "event": "E", "properties": {"n": 1.0}})
+    deep = {"a": 1.0}
+    for _ in range(20):
+        deep = {"a": deep}
+    hostile = [
+        ({"user_id": "x" * 513, "event": "E"}, "513 bytes, the limit is 512"),
+        ({"user_id": "", "event": "E"}, "user id is empty"),
+        ({"user_id": "u", "event": "x" * 257}, "257 bytes, the limit is 256"),
+        ({"user_id": "u", "event": "E", "message_id": "x" * 129}, "129 bytes, the limit is 128"),
+        ({"user_id": "u", "event": "E", "timestamp": Timestamp(seconds=-62_135_596_800)}, "years that can be kept"),
+        ({"user_id": "u", "event": "E", "timestamp": Timestamp(seconds=253_402_300_799)}, "years that can be kept"),
+        ({"user_id": "u", "event": "E", "timestamp": Timestamp(seconds=2**62)}, "years that can be kept"),
+        (
+            {"user_id": "u", "event": "E", "timestamp": Timestamp(seconds=NOW_MS // 1000 + 3_601)},
+            "one hour in the future",
+        ),
+    ]
+    values = [
+        (float("nan"), "not a finite number"),
+        (float("inf"), "not a finite number"),
+        ("x" * 8_193, "at most 8,192"),
+    ]
+    values += [(deep, "an object is no value"), ([1.0, "a"], "list"), (["a"] * 1_001, "at most 1,000 items")]
+    operations = [good, ingest_pb2.Operation()]
+    operations += [ingest_pb2.Operation(track=fields) for fields, _ in hostile]
+    operations += [
+        ingest_pb2.Operation(identify={"user_id": f"v{place}", "traits": {f"a{place}": value}})
+        for place, (value, _) in enumerate(values)
+    ]
+    operations += [ingest_pb2.Operation(track={"user_id": "a\0b", "event": "E\0", "properties": {"\0": "\0"}}), good]
+    reasons = ["the operation is empty", *(reason for _, reason in hostile), *(reason for _, reason in values)]
+    with grpc.insecure_channel(serving.address, options=convert.CHANNEL_OPTIONS) as channel:
+        stub = ingest_pb2_grpc.IngestServiceStub(channel)
+        response = stub.IngestBatch(ingest_pb2.IngestBatchRequest(operations=operations))
+        assert response.accepted == 2 + 1 + len(values)
+        assert [each.operation for each in response.rejections] == list(range(1, len(reasons) + 1))
+        for rejection, reason in zip(response.rejections, reasons, strict=True):
+            assert reason in rejection.reason
+        names = {f"name {number}": 1.0 for number in range(100_000)}
+        wide = ingest_pb2.Operation(identify={"user_id": "wide", "traits": names})
+        response = stub.IngestBatch(ingest_pb2.IngestBatchRequest(operations=[wide]))
+        assert response.accepted == 1
+        assert len(response.rejections) > 97_000
+        too_large = ingest_pb2.IngestBatchRequest(
+            operations=[ingest_pb2.Operation(delete_user={"user_id": "x" * (17 * 2**20)})]
+        )
+        with pytest.raises(grpc.RpcError) as failure:
+            stub.IngestBatch(too_large)
+        assert failure.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        too_many = ingest_pb2.IngestBatchRequest(operations=[ingest_pb2.Operation()] * 100_001)
+        with pytest.raises(grpc.RpcError, match="the limit is 100,000"):
+            stub.IngestBatch(too_many)
+    assert durable.count('did "E"').count == 1
+    assert durable.verify() == []

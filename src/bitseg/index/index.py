@@ -209,6 +209,10 @@ class Index:
             return self.attributes
         return self.events[event].properties if event in self.events else {}
 
+    def has_events_before(self, day: int) -> bool:
+        """Whether there are events of days before `day`."""
+        return any(next(iter(event.partitions), day) < day for event in self.events.values())
+
     def drop_events_before(self, day: int) -> int:
         """Forget all events of days before `day`; how many they were."""
         dropped = sum(event.drop_before(day) for event in self.events.values())

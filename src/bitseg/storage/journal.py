@@ -96,9 +96,11 @@ class Journal:
             file = self._file or self._begin()
             try:
                 _write(file.descriptor, data)
-            except OSError as error:
+            except BaseException as error:
                 self._cut(file)
-                raise file_error("cannot write to the journal", file.path, error) from error
+                if isinstance(error, OSError):
+                    raise file_error("cannot write to the journal", file.path, error) from error
+                raise
             file.size += len(data)
             self._size_bytes += len(data)
             self._records += 1
