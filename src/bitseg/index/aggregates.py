@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from bitseg.index import predicates
-from bitseg.index.bitmaps import everyone_below, from_array, from_mask, from_sorted, to_array, union
+from bitseg.index.bitmaps import everyone_below, from_array, from_bits, from_sorted, to_array, union
 from bitseg.index.dictionary import Dictionary
 from bitseg.index.events import Property
-from bitseg.index.occurrences import Mask, Occurrences, sort_keys
+from bitseg.index.occurrences import Among, Mask, Occurrences, sort_keys
 from bitseg.index.runs import first_of_runs
 from bitseg.segment.nodes import (
     Aggregate,
@@ -163,7 +163,7 @@ def _by_chunk(blocks: Sequence[tuple[NDArray[Any], ...]], test: Callable[..., Ma
     size = _CHUNK_USERS
     edges = np.arange(0, last_user + size + 1, size)
     bounds = [np.searchsorted(block[0], edges).tolist() for block in blocks]
-    mask = np.zeros(len(edges) * size, bool)
+    bits = np.zeros(len(edges) * size // 8, np.uint8)
     for number, base in enumerate(edges[:-1].tolist()):
         slices = [slice(each[number], each[number + 1]) for each in bounds]
         users, *others = (
@@ -171,8 +171,9 @@ def _by_chunk(blocks: Sequence[tuple[NDArray[Any], ...]], test: Callable[..., Ma
             for arrays in zip(*blocks, strict=True)
         )
         if len(users):
-            mask[base : base + size] = test(users - np.uint32(base), *others, size)
-    return from_mask(mask)
+            found = test(users - np.uint32(base), *others, size)
+            bits[base // 8 : (base + size) // 8] = np.packbits(found, bitorder="little")
+    return from_bits(bits)
 
 
 @members.register
@@ -308,7 +309,7 @@ def first_or_last(
     found = inside.users() - outside.users()
     if not asked.is_timed:
         return found
-    users, times_ms = inside.only(found).gather()
+    users, times_ms = inside.only(Among(found)).gather()
     first = first_of_runs(users)
     chosen = first if isinstance(quantity, FirstTime) else np.append(first[1:], True)[: len(users)]
     users, times_ms = users[chosen], times_ms[chosen]

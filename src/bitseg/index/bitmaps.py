@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
+from bitseg.index.runs import first_of_runs
+
 CONTAINER_IDS = 65_536
 _LARGEST_ARRAY = 4_096
 _COOKIE = 12_346
@@ -20,6 +22,8 @@ _COOKIE = 12_346
 _FEW = 2_000
 # So few bitmaps of so few ids are united one by one.
 _FEW_BITMAPS, _FEW_IDS = 4, 150_000
+# Up to so many ids are merged faster than they are made bitmaps of, which then are united.
+_FEW_IN_RUNS = 100_000
 
 
 def from_array(users: NDArray[Any]) -> BitMap:
@@ -52,13 +56,28 @@ def from_sorted(users: NDArray[np.uint32]) -> BitMap:
     return _assembled(held + first, cardinalities[held], [lows.tobytes()])
 
 
+def from_runs(arrays: Sequence[NDArray[np.uint32]]) -> BitMap:
+    """The bitmap of the ids in some arrays, each ascending, with repeats."""
+    if len(arrays) < 2 or sum(map(len, arrays)) > _FEW_IN_RUNS:
+        return union([from_array(users) for users in arrays])
+    # Timsort, which `stable` stands for, merges what is in order already.
+    users = np.sort(np.concatenate(arrays), kind="stable")
+    return from_sorted(users[first_of_runs(users)])
+
+
 def from_mask(mask: NDArray[np.bool_], first_container: int = 0) -> BitMap:
     """The bitmap of the positions that are True, counted from where container number `first_container` begins."""
     containers = -(-len(mask) // CONTAINER_IDS)
-    if containers == 0:
-        return BitMap()
     packed = np.zeros(containers * (CONTAINER_IDS // 8), np.uint8)
     packed[: -(-len(mask) // 8)] = np.packbits(mask, bitorder="little")
+    return from_bits(packed, first_container)
+
+
+def from_bits(packed: NDArray[np.uint8], first_container: int = 0) -> BitMap:
+    """The bitmap of the bits that are set, of whole containers, the lowest of each byte first."""
+    containers = len(packed) // (CONTAINER_IDS // 8)
+    if containers == 0:
+        return BitMap()
     bits = packed.reshape(containers, -1)
     cardinalities = np.bitwise_count(packed.view(np.uint64)).reshape(containers, -1).sum(axis=1, dtype=np.int64)
     held = np.flatnonzero(cardinalities)
@@ -136,9 +155,16 @@ def _positions(packed: NDArray[np.uint8]) -> NDArray[np.int64]:
     """The positions of bits that are set, where few are; only words that have any are unpacked."""
     words = packed.view(np.uint64)
     held = np.flatnonzero(words)
-    unpacked = np.unpackbits(words[held].view(np.uint8), bitorder="little").reshape(-1, 64)
-    rows, places = np.nonzero(unpacked)
-    return held[rows] * 64 + places
+    words = words[held]
+    found: list[NDArray[np.int64]] = []
+    while len(held):
+        # The lowest bit of every word, as often as there is one.
+        below = words - np.uint64(1)
+        found.append(held * 64 + np.bitwise_count(~words & below))
+        words = words & below
+        more = np.flatnonzero(words)
+        words, held = words[more], held[more]
+    return np.sort(np.concatenate(found), kind="stable") if found else held
 
 
 def _plain(users: NDArray[Any]) -> BitMap:

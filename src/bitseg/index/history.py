@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from pyroaring import BitMap
 
-from bitseg.index.occurrences import Occurrences
+from bitseg.index.occurrences import Among, Occurrences
 from bitseg.results import UserEvent
 from bitseg.values import decode
 
@@ -15,7 +15,7 @@ def events_of(user: int, occurrences: Occurrences) -> list[UserEvent]:
 
 
 def _found(user: int, occurrences: Occurrences) -> Iterator[UserEvent]:
-    for block in occurrences.only(BitMap([user])).blocks():
+    for block in occurrences.only(Among(BitMap([user]))).blocks():
         columns = {name: found for name in block.event.properties if (found := block.column(name))}
         for row, time_ms in enumerate(block.times_ms.tolist()):
             properties = {}

@@ -12,7 +12,7 @@ from pyroaring import BitMap
 
 from bitseg.calendar import from_day
 from bitseg.index import predicates
-from bitseg.index.bitmaps import from_array, to_array, union
+from bitseg.index.bitmaps import from_array, from_runs, to_array, union
 from bitseg.index.context import Context
 from bitseg.index.events import Content, Event, Property, Rows
 from bitseg.segment.nodes import And, Comparison, Condition, IsSet, Not, Or, TimeOfDay, Weekday
@@ -95,6 +95,21 @@ class _Source:
     whole: bool
 
 
+class Among:
+    """Some users: a bitmap, and a mask by dense id that is made when it is first asked for, once for all who ask."""
+
+    def __init__(self, bitmap: BitMap) -> None:
+        self.bitmap = bitmap
+        self._mask: Mask | None = None
+
+    def mask(self) -> Mask:
+        """Which users are meant, up to the last of them."""
+        if self._mask is None:
+            self._mask = np.zeros(self.bitmap.max() + 1, bool)
+            self._mask[to_array(self.bitmap)] = True
+        return self._mask
+
+
 class Occurrences:
     """The events of some names that lie in an interval and satisfy what else is asked of each.
 
@@ -123,16 +138,15 @@ class Occurrences:
         self._weekdays = frozenset(_WEEKDAYS[day] for day in weekdays)
         # Whether days or times of day are asked for, beside the interval.
         self.is_timed = time_of_day is not None or bool(weekdays)
-        self._among = among
-        self._is_among: Mask | None = None
+        self._among = None if among is None else Among(among)
         self._by_rows = where is not None or time_of_day is not None
         # Of whole days where only users matter: their bitmaps, rolled up.
         self._whole_days: list[BitMap] = []
         self._sources: list[_Source] = []
         for event in events:
-            self._add(event, users_only and not self._by_rows)
+            self._add(event, among, users_only and not self._by_rows)
 
-    def _add(self, event: Event, users_only: bool) -> None:
+    def _add(self, event: Event, among: BitMap | None, users_only: bool) -> None:
         whole_days: list[int] = []
         for partition, whole in event.within(self.interval):
             if self._weekdays and from_day(partition.day).weekday() not in self._weekdays:
@@ -141,7 +155,7 @@ class Occurrences:
                 whole_days.append(partition.day)
                 continue
             bitmap = partition.bitmap
-            if self._among is not None and not bitmap.intersect(self._among):
+            if among is not None and not bitmap.intersect(among):
                 continue
             self._sources.append(
                 _Source(event, partition.day, partition.start_ms, partition.end_ms, bitmap, partition.content(), whole)
@@ -161,11 +175,22 @@ class Occurrences:
         ]
         return cut
 
-    def only(self, users: BitMap) -> "Occurrences":
+    def after(self, instant_ms: int) -> "Occurrences":
+        """The same without what came up to an instant; not for `users_only`."""
+        cut = copy.copy(self)
+        start_ms = max(self.interval.start_ms, instant_ms + 1)
+        cut.interval = Interval(start_ms, self.interval.end_ms)
+        cut._sources = [
+            replace(source, whole=source.whole and source.start_ms >= start_ms)
+            for source in self._sources
+            if source.end_ms > start_ms
+        ]
+        return cut
+
+    def only(self, users: Among) -> "Occurrences":
         """The same without all other users."""
         narrowed = copy.copy(self)
-        narrowed._among = users if self._among is None else self._among & users
-        narrowed._is_among = None
+        narrowed._among = users if self._among is None else Among(self._among.bitmap & users.bitmap)
         return narrowed
 
     @property
@@ -180,15 +205,15 @@ class Occurrences:
     def users(self) -> BitMap:
         """The users who did any of the events; the bitmap must not be changed."""
         bitmaps = list(self._whole_days)
-        found: list[BitMap] = []
+        found: list[NDArray[np.uint32]] = []
         for source in self._sources:
             if source.whole and not self._by_rows:
                 bitmaps.append(source.bitmap)
             else:
-                found.append(from_array(self._block(source).users))
+                found.append(self._block(source).users)
         if self._among is not None:
-            bitmaps = [bitmap & self._among for bitmap in bitmaps]
-        return union(bitmaps + found)
+            bitmaps = [bitmap & self._among.bitmap for bitmap in bitmaps]
+        return union([*bitmaps, from_runs(found)] if found else bitmaps)
 
     def gather(self) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
         """Users and instants of all the events, by user, then time; two arrays of shape (n,)."""
@@ -218,13 +243,13 @@ class Occurrences:
 
     def _block(self, source: _Source) -> Block:
         """The events of a partition that satisfy all there is, the cheapest test first."""
-        if self._among is not None and len(self._among) < _MANY:
-            asked = source.bitmap & self._among
+        if self._among is not None and len(self._among.bitmap) < _MANY:
+            asked = source.bitmap & self._among.bitmap
             block = Block(source.event, source.day, source.content.rows_of(to_array(asked)), None, asked)
         else:
             block = Block(source.event, source.day, source.content.rows(), None, source.bitmap)
             if self._among is not None:
-                block = replace(block, selection=self._rows_among(block.rows.users))
+                block = replace(block, selection=_rows_among(block.rows.users, self._among.mask()))
         if not source.whole:
             block = block.narrowed(self._in_interval(block))
         if self._time_of_day is not None:
@@ -234,15 +259,6 @@ class Occurrences:
             block = block.narrowed(_where_mask(self._where, block, self.context))
         return block
 
-    def _rows_among(self, users: NDArray[np.uint32]) -> NDArray[np.int64]:
-        """The rows of the users that are asked about, given the users of all rows."""
-        assert self._among is not None
-        if self._is_among is None:
-            self._is_among = np.zeros(self._among.max() + 1, bool)
-            self._is_among[to_array(self._among)] = True
-        known = np.searchsorted(users, len(self._is_among))
-        return np.flatnonzero(self._is_among[users[:known]])
-
     def _in_interval(self, block: Block) -> Mask:
         start_ms = block.rows.start_ms
         # A day has few enough milliseconds for 32 bits, which instants need not.
@@ -250,6 +266,12 @@ class Occurrences:
         end = min(max(self.interval.end_ms - start_ms, 0), 2**31 - 1)
         offsets_ms = block.offsets_ms
         return (offsets_ms >= first) & (offsets_ms < end)
+
+
+def _rows_among(users: NDArray[np.uint32], is_among: Mask) -> NDArray[np.int64]:
+    """The rows of the users that are asked about, given the users of all rows, ascending."""
+    known = np.searchsorted(users, len(is_among))
+    return np.flatnonzero(is_among[users[:known]])
 
 
 def sort_keys(users: NDArray[np.uint32], times_ms: NDArray[np.int64]) -> NDArray[np.uint64]:

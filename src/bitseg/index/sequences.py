@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from bitseg.index.bitmaps import from_array
-from bitseg.index.occurrences import Occurrences, sort_keys
+from bitseg.index.bitmaps import from_array, union
+from bitseg.index.occurrences import Among, Occurrences, sort_keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,25 +31,27 @@ def members(first: Occurrences, steps: Sequence[Step], now_ms: int) -> BitMap:
     need no look at which event came when.
     """
     wanted = [step for step in steps if not step.negated]
+    if not wanted:
+        last = steps[-1]
+        ended_ms = now_ms - last.within_ms
+        ended = first.until(ended_ms).users()
+        candidates = union([ended, first.after(ended_ms).users()])
+        followed = candidates & last.occurrences.users()
+        # Everyone else's first events stand as they are, as far as their time has run out.
+        return (ended - followed) | _unfollowed(first, wanted, last, followed, now_ms)
     candidates = first.users()
     for step in wanted:
         candidates = candidates & step.occurrences.users()
     if len(wanted) == len(steps):
-        return from_array(_reached(first, wanted, candidates)[0])
-    last = steps[-1]
-    followed = candidates & last.occurrences.users()
-    if not wanted:
-        # Everyone else's first events stand as they are, as far as their time has run out.
-        certain = first.until(now_ms - last.within_ms).users() - followed
-        return certain | _unfollowed(first, wanted, last, followed, now_ms)
-    return _unfollowed(first, wanted, last, candidates, now_ms)
+        return from_array(_reached(first, wanted, Among(candidates))[0])
+    return _unfollowed(first, wanted, steps[-1], candidates, now_ms)
 
 
 Users = NDArray[np.uint32]
 Times = NDArray[np.int64]
 
 
-def _reached(first: Occurrences, steps: Sequence[Step], candidates: BitMap) -> tuple[Users, Times]:
+def _reached(first: Occurrences, steps: Sequence[Step], candidates: Among) -> tuple[Users, Times]:
     """Users and instants of the events that end a chain, for some users."""
     users, times_ms = first.only(candidates).gather()
     for step in steps:
@@ -62,8 +64,9 @@ def _reached(first: Occurrences, steps: Sequence[Step], candidates: BitMap) -> t
 
 def _unfollowed(first: Occurrences, steps: Sequence[Step], last: Step, candidates: BitMap, now_ms: int) -> BitMap:
     """Of some users, those with a chain that the last step does not follow and whose time has run out."""
-    users, times_ms = _reached(first, steps, candidates)
-    next_users, next_times_ms = last.occurrences.only(candidates).gather()
+    among = Among(candidates)
+    users, times_ms = _reached(first, steps, among)
+    next_users, next_times_ms = last.occurrences.only(among).gather()
     follows = _following_ms(users, times_ms, next_users, next_times_ms)
     ended = times_ms + last.within_ms <= now_ms
     return from_array(users[ended & (follows > times_ms + last.within_ms)])
