@@ -44,8 +44,8 @@ def crash(engine, path, copy):
     return opened(copy, engine._clock)
 
 
-def track(user, number=0, **more):
-    return ops.Track(user, "E", {"n": number}, NOW_MS, **more)
+def track(user, number=0, message_id=None, **more):
+    return ops.Track(user, "E", {"n": number, **more}, NOW_MS, message_id)
 
 
 @settings(max_examples=25, deadline=None)
@@ -633,6 +633,24 @@ def test_Snapshot_writes_what_changed_only(tmp_path):
         total = sum(path.stat().st_size for path in (tmp_path / "a").iterdir())
         assert total < 3 * first
         assert not list((tmp_path / "a").glob("journal-*"))
+
+
+def test_Journal_that_has_grown_is_shortened_by_itself(tmp_path):
+    """Also one that a killed process left behind."""
+    with opened(tmp_path / "a", snapshot_after_bytes=2**40) as engine:
+        for number in range(50):
+            engine.ingest([track(f"u{number}", text="x" * 1_000)])
+        shutil.copytree(tmp_path / "a", tmp_path / "b")
+    with opened(tmp_path / "b", snapshot_after_bytes=10_000) as engine:
+        for _ in range(200):
+            if not list((tmp_path / "b").glob("journal-*")):
+                break
+            threading.Event().wait(0.05)
+        else:
+            raise AssertionError("no snapshot was taken in ten seconds")
+        assert engine.recovered.records == 50
+    with opened(tmp_path / "b") as engine:
+        assert (engine.event_count, engine.recovered.records) == (50, 0)
 
 
 def test_Snapshot_that_fails_leaves_the_one_before_it(tmp_path, monkeypatch):

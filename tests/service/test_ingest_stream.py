@@ -1,5 +1,6 @@
 """The Ingest stream and AdminService through real sockets: exactly once, whatever becomes of connection and server."""
 
+import asyncio
 import socket
 import threading
 
@@ -7,7 +8,7 @@ import grpc
 import pytest
 
 from bitseg import ops
-from bitseg.client import Client, convert
+from bitseg.client import AsyncClient, Client, convert
 from bitseg.clock import FixedClock
 from bitseg.engine import Engine
 from bitseg.errors import (
@@ -190,6 +191,16 @@ def test_Snapshots_and_backups_are_taken_while_serving(client, durable, tmp_path
         client.backup(tmp_path / "backup")
     with pytest.raises(InvalidArgumentError, match="absolute"):
         client.backup("backup")
+
+
+def test_Asyncio_client_takes_snapshots_and_backups(serving, durable, tmp_path):
+    async def take():
+        async with AsyncClient(serving.address, timeout_seconds=20) as client:
+            await client.ingest([track(1)])
+            assert (await client.snapshot()).version == durable.version
+            return await client.backup(tmp_path / "backup")
+
+    assert asyncio.run(take()).size_bytes == durable.snapshot().size_bytes
 
 
 def test_Workspace_in_memory_has_nothing_to_snapshot(server):

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 
 import grpc
@@ -12,13 +13,13 @@ from bitseg.client import convert
 from bitseg.client.convert import Query
 from bitseg.errors import BitsegError
 from bitseg.ops import Columns, Operation
-from bitseg.pb import ingest_pb2_grpc, query_pb2, query_pb2_grpc
-from bitseg.results import CountResult, Evaluation, IngestResult, UserExplanation
+from bitseg.pb import admin_pb2, admin_pb2_grpc, ingest_pb2_grpc, query_pb2, query_pb2_grpc
+from bitseg.results import CountResult, Evaluation, IngestResult, SnapshotResult, UserExplanation
 from bitseg.wire.explanations import from_response
 
 
 class AsyncClient:
-    """Calls a bitseg server at HOST:PORT from one event loop.
+    """Calls a bitseg server at HOST:PORT from one event loop. Producers are of `Client` alone.
 
     Queries are text or trees. Calls raise the same errors as the engine, ServerUnavailableError where no server
     answers, and RequestError for what else goes wrong. `timeout_seconds` bounds each call.
@@ -30,6 +31,7 @@ class AsyncClient:
         self._channel = grpc.aio.insecure_channel(target, options=convert.CHANNEL_OPTIONS)
         self._query = query_pb2_grpc.QueryServiceStub(self._channel)
         self._ingest = ingest_pb2_grpc.IngestServiceStub(self._channel)
+        self._admin = admin_pb2_grpc.AdminServiceStub(self._channel)
 
     async def count(self, query: Query, as_of: datetime | None = None) -> CountResult:
         """How many users are in a segment."""
@@ -89,6 +91,19 @@ class AsyncClient:
                 response = await self._ingest.IngestBatch(request, timeout=self._timeout)
             results.append(convert.columns_result(response, rows))
         return convert.combined(results)
+
+    async def snapshot(self) -> SnapshotResult:
+        """Have the server write what changed since its last snapshot."""
+        with self._errors():
+            response = await self._admin.CreateSnapshot(admin_pb2.CreateSnapshotRequest(), timeout=self._timeout)
+        return convert.snapshot_result(response.snapshot)
+
+    async def backup(self, directory: str | Path) -> SnapshotResult:
+        """Have the server copy its workspace into a directory of its machine that is empty or new."""
+        request = admin_pb2.CreateBackupRequest(directory=str(directory))
+        with self._errors():
+            response = await self._admin.CreateBackup(request, timeout=self._timeout)
+        return convert.snapshot_result(response.snapshot)
 
     async def close(self) -> None:
         """Close the connection."""

@@ -23,7 +23,7 @@ import google_crc32c
 import msgpack
 import numpy as np
 
-from bitseg.errors import UnsupportedFormatError
+from bitseg.errors import InvalidArgumentError, UnsupportedFormatError
 
 MAGIC_BYTES = 8
 _MAGIC = b"BITSEG"
@@ -64,9 +64,9 @@ def unpack(payload: bytes | memoryview) -> Any:
 
 
 def header(payload: bytes) -> bytes:
-    """What goes before a payload; ValueError for one that is too long."""
+    """What goes before a payload; InvalidArgumentError for one that is too long."""
     if len(payload) > MAX_PAYLOAD_BYTES:
-        raise ValueError(f"a payload of {len(payload):,} bytes is too long")
+        raise InvalidArgumentError(f"{len(payload):,} bytes are too many for one record", hint="send them in parts")
     head = _HEAD.pack(len(payload), google_crc32c.value(payload))
     return head + _CHECK.pack(google_crc32c.value(head))
 

@@ -51,7 +51,9 @@ class Journal:
     are refused with NotDurableError until `begin_anew` says that a snapshot has everything.
     """
 
-    def __init__(self, folder: Path, workspace: str, number: int, records: int, policy: SyncPolicy) -> None:
+    def __init__(
+        self, folder: Path, workspace: str, number: int, records: int, policy: SyncPolicy, size_bytes: int = 0
+    ) -> None:
         self._folder = folder
         self._workspace = workspace
         self._policy = policy
@@ -63,7 +65,7 @@ class Journal:
         self._failure: OSError | None = None
         self._is_syncing = False
         self._changed = threading.Condition()
-        self._size_bytes = 0
+        self._size_bytes = size_bytes
         self._closing = threading.Event()
         self._timer: threading.Thread | None = None
         if policy is SyncPolicy.INTERVAL:
@@ -72,7 +74,7 @@ class Journal:
 
     @property
     def size_bytes(self) -> int:
-        """What was written since the last call of `rotate`."""
+        """What was written since the last call of `rotate`, and what there was in files before."""
         return self._size_bytes
 
     @property

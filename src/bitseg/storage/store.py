@@ -102,7 +102,7 @@ class Store:
 
     @property
     def journal_bytes(self) -> int:
-        """What the journal has grown by since the snapshot, as far as this process wrote it."""
+        """What the journal has grown by since the snapshot."""
         return self._journal.size_bytes
 
     @property
@@ -120,7 +120,8 @@ class Store:
         """
         started = time.perf_counter()
         found = journal.Recovery(self.path, self._id, self._manifest.journal, self._manifest.records)
-        total, done = self.snapshot_bytes + found.size_bytes, 0
+        journal_bytes = found.size_bytes
+        total, done = self.snapshot_bytes + journal_bytes, 0
         for key, revision, state, length in snapshot.read_parts(self.path, self._manifest):
             try:
                 restore(key, state, revision)
@@ -135,7 +136,9 @@ class Store:
             except _SENSELESS as error:
                 raise journal.corrupt(record.path, record.offset, _why(error)) from error
             progress(min(done + record.offset, total), total)
-        self._journal = Journal(self.path, self._id, found.last_number + 1, found.count, self._policy)
+        self._journal = Journal(
+            self.path, self._id, found.last_number + 1, found.count, self._policy, journal_bytes
+        )
         self._remove_superfluous()
         torn = found.torn
         return Recovered(
