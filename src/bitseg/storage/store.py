@@ -136,9 +136,7 @@ class Store:
             except _SENSELESS as error:
                 raise journal.corrupt(record.path, record.offset, _why(error)) from error
             progress(min(done + record.offset, total), total)
-        self._journal = Journal(
-            self.path, self._id, found.last_number + 1, found.count, self._policy, journal_bytes
-        )
+        self._journal = Journal(self.path, self._id, found.last_number + 1, found.count, self._policy, journal_bytes)
         self._remove_superfluous()
         torn = found.torn
         return Recovered(
