@@ -209,6 +209,8 @@ class Partition:
     def prepare(self) -> None:
         """Do now what readers would do."""
         self._merge()
+        # Made at once, its containers lie side by side, which what was put together bit by bit does not.
+        self._bitmap = from_array(self._rows.users)
 
     def _adopt(self) -> None:
         """Take over what a reader has merged, if it is still what there is to merge."""
