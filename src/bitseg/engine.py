@@ -32,7 +32,6 @@ from bitseg.fairness import FairLock
 from bitseg.index.bitmaps import to_array
 from bitseg.index.context import Context
 from bitseg.index.index import CapturedIndex, Field, Index
-from bitseg.index.lists import UserList
 from bitseg.index.messages import digest, split
 from bitseg.ops import (
     MAX_ID_BYTES,
@@ -42,10 +41,10 @@ from bitseg.ops import (
     Limits,
     Operation,
     Rejection,
+    by_row,
     group,
     malformed_text,
-    selected,
-    timestamp_reason,
+    well_formed,
 )
 from bitseg.query.account import account
 from bitseg.query.check import check_names
@@ -81,7 +80,6 @@ from bitseg.storage.records import (
 )
 from bitseg.storage.snapshot import Key, Part
 from bitseg.storage.store import Progress, Store
-from bitseg.texts import Texts
 from bitseg.values import ValueType
 
 FUTURE_TOLERANCE_MS = 3_600_000
@@ -343,19 +341,30 @@ class Engine:
         """Do again what a record says; ValueError where it does not follow what was done before."""
         if record.version != self._index.version:
             raise ValueError(f"it follows version {record.version}, not {self._index.version}")
+        self._do(record)
+
+    def _do(self, record: Record) -> None:
+        """Make the change that a record says, which was checked."""
         match record:
             case Batch():
                 self._apply(record)
             case SegmentSaved(_, name, None):
-                self._delete_segment(name)
+                self._catalogue.delete(name)
+                self._index.version += 1
             case SegmentSaved(_, name, str(text)):
-                self._save_segment(name, parse(text))
+                self._catalogue.save(name, parse(text))
+                self._index.version += 1
             case ListSaved(_, name, None):
-                self._delete_list(name)
+                self._index.delete_list(name)
             case ListSaved(_, name, user_ids):
-                self._save_list(name, user_ids or ())
+                self._index.save_list(name, user_ids or ())
             case TypeDeclared(_, name, value_type, event):
                 self._index.declare(name, value_type, event)
+
+    def _change(self, record: SegmentSaved | ListSaved | TypeDeclared) -> int:
+        """Journal a change that was checked and make it; the number of the record, to be synced."""
+        self._write(b"" if self._store is None else pack(record), lambda: self._do(record))
+        return self._last_record()
 
     def _write(self, payload: bytes, apply: Callable[[], T]) -> T:
         """Journal a change and make it. What then fails in a way nobody foresaw is not in the journal either."""
@@ -465,7 +474,7 @@ class Engine:
         """
         oldest_day = self._oldest_day()
         limits = self._limits(oldest_day)
-        checked = [_well_formed(block, limits) for block in blocks]
+        checked = [well_formed(block, limits) for block in blocks]
         kept = [block for block, _ in checked if len(block.user_ids)]
         # The blocks do not depend on what is held, so that they are packed before others have to wait.
         packed = [pack_change(block) for block in kept] if self._store is not None else []
@@ -483,11 +492,11 @@ class Engine:
                 rejections += grouped.rejections
                 found = iter(of_blocks)
                 by_block = [
-                    tuple(_by_row(refused + (next(found) if len(block.user_ids) else []))) for block, refused in checked
+                    tuple(by_row(refused + (next(found) if len(block.user_ids) else []))) for block, refused in checked
                 ]
                 every = (*rejections, *(each for part in by_block for each in part))
                 accepted = total - grouped.duplicates - sum(each.name is None for each in every)
-                result = IngestResult(accepted, grouped.duplicates, tuple(_by_row(rejections)), self._index.version)
+                result = IngestResult(accepted, grouped.duplicates, tuple(by_row(rejections)), self._index.version)
             # Also of a repeated batch: what it repeats may not be on disk yet.
             record = self._last_record()
         self._sync(record)
@@ -714,27 +723,15 @@ class Engine:
         text = format(condition)
         with self._lock:
             self._catalogue.check(name, condition, self._index.lists)
-            payload = pack(SegmentSaved(self._index.version, name, text))
-            self._write(payload, lambda: self._save_segment(name, condition))
-            record = self._last_record()
+            record = self._change(SegmentSaved(self._index.version, name, text))
         self._sync(record)
 
     def delete_segment(self, name: str) -> None:
         """Forget a saved segment; NotFoundError if there is none, InUseError while others refer to it."""
         with self._lock:
             self._catalogue.require_unused(name)
-            payload = pack(SegmentSaved(self._index.version, name, None))
-            self._write(payload, lambda: self._delete_segment(name))
-            record = self._last_record()
+            record = self._change(SegmentSaved(self._index.version, name, None))
         self._sync(record)
-
-    def _save_segment(self, name: str, condition: Condition) -> None:
-        self._catalogue.save(name, condition)
-        self._index.version += 1
-
-    def _delete_segment(self, name: str) -> None:
-        self._catalogue.delete(name)
-        self._index.version += 1
 
     @property
     def lists(self) -> Mapping[str, int]:
@@ -754,9 +751,7 @@ class Engine:
         if reason is not None:
             raise InvalidArgumentError(reason)
         with self._lock:
-            payload = pack(ListSaved(self._index.version, name, list(distinct)))
-            self._write(payload, lambda: self._save_list(name, distinct))
-            record = self._last_record()
+            record = self._change(ListSaved(self._index.version, name, list(distinct)))
         self._sync(record)
         return len(distinct)
 
@@ -766,20 +761,8 @@ class Engine:
             if name not in self._index.lists:
                 raise NotFoundError(f'there is no list "{name}"')
             self._catalogue.require_list_unused(name)
-            payload = pack(ListSaved(self._index.version, name, None))
-            self._write(payload, lambda: self._delete_list(name))
-            record = self._last_record()
+            record = self._change(ListSaved(self._index.version, name, None))
         self._sync(record)
-
-    def _save_list(self, name: str, user_ids: Iterable[str]) -> None:
-        self._index.version += 1
-        self._index.schema_revision += 1
-        self._index.lists[name] = UserList(name, user_ids, self._index.version)
-
-    def _delete_list(self, name: str) -> None:
-        del self._index.lists[name]
-        self._index.version += 1
-        self._index.schema_revision += 1
 
     def schema(self) -> list[Field]:
         """Every attribute and property with its type, attributes first."""
@@ -793,9 +776,7 @@ class Engine:
         """
         with self._lock:
             self._index.check_declaration(name, value_type, event)
-            payload = pack(TypeDeclared(self._index.version, name, value_type, event))
-            self._write(payload, lambda: self._index.declare(name, value_type, event))
-            record = self._last_record()
+            record = self._change(TypeDeclared(self._index.version, name, value_type, event))
         self._sync(record)
 
     def _prepare(self, query: Query) -> _Prepared:
@@ -879,39 +860,6 @@ class Engine:
             if FIRST_INSTANT_MS + DAY_MS < instant_ms < LAST_INSTANT_MS - DAY_MS:
                 return instant_ms
         raise InvalidArgumentError(f"as-of {as_of} is outside the years that can be answered")
-
-
-def _by_row(rejections: list[Rejection]) -> list[Rejection]:
-    return sorted(rejections, key=lambda rejection: rejection.row)
-
-
-def _well_formed(columns: Columns, limits: Limits) -> tuple[Columns, list[Rejection]]:
-    """The block without its malformed rows, and why each was left out."""
-    if columns.event is not None:
-        reason = malformed_text(columns.event, "event name", MAX_NAME_BYTES)
-        if reason:
-            return selected(columns, np.empty(0, np.int64)), [Rejection(int(row), reason) for row in columns.rows]
-    oldest_ms = FIRST_INSTANT_MS if columns.event is None else limits.oldest_event_ms
-    times_ms = columns.timestamps_ms
-    reasons = {
-        int(row): timestamp_reason(int(times_ms[row]), limits)
-        for row in np.flatnonzero((times_ms < oldest_ms) | (times_ms > limits.newest_ms))
-    }
-    suspects: Iterable[int]
-    try:
-        texts = Texts.of(columns.user_ids)
-        columns = replace(columns, user_ids=texts)
-        suspects = np.flatnonzero((texts.lengths == 0) | (texts.lengths > MAX_ID_BYTES)).tolist()
-    except UnicodeEncodeError:
-        suspects = range(len(columns.user_ids))
-    for row in suspects:
-        reason = malformed_text(columns.user_ids[row], "user id", MAX_ID_BYTES)
-        if reason:
-            reasons[row] = reason
-    if not reasons:
-        return columns, []
-    keep = np.setdiff1d(np.arange(len(times_ms)), list(reasons))
-    return selected(columns, keep), [Rejection(int(columns.rows[row]), reason) for row, reason in reasons.items()]
 
 
 class _RegularSnapshots:

@@ -4,8 +4,8 @@ Row operations are what callers write: named tuples, which are made much faster 
 what the engine applies: `group` turns the first into the second.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -272,3 +272,37 @@ def timestamp_reason(timestamp_ms: int, limits: Limits) -> str:
     if timestamp_ms > limits.newest_ms:
         return f"the timestamp {format_instant(timestamp_ms)} is more than one hour in the future"
     return f"the event of {format_instant(timestamp_ms)} is older than the retention"
+
+
+def well_formed(columns: Columns, limits: Limits) -> tuple[Columns, list[Rejection]]:
+    """A block without its malformed rows, and why each was left out."""
+    if columns.event is not None:
+        reason = malformed_text(columns.event, "event name", MAX_NAME_BYTES)
+        if reason:
+            return selected(columns, np.empty(0, np.int64)), [Rejection(int(row), reason) for row in columns.rows]
+    oldest_ms = FIRST_INSTANT_MS if columns.event is None else limits.oldest_event_ms
+    times_ms = columns.timestamps_ms
+    reasons = {
+        int(row): timestamp_reason(int(times_ms[row]), limits)
+        for row in np.flatnonzero((times_ms < oldest_ms) | (times_ms > limits.newest_ms))
+    }
+    suspects: Iterable[int]
+    try:
+        texts = Texts.of(columns.user_ids)
+        columns = replace(columns, user_ids=texts)
+        suspects = np.flatnonzero((texts.lengths == 0) | (texts.lengths > MAX_ID_BYTES)).tolist()
+    except UnicodeEncodeError:
+        suspects = range(len(columns.user_ids))
+    for row in suspects:
+        reason = malformed_text(columns.user_ids[row], "user id", MAX_ID_BYTES)
+        if reason:
+            reasons[row] = reason
+    if not reasons:
+        return columns, []
+    keep = np.setdiff1d(np.arange(len(times_ms)), list(reasons))
+    return selected(columns, keep), [Rejection(int(columns.rows[row]), reason) for row, reason in reasons.items()]
+
+
+def by_row(rejections: list[Rejection]) -> list[Rejection]:
+    """Rejections in the order of rows."""
+    return sorted(rejections, key=lambda rejection: rejection.row)

@@ -1,6 +1,6 @@
 """The whole of a workspace in memory: what operations change and queries read."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -201,6 +201,18 @@ class Index:
         else:
             owner = self.events.setdefault(event, Event(event))
             owner.properties[name] = Property(value_type, declared=True)
+        self.version += 1
+        self.schema_revision += 1
+
+    def save_list(self, name: str, user_ids: Iterable[str]) -> None:
+        """Keep user ids, which were checked, under a name, in place of the list that had it."""
+        self.version += 1
+        self.schema_revision += 1
+        self.lists[name] = UserList(name, user_ids, self.version)
+
+    def delete_list(self, name: str) -> None:
+        """Forget a list that is there."""
+        del self.lists[name]
         self.version += 1
         self.schema_revision += 1
 
