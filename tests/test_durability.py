@@ -3,8 +3,10 @@
 import os
 import resource
 import shutil
+import tempfile
 import threading
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -756,14 +758,58 @@ def test_Backup_is_a_workspace_and_is_not_put_over_another(tmp_path):
         assert (engine.user_count, engine.workspace, engine.verify()) == (6, memory.workspace, [])
 
 
-def test_Read_only_directory_is_named(tmp_path):
+@pytest.fixture
+def nobody():
+    """A folder of a user without rights beyond those that permissions give, who does what the test does."""
+    folder = Path(tempfile.mkdtemp())
     if os.geteuid() == 0:
-        path = tmp_path / "file"
-        path.write_text("")
-        with pytest.raises(DataDirectoryError, match="cannot use the data directory"):
-            opened(path / "data")
-        return
-    tmp_path.chmod(0o500)
-    with pytest.raises(DataDirectoryError, match="cannot use the data directory"):
-        opened(tmp_path)
-    tmp_path.chmod(0o700)
+        os.chown(folder, 65_534, 65_534)
+        os.seteuid(65_534)
+        yield folder
+        os.seteuid(0)
+    else:
+        yield folder
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(0o700)
+    shutil.rmtree(folder)
+
+
+def test_Directory_that_cannot_be_written_or_read_is_named(nobody):
+    data = nobody / "data"
+    nobody.chmod(0o500)
+    with pytest.raises(DataDirectoryError, match=f"cannot use the data directory {data}: Permission denied"):
+        opened(data)
+    nobody.chmod(0o700)
+    with opened(data) as engine:
+        batches(engine)
+    (parts,) = data.glob("parts-*")
+    parts.chmod(0)
+    with pytest.raises(DataDirectoryError, match=f"{parts}: Permission denied"):
+        opened(data)
+    parts.chmod(0o600)
+    with opened(data) as engine:
+        assert engine.user_count == 6
+
+
+def test_Directory_that_becomes_read_only_refuses_writes_until_it_is_not(nobody):
+    data = nobody / "data"
+    engine = opened(data)
+    batches(engine)
+    engine.snapshot()
+    data.chmod(0o500)
+    with pytest.raises(DataDirectoryError, match=r"cannot begin a journal .*: Permission denied"):
+        engine.ingest([track("later")])
+    assert engine.count("everyone").count == 6
+    with pytest.raises(DataDirectoryError, match="Permission denied"):
+        engine.backup(data / "backup")
+    data.chmod(0o700)
+    engine.ingest([track("later")])
+    data.chmod(0o500)
+    # The journal is open, and takes more; a snapshot needs a file of its own.
+    engine.ingest([track("latest")])
+    with pytest.raises(DataDirectoryError, match=r"cannot write a snapshot .*: Permission denied"):
+        engine.snapshot()
+    data.chmod(0o700)
+    engine.close()
+    with opened(data) as engine:
+        assert (engine.user_count, engine.verify()) == (8, [])

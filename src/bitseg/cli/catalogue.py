@@ -8,8 +8,7 @@ import click
 
 from bitseg.cli.output import print_json
 from bitseg.cli.query import definition_option, expression_argument, query_of
-from bitseg.cli.target import data_option
-from bitseg.engine import Engine
+from bitseg.cli.target import data_option, opened
 from bitseg.errors import ImportFileError, NotFoundError
 from bitseg.segment import format
 from bitseg.values import ValueType
@@ -37,7 +36,7 @@ def segments_group() -> None:
 @data_option
 def set_segment(name: str, expression: str | None, definition: Path | None, data: Path) -> None:
     """Save a segment under NAME, in place of the one that had it."""
-    with Engine.open(data) as engine:
+    with opened(data) as engine:
         engine.save_segment(name, query_of(expression, definition))
 
 
@@ -46,7 +45,7 @@ def set_segment(name: str, expression: str | None, definition: Path | None, data
 @data_option
 def list_segments(as_json: bool, data: Path) -> None:
     """Print the saved segments, one a line."""
-    with Engine.open(data, create=False) as engine:
+    with opened(data, create=False) as engine:
         texts = {name: format(condition) for name, condition in sorted(engine.segments.items())}
     _print_by_name(texts, as_json)
 
@@ -56,7 +55,7 @@ def list_segments(as_json: bool, data: Path) -> None:
 @data_option
 def show_segment(name: str, data: Path) -> None:
     """Print the definition of a saved segment."""
-    with Engine.open(data, create=False) as engine:
+    with opened(data, create=False) as engine:
         condition = engine.segments.get(name)
     if condition is None:
         raise NotFoundError(f'there is no segment "{name}"')
@@ -68,7 +67,7 @@ def show_segment(name: str, data: Path) -> None:
 @data_option
 def delete_segment(name: str, data: Path) -> None:
     """Forget a saved segment that no other uses. Users stay."""
-    with Engine.open(data, create=False) as engine:
+    with opened(data, create=False) as engine:
         engine.delete_segment(name)
 
 
@@ -87,7 +86,7 @@ def set_list(name: str, file: Path, data: Path) -> None:
         text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ImportFileError(f"cannot read {file}: {getattr(error, 'strerror', None) or error}") from error
-    with Engine.open(data) as engine:
+    with opened(data) as engine:
         count = engine.save_list(name, (line for line in text.splitlines() if line))
     click.echo(count)
 
@@ -97,7 +96,7 @@ def set_list(name: str, file: Path, data: Path) -> None:
 @data_option
 def list_lists(as_json: bool, data: Path) -> None:
     """Print the lists and how many ids each has."""
-    with Engine.open(data, create=False) as engine:
+    with opened(data, create=False) as engine:
         sizes = dict(sorted(engine.lists.items()))
     _print_by_name(sizes, as_json)
 
@@ -107,7 +106,7 @@ def list_lists(as_json: bool, data: Path) -> None:
 @data_option
 def delete_list(name: str, data: Path) -> None:
     """Forget a list that no saved segment uses. Users stay."""
-    with Engine.open(data, create=False) as engine:
+    with opened(data, create=False) as engine:
         engine.delete_list(name)
 
 
@@ -123,7 +122,7 @@ def schema_group() -> None:
 @data_option
 def set_type(name: str, type_: str, event: str | None, data: Path) -> None:
     """Fix the type of an attribute or a property before its first value does."""
-    with Engine.open(data) as engine:
+    with opened(data) as engine:
         engine.declare(name, ValueType(type_), event)
 
 
@@ -132,7 +131,7 @@ def set_type(name: str, type_: str, event: str | None, data: Path) -> None:
 @data_option
 def list_types(as_json: bool, data: Path) -> None:
     """Print every attribute and property with its type, and whether it was declared."""
-    with Engine.open(data, create=False) as engine:
+    with opened(data, create=False) as engine:
         found = engine.schema()
     if as_json:
         print_json([{"event": f.event, "name": f.name, "type": f.type.value, "declared": f.declared} for f in found])

@@ -16,12 +16,11 @@ from bitseg.cli.signals import stop_on_signals
 from bitseg.cli.storage import (
     backup_command,
     export_command,
-    opened,
     restore_command,
     snapshot_command,
     verify_command,
 )
-from bitseg.cli.target import Target, as_of_option, data_option, parse_as_of, target_options
+from bitseg.cli.target import Target, as_of_option, data_option, opened, parse_as_of, target_options
 from bitseg.engine import DEFAULT_SNAPSHOT_AFTER_BYTES, Engine, Workspace
 from bitseg.errors import BitsegError, InvalidArgumentError
 from bitseg.segment import format, parse
@@ -160,7 +159,7 @@ def format_command(expression: str | None, definition: Path | None, as_json: boo
 )
 def serve_command(data: Path, listen: str, sync: str, snapshot_mib: int) -> None:
     """Serve the workspace over gRPC until interrupted, then save it."""
-    with opened(data, sync=SyncPolicy(sync), snapshot_after_bytes=snapshot_mib << 20) as engine:
+    with opened(data, with_account=True, sync=SyncPolicy(sync), snapshot_after_bytes=snapshot_mib << 20) as engine:
         # Now rather than while the first callers wait.
         engine.prepare()
         server = Server(engine, listen)

@@ -1,34 +1,15 @@
 """`bitseg snapshot`, `backup`, `restore`, `verify` and `export`: what is on disk."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
 
-from bitseg.cli.output import message, progress
-from bitseg.cli.target import Target, data_option, report_torn, target_options
+from bitseg.cli.output import message
+from bitseg.cli.target import Target, data_option, opened, target_options
 from bitseg.engine import Engine
 from bitseg.errors import DataDirectoryError
 from bitseg.exporters.parquet import export
 from bitseg.results import SnapshotResult
-
-
-@contextmanager
-def opened(data: Path, **options: Any) -> Iterator[Engine]:
-    """The engine of a directory, opened with a progress bar and an account of what was found there."""
-    with progress(f"opening {data}", 1) as advance:
-        engine = Engine.open(data, progress=lambda done, total: advance(done, total=total), **options)
-    with engine:
-        found = engine.recovered
-        if found is not None:
-            message(
-                f"opened {data} in {found.seconds:.1f} s: {found.snapshot_bytes:,} bytes of snapshot, "
-                f"{found.records:,} records of the journal"
-            )
-        report_torn(engine)
-        yield engine
 
 
 @click.command("snapshot")
@@ -56,7 +37,7 @@ def backup_command(directory: Path, data: Path, server: str | None) -> None:
 @data_option
 def restore_command(directory: Path, data: Path) -> None:
     """Make the data directory from the backup in DIRECTORY, once all of it is verified."""
-    with Engine.open(directory, create=False) as engine:
+    with opened(directory, create=False) as engine:
         _require_sound(directory, engine)
         _print_snapshot(engine.backup(data))
 
@@ -68,7 +49,7 @@ def verify_command(directory: Path) -> None:
 
     Nothing is changed, except that the end of a write that a crash interrupted is cut off the journal and saved.
     """
-    with opened(directory, create=False) as engine:
+    with opened(directory, with_account=True, create=False) as engine:
         _require_sound(directory, engine)
         click.echo(f"{directory}: {engine.user_count:,} users, {engine.event_count:,} events, all sound")
 
@@ -81,7 +62,7 @@ def export_command(directory: Path, data: Path) -> None:
 
     users.parquet has a row a user and a column an attribute; there is one file for each event, with a row an event.
     """
-    with Engine.open(data, create=False) as engine:
+    with opened(data, create=False) as engine:
         for path, rows in export(engine.tables(), directory):
             click.echo(f"{path}: {rows:,} rows")
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import click
 
-from bitseg.cli.output import message
+from bitseg.cli.output import message, progress
 from bitseg.cli.signals import interrupts_deferred
 from bitseg.client import Client
 from bitseg.engine import Engine
 from bitseg.errors import InvalidArgumentError
+from bitseg.results import Recovered
 from bitseg.storage.journal import SyncPolicy
 
 DEFAULT_DATA = Path("bitseg-data")
@@ -33,19 +34,34 @@ class Target:
             with Client(self.server) as client:
                 yield client
         else:
-            engine = Engine.open(self.data, create=create, sync=sync)
-            report_torn(engine)
-            try:
+            with opened(self.data, create=create, sync=sync) as engine:
                 yield engine
-            finally:
-                with interrupts_deferred():
-                    engine.close()
 
 
-def report_torn(engine: Engine) -> None:
-    """Say what was cut off the journal, if anything was."""
-    found = engine.recovered
-    if found is not None and found.torn_bytes:
+@contextmanager
+def opened(data: Path, *, with_account: bool = False, **options: Any) -> Iterator[Engine]:
+    """The engine of a directory, opened with a progress bar, saved whole even if Ctrl-C comes then.
+
+    What was cut off the journal is told, and `with_account` all else that was found.
+    """
+    with progress(f"opening {data}", 1) as advance:
+        engine = Engine.open(data, progress=lambda done, total: advance(done, total=total), **options)
+    try:
+        if engine.recovered is not None:
+            _report(data, engine.recovered, with_account=with_account)
+        yield engine
+    finally:
+        with interrupts_deferred():
+            engine.close()
+
+
+def _report(data: Path, found: Recovered, *, with_account: bool) -> None:
+    if with_account:
+        message(
+            f"opened {data} in {found.seconds:.1f} s: {found.snapshot_bytes:,} bytes of snapshot, "
+            f"{found.records:,} records of the journal"
+        )
+    if found.torn_bytes:
         message(
             f"cut {found.torn_bytes:,} bytes off the journal: a write that a crash interrupted and was not "
             f"acknowledged; they are in {found.torn_saved_as}"
