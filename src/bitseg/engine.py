@@ -31,6 +31,7 @@ from bitseg.errors import (
 from bitseg.fairness import FairLock
 from bitseg.index.bitmaps import to_array
 from bitseg.index.context import Context
+from bitseg.index.history import summary_of
 from bitseg.index.index import CapturedIndex, Field, Index
 from bitseg.index.messages import digest, split
 from bitseg.ops import (
@@ -63,6 +64,8 @@ from bitseg.results import (
     SnapshotResult,
     Statistics,
     UserExplanation,
+    UserRecord,
+    UserSegments,
 )
 from bitseg.segment import format, parse, validate
 from bitseg.segment.nodes import Condition, Window
@@ -162,6 +165,8 @@ class Engine:
         self._planner = Planner()
         self._dense = DenseBitmaps(materialised_bytes // 4)
         self._prepared: OrderedDict[str, _Prepared] = OrderedDict()
+        # The saved segments taken apart, and the revision of the catalogue that they are of.
+        self._saved_segments: tuple[int, dict[str, _Prepared]] = (-1, {})
         self._store: Store | None = None
         # One snapshot at a time.
         self._snapshot_lock = FairLock()
@@ -658,9 +663,7 @@ class Engine:
 
         def answer(evaluator: Evaluator) -> UserExplanation:
             prepared.require_sound()
-            user = self._index.users.find(user_id)
-            if user is None:
-                raise NotFoundError(f'there is no user "{user_id}"')
+            user = self._dense_id(user_id)
             return UserExplanation(
                 explain(prepared.condition, user, evaluator, self._catalogue),
                 self._index.version,
@@ -670,6 +673,52 @@ class Engine:
             )
 
         return self._answer([prepared], as_of, answer)
+
+    def user(self, user_id: str) -> UserRecord:
+        """A user's attributes, and how often and when each event occurred; NotFoundError for who is not known."""
+        with self._lock:
+            dense = self._dense_id(user_id)
+            values = {name: each.value(dense) for name, each in sorted(self._index.attributes.items())}
+            summaries = (summary_of(dense, event) for _, event in sorted(self._index.events.items()))
+            return UserRecord(
+                user_id,
+                {name: value for name, value in values.items() if value is not None},
+                tuple(each for each in summaries if each is not None),
+                self._index.version,
+            )
+
+    def user_segments(self, user_id: str, as_of: datetime | None = None) -> UserSegments:
+        """The saved segments that a user is in; NotFoundError for a user who is not known."""
+        prepared = self._prepared_segments()
+
+        def answer(evaluator: Evaluator) -> UserSegments:
+            user = self._dense_id(user_id)
+            sound = {name: each.plan for name, each in prepared.items() if each.fault is None}
+            return UserSegments(
+                tuple(name for name, plan in sound.items() if evaluator.contains(plan, user)),
+                self._index.version,
+                tuple(f'segment "{name}": {each.fault}' for name, each in prepared.items() if each.fault is not None),
+            )
+
+        return self._answer([*prepared.values()], as_of, answer)
+
+    def _dense_id(self, user_id: str) -> int:
+        found = self._index.users.find(user_id)
+        if found is None:
+            raise NotFoundError(f'there is no user "{user_id}"')
+        return found
+
+    def _prepared_segments(self) -> Mapping[str, _Prepared]:
+        """The saved segments, ready to be answered, by name in alphabetical order."""
+        with self._lock:
+            revision = self._catalogue.revision
+            if self._saved_segments[0] != revision:
+                prepared = {
+                    name: _Prepared(condition, self._planner.plan(condition))
+                    for name, condition in sorted(self._catalogue.items())
+                }
+                self._saved_segments = (revision, prepared)
+            return self._saved_segments[1]
 
     def account(self, query: Query, as_of: datetime | None = None) -> PlanStep:
         """How a segment is worked out: its parts with estimated and true sizes and times."""

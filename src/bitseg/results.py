@@ -90,6 +90,38 @@ class UserEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class EventSummary:
+    """How often a user did an event, and when first and last."""
+
+    event: str
+    count: int
+    first_ms: int
+    last_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class UserRecord:
+    """One user at one version: the attributes that are set, and a summary of each event, both by name."""
+
+    user_id: str
+    attributes: Mapping[str, Value]
+    events: tuple[EventSummary, ...]
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class UserSegments:
+    """The names of the saved segments that a user is in, in alphabetical order, all of one version.
+
+    `warnings` tells of segments that cannot be answered, and why.
+    """
+
+    segments: tuple[str, ...]
+    version: int
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
     """One condition, as text, for one user.
 

@@ -21,6 +21,7 @@ from bitseg.cli.storage import (
     verify_command,
 )
 from bitseg.cli.target import Target, as_of_option, data_option, opened, parse_as_of, target_options
+from bitseg.cli.user import user_command
 from bitseg.engine import DEFAULT_SNAPSHOT_AFTER_BYTES, Engine, Workspace
 from bitseg.errors import BitsegError, InvalidArgumentError
 from bitseg.segment import format, parse
@@ -182,6 +183,7 @@ for command in (
     segments_group,
     lists_group,
     schema_group,
+    user_command,
     snapshot_command,
     backup_command,
     restore_command,

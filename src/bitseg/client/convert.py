@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
@@ -33,15 +34,20 @@ CHANNEL_OPTIONS = [
 
 
 def query_fields(query: Query, as_of: datetime | None) -> dict[str, Any]:
-    """The fields that all requests of QueryService share."""
+    """The fields that all requests about a segment share."""
+    moment = as_of_timestamp(as_of)
+    if isinstance(query, str):
+        return {"expression": query, "as_of": moment}
+    return {"definition": to_message(query), "as_of": moment}
+
+
+def as_of_timestamp(as_of: datetime | None) -> Timestamp | None:
+    """The instant that stands for now; InvalidArgumentError for one without an offset."""
     if as_of is not None and as_of.tzinfo is None:
         raise InvalidArgumentError(
             f"as_of {as_of} does not say its offset from UTC", hint="give a datetime with a time zone"
         )
-    as_of_timestamp = None if as_of is None else to_timestamp(to_ms(as_of))
-    if isinstance(query, str):
-        return {"expression": query, "as_of": as_of_timestamp}
-    return {"definition": to_message(query), "as_of": as_of_timestamp}
+    return None if as_of is None else to_timestamp(to_ms(as_of))
 
 
 def ingest_request(operations: Sequence[Operation]) -> ingest_pb2.IngestBatchRequest:
@@ -69,8 +75,7 @@ def columns_result(response: ingest_pb2.IngestBatchResponse, rows: Sequence[int]
 
 
 def batch_count_request(queries: Sequence[Query], as_of: datetime | None) -> query_pb2.BatchCountRequest:
-    moment = query_fields("", as_of)["as_of"]
-    return query_pb2.BatchCountRequest(queries=map(_segment_query, queries), as_of=moment)
+    return query_pb2.BatchCountRequest(queries=map(_segment_query, queries), as_of=as_of_timestamp(as_of))
 
 
 def _segment_query(query: Query) -> query_pb2.SegmentQuery:

@@ -15,8 +15,18 @@ from bitseg.client.producer import Producer
 from bitseg.errors import BitsegError
 from bitseg.ops import Columns, Operation
 from bitseg.pb import admin_pb2, admin_pb2_grpc, ingest_pb2_grpc, query_pb2, query_pb2_grpc
-from bitseg.results import CountResult, Evaluation, IngestResult, Members, SnapshotResult, UserExplanation
+from bitseg.results import (
+    CountResult,
+    Evaluation,
+    IngestResult,
+    Members,
+    SnapshotResult,
+    UserExplanation,
+    UserRecord,
+    UserSegments,
+)
 from bitseg.wire.explanations import from_response
+from bitseg.wire.users import from_segments_response, from_user_response
 
 
 class Client:
@@ -76,6 +86,18 @@ class Client:
         request = query_pb2.ExplainUserRequest(**convert.query_fields(query, as_of), user_id=user_id)
         with self._errors(query):
             return from_response(self._query.ExplainUser(request, timeout=self._timeout))
+
+    def user(self, user_id: str) -> UserRecord:
+        """A user's attributes, and how often and when each event occurred; NotFoundError for who is not known."""
+        with self._errors():
+            response = self._query.GetUser(query_pb2.GetUserRequest(user_id=user_id), timeout=self._timeout)
+        return from_user_response(response)
+
+    def user_segments(self, user_id: str, as_of: datetime | None = None) -> UserSegments:
+        """The saved segments that a user is in; NotFoundError for a user who is not known."""
+        request = query_pb2.ListUserSegmentsRequest(user_id=user_id, as_of=convert.as_of_timestamp(as_of))
+        with self._errors():
+            return from_segments_response(self._query.ListUserSegments(request, timeout=self._timeout))
 
     def ingest(self, operations: Sequence[Operation]) -> IngestResult:
         """Apply a batch as a whole."""

@@ -60,6 +60,16 @@ class QueryServiceStub:
                 request_serializer=bitseg_dot_v1_dot_query__pb2.ExplainUserRequest.SerializeToString,
                 response_deserializer=bitseg_dot_v1_dot_query__pb2.ExplainUserResponse.FromString,
                 _registered_method=True)
+        self.GetUser = channel.unary_unary(
+                '/bitseg.v1.QueryService/GetUser',
+                request_serializer=bitseg_dot_v1_dot_query__pb2.GetUserRequest.SerializeToString,
+                response_deserializer=bitseg_dot_v1_dot_query__pb2.GetUserResponse.FromString,
+                _registered_method=True)
+        self.ListUserSegments = channel.unary_unary(
+                '/bitseg.v1.QueryService/ListUserSegments',
+                request_serializer=bitseg_dot_v1_dot_query__pb2.ListUserSegmentsRequest.SerializeToString,
+                response_deserializer=bitseg_dot_v1_dot_query__pb2.ListUserSegmentsResponse.FromString,
+                _registered_method=True)
 
 
 class QueryServiceServicer:
@@ -101,6 +111,20 @@ class QueryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetUser(self, request, context):
+        """GetUser shows a user: attributes, and how often and when each event occurred.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListUserSegments(self, request, context):
+        """ListUserSegments tells which saved segments a user is in.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_QueryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -128,6 +152,16 @@ def add_QueryServiceServicer_to_server(servicer, server):
                     servicer.ExplainUser,
                     request_deserializer=bitseg_dot_v1_dot_query__pb2.ExplainUserRequest.FromString,
                     response_serializer=bitseg_dot_v1_dot_query__pb2.ExplainUserResponse.SerializeToString,
+            ),
+            'GetUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUser,
+                    request_deserializer=bitseg_dot_v1_dot_query__pb2.GetUserRequest.FromString,
+                    response_serializer=bitseg_dot_v1_dot_query__pb2.GetUserResponse.SerializeToString,
+            ),
+            'ListUserSegments': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUserSegments,
+                    request_deserializer=bitseg_dot_v1_dot_query__pb2.ListUserSegmentsRequest.FromString,
+                    response_serializer=bitseg_dot_v1_dot_query__pb2.ListUserSegmentsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -266,6 +300,60 @@ class QueryService:
             '/bitseg.v1.QueryService/ExplainUser',
             bitseg_dot_v1_dot_query__pb2.ExplainUserRequest.SerializeToString,
             bitseg_dot_v1_dot_query__pb2.ExplainUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bitseg.v1.QueryService/GetUser',
+            bitseg_dot_v1_dot_query__pb2.GetUserRequest.SerializeToString,
+            bitseg_dot_v1_dot_query__pb2.GetUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUserSegments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bitseg.v1.QueryService/ListUserSegments',
+            bitseg_dot_v1_dot_query__pb2.ListUserSegmentsRequest.SerializeToString,
+            bitseg_dot_v1_dot_query__pb2.ListUserSegmentsResponse.FromString,
             options,
             channel_credentials,
             insecure,

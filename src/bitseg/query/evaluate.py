@@ -117,6 +117,25 @@ class Evaluator:
             found = self._found[node] = self._members(node)
         return found
 
+    def contains(self, node: Plan, user: int) -> bool:
+        """Whether a user, who exists, is in a plan; only the members of its leaves are worked out."""
+        found = self._found.get(node)
+        if found is not None:
+            return user in found
+        match node:
+            case Leaf(InSegment(name)):
+                return self.contains(self._planner.plan(self._segments[name]), user)
+            case Leaf():
+                return user in self._leaf(node)
+            case Complement(part):
+                return not self.contains(part, user)
+            case Union(parts):
+                return any(self.contains(part, user) for part in parts)
+            case Intersect(parts, excluded):
+                return all(self.contains(part, user) for part in parts) and not any(
+                    self.contains(part, user) for part in excluded
+                )
+
     def _members(self, node: Plan) -> BitMap:
         match node:
             case Leaf():

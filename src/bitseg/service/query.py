@@ -16,6 +16,7 @@ from bitseg.wire.errors import to_status
 from bitseg.wire.explanations import to_response
 from bitseg.wire.segments import from_message
 from bitseg.wire.timestamps import to_datetime, to_duration
+from bitseg.wire.users import to_segments_response, to_user_response
 
 MAX_BATCH_QUERIES = 1_000
 
@@ -90,6 +91,16 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
         self, request: query_pb2.ExplainUserRequest, context: grpc.ServicerContext
     ) -> query_pb2.ExplainUserResponse:
         return to_response(self._engine.explain(request.user_id, _query(request), _as_of(request)))
+
+    def GetUser(  # noqa: N802
+        self, request: query_pb2.GetUserRequest, context: grpc.ServicerContext
+    ) -> query_pb2.GetUserResponse:
+        return to_user_response(self._engine.user(request.user_id))
+
+    def ListUserSegments(  # noqa: N802
+        self, request: query_pb2.ListUserSegmentsRequest, context: grpc.ServicerContext
+    ) -> query_pb2.ListUserSegmentsResponse:
+        return to_segments_response(self._engine.user_segments(request.user_id, _as_of(request)))
 
 
 def _query(request: Request) -> Query:
