@@ -343,6 +343,28 @@ def test_Damage_in_the_middle_of_the_journal_loses_nothing_silently(tmp_path):
         assert (engine.recovered.records, engine.recovered.torn_bytes) == (6, 1_000)
 
 
+def test_End_that_is_missing_before_a_later_file_is_damage(tmp_path):
+    """Only the last file can end in a write that was cut off: what a later one has was acknowledged after it."""
+    with opened(tmp_path / "a") as engine:
+        batches(engine)
+        with crash(engine, tmp_path / "a", tmp_path / "b") as survivor:
+            survivor.ingest([track("later")])
+            shutil.copytree(tmp_path / "b", tmp_path / "c")
+    first, second = sorted((tmp_path / "c").glob("journal-*"))
+    with opened_copy(tmp_path / "c", tmp_path / "d") as engine:
+        assert engine.recovered.records == 9
+    whole = first.read_bytes()
+    for length in (len(whole) - 1, record_ends(tmp_path / "c")[3]):
+        first.write_bytes(whole[:length])
+        with pytest.raises(CorruptJournalError, match=f"{first.name}|{second.name}"):
+            opened_copy(tmp_path / "c", tmp_path / "d")
+        # What there is stays as it is, for whoever looks into it.
+        assert (tmp_path / "d" / first.name).read_bytes() == whole[:length]
+    first.unlink()
+    with pytest.raises(CorruptJournalError, match=f"{second.name} .* goes on after 8 records, not 0"):
+        opened_copy(tmp_path / "c", tmp_path / "d")
+
+
 def test_Journal_of_another_workspace_is_refused(tmp_path):
     for name in "ab":
         with opened(tmp_path / name) as engine:
@@ -680,6 +702,73 @@ def test_Snapshot_that_fails_leaves_the_one_before_it(tmp_path, monkeypatch):
         engine.snapshot()
     with opened(tmp_path / "a") as engine:
         assert (engine.user_count, engine.event_count) == (7, 10)
+
+
+def test_Snapshot_of_which_it_is_not_known_whether_it_was_published_keeps_its_files(tmp_path, monkeypatch):
+    from bitseg.storage import frames, snapshot
+
+    with opened(tmp_path / "a") as engine:
+        engine._snapshots.stop()
+        batches(engine)
+        calls = []
+
+        def sync(folder):
+            calls.append(folder)
+            if len(calls) == 2:
+                # The new manifest is in place, and may or may not be after a power cut.
+                raise OSError(5, "Input/output error")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(frames, "sync_directory", sync)
+            with pytest.raises(DataDirectoryError, match="cannot publish"):
+                engine.snapshot()
+        engine.ingest([track("later")])
+        with monkeypatch.context() as patch:
+            patch.setattr(snapshot, "_write_frame", lambda file, value: (_ for _ in ()).throw(OSError(28, "No space")))
+            with pytest.raises(DataDirectoryError, match="cannot write"):
+                engine.snapshot()
+        with crash(engine, tmp_path / "a", tmp_path / "b") as survivor:
+            assert (survivor.user_count, survivor.verify()) == (7, [])
+    with opened(tmp_path / "a") as engine:
+        assert (engine.user_count, engine.verify()) == (7, [])
+
+
+def test_User_deleted_while_a_snapshot_is_written_is_whole_in_it(tmp_path):
+    """And gone after the journal, which finds the user by id."""
+    with opened(tmp_path / "a") as engine:
+        batches(engine)
+        engine.snapshot()
+        engine.ingest([track("u0"), ops.Delete("u5")])
+        with engine._lock:
+            captured = engine._index.capture(engine._lock)
+            parts, cut = engine._parts(captured), engine._store.cut()
+        engine.ingest([ops.Delete("u1"), ops.Identify("u2", {"a": "changed"}, NOW_MS)])
+        engine._store.publish(cut, parts, purge=True)
+        with engine._lock:
+            engine._index.release(captured, is_stored=True)
+        with crash(engine, tmp_path / "a", tmp_path / "b") as survivor:
+            assert list(survivor.members("everyone").pages) == [["u0", "u2", "u3", "u4"]]
+            assert survivor.verify() == []
+        engine.backup(tmp_path / "c")
+        engine.snapshot()
+    for folder in ("a", "c"):
+        with opened(tmp_path / folder) as engine:
+            assert list(engine.members("everyone").pages) == [["u0", "u2", "u3", "u4"]]
+        assert not any(b"u0u1" in path.read_bytes() for path in (tmp_path / folder).glob("parts-*"))
+
+
+def test_Deleted_user_leaves_no_trace_in_a_file_that_is_mostly_current(tmp_path):
+    with opened(tmp_path) as engine:
+        for day in range(30):
+            events = [ops.Track(f"user {number}", "E", {}, NOW_MS - day * DAY_MS) for number in range(3_000)]
+            engine.ingest(events)
+        engine.ingest([ops.Track("id-of-alice", "Rare", {"order": "order-of-alice"}, NOW_MS)])
+        engine.snapshot()
+        engine.ingest([ops.Delete("id-of-alice")])
+        engine.snapshot()
+        for path in tmp_path.iterdir():
+            assert b"of-alice" not in path.read_bytes(), path.name
+        assert engine.count('did "E" at least 30 times').count == 3_000
 
 
 def test_Deleted_user_leaves_no_trace(tmp_path):
