@@ -425,6 +425,7 @@ class Engine:
         with self._lock:
             index, materialised = self._index, self._materialised
             return Statistics(
+                version=index.version,
                 users=self.user_count,
                 events=self.event_count,
                 user_bytes=index.users.size_bytes,
@@ -435,6 +436,8 @@ class Engine:
                 materialised_hits=materialised.hits,
                 materialised_refreshes=materialised.refreshes,
                 materialised_misses=materialised.misses,
+                snapshot_bytes=0 if self._store is None else self._store.snapshot_bytes,
+                journal_bytes=0 if self._store is None else self._store.journal_bytes,
             )
 
     def forget_materialised(self) -> None:

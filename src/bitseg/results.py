@@ -172,8 +172,10 @@ class Statistics:
     """How much a workspace holds. Bytes are those of arrays and bitmaps, in memory; dictionaries of texts are apart.
 
     Of answers asked for, hits stood as they were kept, refreshes were brought up to date, misses worked out afresh.
+    `snapshot_bytes` and `journal_bytes` are on disk, the journal's since the snapshot; 0 for a workspace in memory.
     """
 
+    version: int
     users: int
     events: int
     user_bytes: int
@@ -184,3 +186,5 @@ class Statistics:
     materialised_hits: int
     materialised_refreshes: int
     materialised_misses: int
+    snapshot_bytes: int
+    journal_bytes: int

@@ -266,6 +266,8 @@ def test_Killed_server_says_what_it_recovered(folder):
 
 def test_Backup_is_verified_and_restored(folder):
     assert bitseg(folder, "snapshot").stdout.startswith("version ")
+    assert bitseg(folder, "statistics").stdout.splitlines()[1:3] == ["users: 3", "events: 3"]
+    assert json.loads(bitseg(folder, "statistics", "--json").stdout)["snapshot_bytes"] > 0
     bitseg(folder, "backup", "kept")
     assert "3 users, 3 events, all sound" in bitseg(folder, "verify", "kept").stdout
     assert "holds a workspace already" in bitseg(folder, "restore", "kept", status=1).stderr

@@ -193,11 +193,26 @@ def test_Snapshots_and_backups_are_taken_while_serving(client, durable, tmp_path
         client.backup("backup")
 
 
+def test_Statistics_tell_what_there_is_in_memory_and_on_disk(client, durable):
+    client.ingest([track(1), track(2)])
+    client.count('did "E"')
+    found = client.statistics()
+    assert found == durable.statistics()
+    assert (found.version, found.users, found.events) == (1, 2, 2)
+    assert found.journal_bytes > 0
+    client.snapshot()
+    after = client.statistics()
+    assert (after.journal_bytes, after.snapshot_bytes > found.snapshot_bytes) == (0, True)
+    assert found.event_bytes > 0
+    assert found.materialised_conditions == 1
+
+
 def test_Asyncio_client_takes_snapshots_and_backups(serving, durable, tmp_path):
     async def take():
         async with AsyncClient(serving.address, timeout_seconds=20) as client:
             await client.ingest([track(1)])
             assert (await client.snapshot()).version == durable.version
+            assert await client.statistics() == durable.statistics()
             return await client.backup(tmp_path / "backup")
 
     assert asyncio.run(take()).size_bytes == durable.snapshot().size_bytes

@@ -18,6 +18,7 @@ from bitseg.cli.storage import (
     export_command,
     restore_command,
     snapshot_command,
+    statistics_command,
     verify_command,
 )
 from bitseg.cli.target import Target, as_of_option, data_option, opened, parse_as_of, target_options
@@ -184,6 +185,7 @@ for command in (
     lists_group,
     schema_group,
     user_command,
+    statistics_command,
     snapshot_command,
     backup_command,
     restore_command,

@@ -1,15 +1,30 @@
-"""`bitseg snapshot`, `backup`, `restore`, `verify` and `export`: what is on disk."""
+"""`bitseg statistics`, `snapshot`, `backup`, `restore`, `verify` and `export`: what is on disk."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from bitseg.cli.output import message
+from bitseg.cli.output import message, print_json
 from bitseg.cli.target import Target, data_option, opened, target_options
 from bitseg.engine import Engine
 from bitseg.errors import DataDirectoryError
 from bitseg.exporters.parquet import export
 from bitseg.results import SnapshotResult
+
+
+@click.command("statistics")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@target_options
+def statistics_command(as_json: bool, data: Path, server: str | None) -> None:
+    """Print how much there is of everything, and what it takes in memory and on disk."""
+    with Target(data, server).opened() as target:
+        found = asdict(target.statistics())
+    if as_json:
+        print_json(found)
+        return
+    for name, value in found.items():
+        click.echo(f"{name.replace('_', ' ')}: {value:,}")
 
 
 @click.command("snapshot")

@@ -19,6 +19,7 @@ from bitseg.results import (
     Evaluation,
     IngestResult,
     SnapshotResult,
+    Statistics,
     UserExplanation,
     UserRecord,
     UserSegments,
@@ -112,6 +113,12 @@ class AsyncClient:
                 response = await self._ingest.IngestBatch(request, timeout=self._timeout)
             results.append(convert.columns_result(response, rows))
         return convert.combined(results)
+
+    async def statistics(self) -> Statistics:
+        """How much there is of everything, and what it takes in memory and on disk."""
+        with self._errors():
+            response = await self._admin.GetStatistics(admin_pb2.GetStatisticsRequest(), timeout=self._timeout)
+        return convert.statistics(response.statistics)
 
     async def snapshot(self) -> SnapshotResult:
         """Have the server write what changed since its last snapshot."""

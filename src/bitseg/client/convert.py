@@ -1,7 +1,7 @@
 """Requests and answers to and from protobuf, shared by both clients."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +14,7 @@ from bitseg.calendar import to_ms
 from bitseg.errors import BitsegError, InvalidArgumentError, RequestError, SegmentError, ServerUnavailableError
 from bitseg.ops import Columns, Operation, Rejection, rows_of
 from bitseg.pb import admin_pb2, ingest_pb2, query_pb2
-from bitseg.results import CountResult, Evaluation, IngestResult, SnapshotResult
+from bitseg.results import CountResult, Evaluation, IngestResult, SnapshotResult, Statistics
 from bitseg.segment.nodes import Condition
 from bitseg.wire.columns import can_send, to_messages
 from bitseg.wire.errors import from_status
@@ -144,3 +144,7 @@ def as_bitseg_error(error: grpc.RpcError, target: str, query: Query | None) -> B
 
 def snapshot_result(snapshot: admin_pb2.Snapshot) -> SnapshotResult:
     return SnapshotResult(snapshot.version, snapshot.size_bytes, from_duration(snapshot.elapsed))
+
+
+def statistics(message: admin_pb2.Statistics) -> Statistics:
+    return Statistics(**{field.name: getattr(message, field.name) for field in fields(Statistics)})

@@ -21,6 +21,7 @@ from bitseg.results import (
     IngestResult,
     Members,
     SnapshotResult,
+    Statistics,
     UserExplanation,
     UserRecord,
     UserSegments,
@@ -117,6 +118,12 @@ class Client:
     def producer(self, name: str, *, retry_seconds: float = 60.0) -> Producer:
         """A producer of numbered batches, each applied exactly once, whose name no other uses at the same time."""
         return Producer(self._ingest, self._target, name, retry_seconds)
+
+    def statistics(self) -> Statistics:
+        """How much there is of everything, and what it takes in memory and on disk."""
+        with self._errors():
+            response = self._admin.GetStatistics(admin_pb2.GetStatisticsRequest(), timeout=self._timeout)
+        return convert.statistics(response.statistics)
 
     def snapshot(self) -> SnapshotResult:
         """Have the server write what changed since its last snapshot."""

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x62itseg/v1/admin.proto\x12\tbitseg.v1\x1a\x1egoogle/protobuf/duration.proto\"\x17\n\x15\x43reateSnapshotRequest\"?\n\x16\x43reateSnapshotResponse\x12%\n\x08snapshot\x18\x01 \x01(\x0b\x32\x13.bitseg.v1.Snapshot\"(\n\x13\x43reateBackupRequest\x12\x11\n\tdirectory\x18\x01 \x01(\t\"=\n\x14\x43reateBackupResponse\x12%\n\x08snapshot\x18\x01 \x01(\x0b\x32\x13.bitseg.v1.Snapshot\"[\n\x08Snapshot\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12*\n\x07\x65lapsed\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration2\xb6\x01\n\x0c\x41\x64minService\x12U\n\x0e\x43reateSnapshot\x12 .bitseg.v1.CreateSnapshotRequest\x1a!.bitseg.v1.CreateSnapshotResponse\x12O\n\x0c\x43reateBackup\x12\x1e.bitseg.v1.CreateBackupRequest\x1a\x1f.bitseg.v1.CreateBackupResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x62itseg/v1/admin.proto\x12\tbitseg.v1\x1a\x1egoogle/protobuf/duration.proto\"\x17\n\x15\x43reateSnapshotRequest\"?\n\x16\x43reateSnapshotResponse\x12%\n\x08snapshot\x18\x01 \x01(\x0b\x32\x13.bitseg.v1.Snapshot\"(\n\x13\x43reateBackupRequest\x12\x11\n\tdirectory\x18\x01 \x01(\t\"=\n\x14\x43reateBackupResponse\x12%\n\x08snapshot\x18\x01 \x01(\x0b\x32\x13.bitseg.v1.Snapshot\"[\n\x08Snapshot\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12*\n\x07\x65lapsed\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x16\n\x14GetStatisticsRequest\"B\n\x15GetStatisticsResponse\x12)\n\nstatistics\x18\x01 \x01(\x0b\x32\x15.bitseg.v1.Statistics\"\xc2\x02\n\nStatistics\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\r\n\x05users\x18\x02 \x01(\x03\x12\x0e\n\x06\x65vents\x18\x03 \x01(\x03\x12\x12\n\nuser_bytes\x18\x04 \x01(\x03\x12\x13\n\x0b\x65vent_bytes\x18\x05 \x01(\x03\x12\x17\n\x0f\x61ttribute_bytes\x18\x06 \x01(\x03\x12\x1f\n\x17materialised_conditions\x18\x07 \x01(\x03\x12\x1a\n\x12materialised_bytes\x18\x08 \x01(\x03\x12\x19\n\x11materialised_hits\x18\t \x01(\x03\x12\x1e\n\x16materialised_refreshes\x18\n \x01(\x03\x12\x1b\n\x13materialised_misses\x18\x0b \x01(\x03\x12\x16\n\x0esnapshot_bytes\x18\x0c \x01(\x03\x12\x15\n\rjournal_bytes\x18\r \x01(\x03\x32\x8a\x02\n\x0c\x41\x64minService\x12U\n\x0e\x43reateSnapshot\x12 .bitseg.v1.CreateSnapshotRequest\x1a!.bitseg.v1.CreateSnapshotResponse\x12O\n\x0c\x43reateBackup\x12\x1e.bitseg.v1.CreateBackupRequest\x1a\x1f.bitseg.v1.CreateBackupResponse\x12R\n\rGetStatistics\x12\x1f.bitseg.v1.GetStatisticsRequest\x1a .bitseg.v1.GetStatisticsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,6 +42,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEBACKUPRESPONSE']._serialized_end=261
   _globals['_SNAPSHOT']._serialized_start=263
   _globals['_SNAPSHOT']._serialized_end=354
-  _globals['_ADMINSERVICE']._serialized_start=357
-  _globals['_ADMINSERVICE']._serialized_end=539
+  _globals['_GETSTATISTICSREQUEST']._serialized_start=356
+  _globals['_GETSTATISTICSREQUEST']._serialized_end=378
+  _globals['_GETSTATISTICSRESPONSE']._serialized_start=380
+  _globals['_GETSTATISTICSRESPONSE']._serialized_end=446
+  _globals['_STATISTICS']._serialized_start=449
+  _globals['_STATISTICS']._serialized_end=771
+  _globals['_ADMINSERVICE']._serialized_start=774
+  _globals['_ADMINSERVICE']._serialized_end=1040
 # @@protoc_insertion_point(module_scope)

@@ -45,6 +45,11 @@ class AdminServiceStub:
                 request_serializer=bitseg_dot_v1_dot_admin__pb2.CreateBackupRequest.SerializeToString,
                 response_deserializer=bitseg_dot_v1_dot_admin__pb2.CreateBackupResponse.FromString,
                 _registered_method=True)
+        self.GetStatistics = channel.unary_unary(
+                '/bitseg.v1.AdminService/GetStatistics',
+                request_serializer=bitseg_dot_v1_dot_admin__pb2.GetStatisticsRequest.SerializeToString,
+                response_deserializer=bitseg_dot_v1_dot_admin__pb2.GetStatisticsResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -65,6 +70,13 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetStatistics(self, request, context):
+        """GetStatistics tells how much there is of everything, and what it takes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +89,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.CreateBackup,
                     request_deserializer=bitseg_dot_v1_dot_admin__pb2.CreateBackupRequest.FromString,
                     response_serializer=bitseg_dot_v1_dot_admin__pb2.CreateBackupResponse.SerializeToString,
+            ),
+            'GetStatistics': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStatistics,
+                    request_deserializer=bitseg_dot_v1_dot_admin__pb2.GetStatisticsRequest.FromString,
+                    response_serializer=bitseg_dot_v1_dot_admin__pb2.GetStatisticsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +151,33 @@ class AdminService:
             '/bitseg.v1.AdminService/CreateBackup',
             bitseg_dot_v1_dot_admin__pb2.CreateBackupRequest.SerializeToString,
             bitseg_dot_v1_dot_admin__pb2.CreateBackupResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStatistics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bitseg.v1.AdminService/GetStatistics',
+            bitseg_dot_v1_dot_admin__pb2.GetStatisticsRequest.SerializeToString,
+            bitseg_dot_v1_dot_admin__pb2.GetStatisticsResponse.FromString,
             options,
             channel_credentials,
             insecure,

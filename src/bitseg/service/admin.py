@@ -1,5 +1,6 @@
 """AdminService: check, call, convert."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import grpc
@@ -32,6 +33,12 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
                 hint="name a directory of the server's machine from its root",
             )
         return admin_pb2.CreateBackupResponse(snapshot=_message(self._engine.backup(directory)))
+
+    def GetStatistics(  # noqa: N802
+        self, request: admin_pb2.GetStatisticsRequest, context: grpc.ServicerContext
+    ) -> admin_pb2.GetStatisticsResponse:
+        statistics = admin_pb2.Statistics(**asdict(self._engine.statistics()))
+        return admin_pb2.GetStatisticsResponse(statistics=statistics)
 
 
 def _message(result: SnapshotResult) -> admin_pb2.Snapshot:
