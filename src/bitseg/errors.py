@@ -99,6 +99,10 @@ class InUseError(BitsegError):
     """Something that cannot go because others refer to it."""
 
 
+class OverloadedError(BitsegError):
+    """More at the same time than a server takes."""
+
+
 class DataDirectoryError(BitsegError):
     """A data directory that cannot be used: its files, its owner, or the disk."""
 

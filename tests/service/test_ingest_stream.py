@@ -16,6 +16,7 @@ from bitseg.errors import (
     DiskFullError,
     InvalidArgumentError,
     NotDurableError,
+    OverloadedError,
     ServerUnavailableError,
 )
 from bitseg.pb import ingest_pb2, ingest_pb2_grpc
@@ -69,6 +70,24 @@ def test_Producer_goes_on_where_it_was(client, durable):
         assert (producer.last_sequence, other.last_sequence) == (2, 0)
         assert producer.ingest([track(3)]).accepted == other.ingest([track(4)]).accepted == 1
     assert (durable.event_count, durable.last_sequence("shop")) == (4, 3)
+
+
+def test_Idle_producers_leave_room_for_queries(client, serving):
+    producers = [client.producer(f"p{number}") for number in range(32)]
+    with pytest.raises(OverloadedError, match="32 producers are connected already"):
+        client.producer("one more", retry_seconds=0)
+    assert producers[0].ingest([track(1)]).accepted == 1
+    assert client.count("everyone").count == 1
+    for producer in producers:
+        producer.close()
+    for _ in range(200):
+        try:
+            client.producer("one more", retry_seconds=0).close()
+            break
+        except OverloadedError:
+            threading.Event().wait(0.05)
+    else:
+        raise AssertionError("closed producers kept their places")
 
 
 def test_Producer_sends_columns_too(client, durable):

@@ -1,17 +1,20 @@
 """IngestService: check, call, convert."""
 
+import threading
 from collections.abc import Iterator
 
 import grpc
 
 from bitseg.engine import Engine
-from bitseg.errors import InvalidArgumentError
+from bitseg.errors import InvalidArgumentError, OverloadedError
 from bitseg.ops import Operation, Rejection
 from bitseg.pb import ingest_pb2, ingest_pb2_grpc
 from bitseg.wire.columns import from_message
 from bitseg.wire.operations import from_operation
 
 MAX_BATCH_OPERATIONS = 100_000
+# Each connected producer holds a thread, of which queries need some.
+MAX_PRODUCERS = 32
 
 
 class IngestService(ingest_pb2_grpc.IngestServiceServicer):
@@ -19,6 +22,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._places = threading.BoundedSemaphore(MAX_PRODUCERS)
 
     def IngestBatch(  # noqa: N802
         self, request: ingest_pb2.IngestBatchRequest, context: grpc.ServicerContext
@@ -28,6 +32,17 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
     def Ingest(  # noqa: N802
         self, request_iterator: Iterator[ingest_pb2.IngestRequest], context: grpc.ServicerContext
     ) -> Iterator[ingest_pb2.IngestResponse]:
+        if not self._places.acquire(blocking=False):
+            raise OverloadedError(
+                f"{MAX_PRODUCERS} producers are connected already, the limit",
+                hint="close those that are idle, or use IngestBatch with message ids",
+            )
+        try:
+            yield from self._produced(request_iterator)
+        finally:
+            self._places.release()
+
+    def _produced(self, request_iterator: Iterator[ingest_pb2.IngestRequest]) -> Iterator[ingest_pb2.IngestResponse]:
         opening = next(request_iterator, None)
         if opening is None:
             return

@@ -28,6 +28,7 @@ STATUS_CODES: dict[type[BitsegError], grpc.StatusCode] = {
     errors.NotFoundError: grpc.StatusCode.NOT_FOUND,
     errors.InUseError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.InvalidArgumentError: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.OverloadedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.DirectoryLockedError: grpc.StatusCode.UNAVAILABLE,
     errors.CorruptSnapshotError: grpc.StatusCode.DATA_LOSS,
     errors.CorruptJournalError: grpc.StatusCode.DATA_LOSS,
