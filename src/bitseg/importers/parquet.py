@@ -1,6 +1,7 @@
 """Parquet tables, by the types that they declare. Needs the extra `parquet` (pyarrow)."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,41 +26,40 @@ def read_parquet(path: Path, mapping: ColumnMapping, calendar: Calendar, now_ms:
     Timestamps without a zone are local to the calendar's. User rows without a time happened at `now_ms`. Raises
     ImportFileError where the file cannot be read, lacks a column, or has one of a type that makes no values.
     """
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise ImportFileError("reading Parquet needs pyarrow", hint="pip install 'bitseg[parquet]'") from None
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            names = mapping.value_columns(file.schema_arrow.names, path)
-            reader = _Reader(path, mapping, names, calendar, now_ms)
-            size, total, done = path.stat().st_size, max(file.metadata.num_rows, 1), 0
-            for block in file.iter_batches(BATCH_ROWS):
-                columns, rejects = reader.columns(block, first_row=done + 1)
-                done += block.num_rows
-                yield Batch(columns=columns, rejects=rejects, bytes_read=size * done // total)
-    except (OSError, pyarrow.ArrowException, UnicodeDecodeError) as error:
-        raise ImportFileError(f"cannot read {path}: {error}") from error
+    with _reading(path) as parquet, parquet.ParquetFile(path) as file:
+        names = mapping.value_columns(file.schema_arrow.names, path)
+        reader = _Reader(path, mapping, names, calendar, now_ms)
+        size, total, done = path.stat().st_size, max(file.metadata.num_rows, 1), 0
+        for block in file.iter_batches(BATCH_ROWS):
+            columns, rejects = reader.columns(block, first_row=done + 1)
+            done += block.num_rows
+            yield Batch(columns=columns, rejects=rejects, bytes_read=size * done // total)
 
 
 def exported_mapping(path: Path) -> ColumnMapping | None:
     """Which column means what in a file that bitseg exported; None for other files. Raises as `read_parquet` does."""
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise ImportFileError("reading Parquet needs pyarrow", hint="pip install 'bitseg[parquet]'") from None
-    try:
-        metadata = pyarrow.parquet.read_schema(path).metadata or {}
-    except (OSError, pyarrow.ArrowException, UnicodeDecodeError) as error:
-        raise ImportFileError(f"cannot read {path}: {error}") from error
+    with _reading(path) as parquet:
+        metadata = parquet.read_schema(path).metadata or {}
     if METADATA_KEY not in metadata:
         return None
     try:
         return ColumnMapping(**orjson.loads(metadata[METADATA_KEY]))
     except (TypeError, ValueError) as error:
         raise ImportFileError(f"the note of bitseg in {path} makes no sense: {error}") from None
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[Any]:
+    """The module pyarrow.parquet; ImportFileError where there is none, and for what it makes of a file's faults."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise ImportFileError("reading Parquet needs pyarrow", hint="pip install 'bitseg[parquet]'") from None
+    try:
+        yield pyarrow.parquet
+    except (OSError, pyarrow.ArrowException, UnicodeDecodeError) as error:
+        raise ImportFileError(f"cannot read {path}: {error}") from error
 
 
 class _Reader:

@@ -152,7 +152,7 @@ def size_bytes(bitmap: BitMap) -> int:
 
 
 def _positions(packed: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """The positions of bits that are set, where few are; only words that have any are unpacked."""
+    """The positions of bits that are set, where few are; only words that have any are looked at."""
     words = packed.view(np.uint64)
     held = np.flatnonzero(words)
     words = words[held]

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from types import TracebackType
 
-from bitseg.errors import DataDirectoryError, DirectoryLockedError
+from bitseg.errors import DirectoryLockedError, file_error
 
 LOCK_FILE = "lock"
 
@@ -22,7 +22,7 @@ class DataDirectory:
             path.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(path / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise DataDirectoryError(f"cannot use the data directory {path}: {error.strerror}") from error
+            raise file_error("cannot use the data directory", path, error) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
