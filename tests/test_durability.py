@@ -263,7 +263,7 @@ def record_ends(folder):
     from bitseg.storage import snapshot
 
     manifest = snapshot.read_manifest(folder)
-    found = journal.Recovery(folder, manifest.workspace["id"], manifest.journal, manifest.records, cut=False)
+    found = journal.Recovery(folder, manifest.workspace["id"], manifest.journal, manifest.records)
     every = list(found.records())
     return [each.offset for each in every[1:]] + [every[-1].path.stat().st_size]
 
@@ -556,6 +556,30 @@ def test_Failed_fsync_is_never_taken_for_one_that_worked(tmp_path, disk):
     engine.close()
 
 
+def test_Fsync_that_fails_after_the_cut_is_not_made_good_by_its_snapshot(tmp_path, disk):
+    """The snapshot lacks the record, so that only the next one can stand for it."""
+    engine = opened(tmp_path / "a")
+    engine._snapshots.stop()
+    engine.ingest([track("u0")])
+    with engine._lock:
+        captured = engine._index.capture(engine._lock)
+        parts, cut = engine._parts(captured), engine._store.cut()
+    disk.failing = {"fsync": 5}
+    with pytest.raises(NotDurableError):
+        engine.ingest([track("u1")])
+    disk.failing = {}
+    engine._store.publish(cut, parts, purge=False)
+    with engine._lock:
+        engine._index.release(captured, is_stored=True)
+    with pytest.raises(NotDurableError):
+        engine.ingest([track("u2")])
+    engine.snapshot()
+    engine.ingest([track("u3")])
+    engine.close()
+    with opened(tmp_path / "a") as engine:
+        assert list(engine.members("everyone").pages) == [["u0", "u1", "u3"]]
+
+
 def test_Failed_fsync_heals_by_itself(tmp_path, disk):
     engine = opened(tmp_path / "a")
     disk.failing = {"fsync": 5}
@@ -678,7 +702,7 @@ def test_Journal_that_has_grown_is_shortened_by_itself(tmp_path):
 
 
 def test_Snapshot_that_fails_leaves_the_one_before_it(tmp_path, monkeypatch):
-    from bitseg.storage import snapshot
+    from bitseg.storage import frames, snapshot
 
     with opened(tmp_path / "a") as engine:
         engine._snapshots.stop()
@@ -693,6 +717,7 @@ def test_Snapshot_that_fails_leaves_the_one_before_it(tmp_path, monkeypatch):
                     disk = Disk()
                     setattr(disk, failing, lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
                     patch.setattr(snapshot, "os", disk)
+                    patch.setattr(frames, "os", disk)
                 with pytest.raises(DataDirectoryError):
                     engine.snapshot()
             with crash(engine, tmp_path / "a", tmp_path / failing) as survivor:

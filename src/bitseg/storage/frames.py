@@ -107,6 +107,17 @@ def check_magic(path: Path, found: bytes, kind: str, version: int) -> None:
         )
 
 
+def private(path: str, flags: int) -> int:
+    """An opener of files for their owner alone: they hold what is known about people."""
+    return os.open(path, flags, 0o600)
+
+
+def numbered(folder: Path, prefix: str) -> list[tuple[int, Path]]:
+    """The files in a folder that a prefix and a number name, by ascending number."""
+    found = ((path.name.removeprefix(prefix), path) for path in folder.glob(f"{prefix}*"))
+    return sorted((int(digits), path) for digits, path in found if digits.isascii() and digits.isdigit())
+
+
 def sync_directory(folder: Path) -> None:
     """Make the names in a directory durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

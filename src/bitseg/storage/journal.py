@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bitseg.errors import CorruptJournalError, NotDurableError, file_error
 from bitseg.storage import frames
@@ -23,6 +23,17 @@ _KIND, _FORMAT = "J", 1
 _PREFIX = "journal-"
 _TORN_SUFFIX = ".torn"
 _INTERVAL_SECONDS = 1.0
+
+
+class Cut(NamedTuple):
+    """A moment between two records: the file that begins with it, and the records before it.
+
+    `has_failed` says that some of those may be lost, so that none was taken after it.
+    """
+
+    journal: int
+    records: int
+    has_failed: bool
 
 
 class SyncPolicy(Enum):
@@ -68,13 +79,10 @@ class Journal:
         self._size_bytes = size_bytes
         self._closing = threading.Event()
         self._timer: threading.Thread | None = None
-        if policy is SyncPolicy.INTERVAL:
-            self._timer = threading.Thread(target=self._sync_regularly, name="bitseg-journal", daemon=True)
-            self._timer.start()
 
     @property
     def size_bytes(self) -> int:
-        """What was written since the last call of `rotate`, and what there was in files before."""
+        """What was written since the last cut, and what there was in files before."""
         return self._size_bytes
 
     @property
@@ -129,18 +137,18 @@ class Journal:
         """Make all records durable; NotDurableError where they may be lost."""
         self._sync(self._records)
 
-    def rotate(self) -> tuple[int, int]:
-        """Go on in a file to come; its number, and how many records all before it have."""
+    def cut(self) -> Cut:
+        """Go on in a file to come."""
         with self._changed:
             if self._file is not None:
                 self._finished.append(self._file)
                 self._file = None
             self._number += 1
             self._size_bytes = 0
-            return self._number, self._records
+            return Cut(self._number, self._records, self.has_failed)
 
     def begin_anew(self) -> None:
-        """Take records again after a failure: a snapshot has all that were taken before."""
+        """Take records again: a snapshot has all there were at a cut after the failure, and none came since."""
         with self._changed:
             for file in self._finished:
                 os.close(file.descriptor)
@@ -178,6 +186,9 @@ class Journal:
                 path.unlink(missing_ok=True)
             raise file_error("cannot begin a journal", path, error) from error
         self._file = _File(path, descriptor, len(start))
+        if self._policy is SyncPolicy.INTERVAL and self._timer is None:
+            self._timer = threading.Thread(target=self._sync_regularly, name="bitseg-journal", daemon=True)
+            self._timer.start()
         return self._file
 
     def _cut(self, file: _File) -> None:
@@ -263,10 +274,9 @@ class Recovery:
     While `records` are iterated, `torn` and `count` tell what came of it, and `last_number` which number is taken.
     """
 
-    def __init__(self, folder: Path, workspace: str, first: int, records: int, *, cut: bool = True) -> None:
+    def __init__(self, folder: Path, workspace: str, first: int, records: int) -> None:
         self._folder = folder
         self._workspace = workspace
-        self._cut = cut
         self._paths = [(number, path) for number, path in numbered(folder) if number >= first]
         self.last_number = self._paths[-1][0] if self._paths else first - 1
         self.count = records
@@ -323,11 +333,9 @@ class Recovery:
     def _save_aside(self, path: Path, offset: int, end: int) -> None:
         saved_as = path.with_name(f"{path.name}-{offset}{_TORN_SUFFIX}")
         self.torn = Torn(path, offset, end - offset, saved_as)
-        if not self._cut:
-            return
         with path.open("r+b") as file:
             file.seek(offset)
-            with open(saved_as, "wb", opener=_private) as aside:
+            with open(saved_as, "wb", opener=frames.private) as aside:
                 aside.write(file.read())
                 os.fsync(aside.fileno())
             if offset <= frames.MAGIC_BYTES:
@@ -353,15 +361,10 @@ def remove_torn(folder: Path) -> None:
 
 def numbered(folder: Path) -> list[tuple[int, Path]]:
     """The files of a journal in a folder, by ascending number."""
-    found: list[tuple[int, Path]] = []
     try:
-        for path in folder.glob(f"{_PREFIX}*"):
-            digits = path.name.removeprefix(_PREFIX)
-            if digits.isascii() and digits.isdigit():
-                found.append((int(digits), path))
+        return frames.numbered(folder, _PREFIX)
     except OSError as error:
         raise file_error("cannot list the data directory", folder, error) from error
-    return sorted(found)
 
 
 def corrupt(path: Path, offset: int, what: str) -> CorruptJournalError:
@@ -383,7 +386,3 @@ def _write(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)

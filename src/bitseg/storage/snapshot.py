@@ -99,7 +99,7 @@ def publish(folder: Path, manifest: Manifest, parts: Iterable[Part], *, purge: b
     number = manifest.generation
     path = parts_path(folder, number)
     try:
-        with open(path, "wb", opener=_private) as file:
+        with open(path, "wb", opener=frames.private) as file:
             file.write(frames.magic(_PARTS_KIND, _FORMAT))
             stored = _write_parts(file, number, manifest.parts, parts)
             stored = _compacted(folder, file, number, stored, purge=purge)
@@ -126,7 +126,7 @@ def tidy(folder: Path, manifest: Manifest) -> None:
     """Remove files that the manifest has no part in."""
     current = {each.file for each in manifest.parts.values()}
     (folder / (MANIFEST + _TEMPORARY)).unlink(missing_ok=True)
-    for number, path in _part_files(folder):
+    for number, path in frames.numbered(folder, _PREFIX):
         if number not in current:
             path.unlink(missing_ok=True)
 
@@ -167,7 +167,7 @@ def copy(source: Path, manifest: Manifest, target: Path) -> None:
         target.mkdir(parents=True, exist_ok=True)
         for number in sorted({each.file for each in manifest.parts.values()}):
             copied = parts_path(target, number)
-            with parts_path(source, number).open("rb") as reading, open(copied, "wb", opener=_private) as writing:
+            with parts_path(source, number).open("rb") as reading, open(copied, "wb", opener=frames.private) as writing:
                 shutil.copyfileobj(reading, writing, _COPY_BYTES)
                 writing.flush()
                 os.fsync(writing.fileno())
@@ -236,7 +236,7 @@ def _compacted(
 def _write_manifest(folder: Path, manifest: Manifest) -> Path:
     """Write a manifest beside its place; where."""
     temporary = folder / (MANIFEST + _TEMPORARY)
-    with open(temporary, "wb", opener=_private) as file:
+    with open(temporary, "wb", opener=frames.private) as file:
         file.write(frames.magic(_MANIFEST_KIND, _FORMAT))
         _write_frame(file, _plain(manifest))
         file.flush()
@@ -319,13 +319,3 @@ def _natural(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise ValueError(f"{value!r} is no natural number")
     return value
-
-
-def _part_files(folder: Path) -> list[tuple[int, Path]]:
-    found = ((path.name.removeprefix(_PREFIX), path) for path in folder.glob(f"{_PREFIX}*"))
-    return [(int(digits), path) for digits, path in found if digits.isascii() and digits.isdigit()]
-
-
-# For the owner alone: the files hold what is known about people.
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)

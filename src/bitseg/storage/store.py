@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from bitseg.errors import BitsegError, DataDirectoryError, NotDurableError, file_error
 from bitseg.results import Recovered
 from bitseg.storage import journal, records, snapshot
 from bitseg.storage.directory import DataDirectory
-from bitseg.storage.journal import Journal, SyncPolicy
+from bitseg.storage.journal import Cut, Journal, SyncPolicy
 from bitseg.storage.records import Record
 from bitseg.storage.snapshot import Key, Manifest, Part
 
@@ -30,13 +30,6 @@ _SENSELESS = (
     AssertionError,
     BitsegError,
 )
-
-
-class Cut(NamedTuple):
-    """A moment between two records: the file of the journal that begins with it, and the records before it."""
-
-    journal: int
-    records: int
 
 
 class Store:
@@ -170,7 +163,7 @@ class Store:
 
     def cut(self) -> Cut:
         """Cut the journal here, for a snapshot of what the records before have made."""
-        return Cut(*self._journal.rotate())
+        return self._journal.cut()
 
     def publish(self, cut: Cut, parts: Iterable[Part], *, purge: bool) -> None:
         """Make the parts, which are of a cut, the current snapshot, and remove what it makes superfluous.
@@ -179,11 +172,9 @@ class Store:
         DiskFullError.
         """
         self._generation += 1
-        # What was cut off before must not be taken for a record that is missing.
-        had_failed = self._journal.has_failed
         wanted = replace(self._manifest, generation=self._generation, journal=cut.journal, records=cut.records)
         self._manifest = snapshot.publish(self.path, wanted, parts, purge=purge)
-        if had_failed:
+        if cut.has_failed:
             self._journal.begin_anew()
         self._remove_superfluous(also_torn=True)
 
