@@ -7,7 +7,7 @@ FUZZ_HISTORIES ?= 20000
 CRASH_ROUNDS ?= 200
 BIN := .venv/bin
 
-.PHONY: run test fuzz crash check fix proto bench bench-demo clean
+.PHONY: run test fuzz crash check fix proto proto-landed bench bench-demo clean
 
 run: .venv/ready
 	$(BIN)/bitseg demo
@@ -27,7 +27,7 @@ check: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	cd proto && ../$(BIN)/buf lint
+	cd proto && ../$(BIN)/buf lint && ../$(BIN)/buf breaking --against landed.binpb
 	$(BIN)/python proto/generate.py --check
 
 fix: .venv/ready
@@ -36,6 +36,10 @@ fix: .venv/ready
 
 proto: .venv/ready
 	$(BIN)/python proto/generate.py
+
+# After a release: from then on, what callers of this protocol rely on must stay.
+proto-landed: .venv/ready
+	cd proto && ../$(BIN)/buf build --output landed.binpb
 
 # Ten million users, about ten minutes and 10 GiB; BENCH_USERS scales it. Needs redis-server on the path.
 bench: .venv/bench-ready

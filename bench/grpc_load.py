@@ -16,6 +16,7 @@ from bitseg.engine import Engine
 from bitseg.ops import Columns
 from bitseg.pb import query_pb2, query_pb2_grpc
 from bitseg.service.server import Server
+from bitseg.service.settings import Settings
 from bitseg.texts import Texts
 from bitseg.values import Column, ValueType
 from data import NOW_MS
@@ -31,7 +32,7 @@ def served(engine: Engine) -> Iterator[str]:
     if process == 0:
         try:
             os.close(reading)
-            server = Server(engine, "127.0.0.1:0")
+            server = Server(engine, Settings(address="127.0.0.1:0"))
             server.start()
             os.write(writing, server.address.encode())
             os.close(writing)

@@ -8,11 +8,12 @@ from bitseg.client import Client
 from bitseg.engine import Engine
 from bitseg.segment import parse
 from bitseg.service.server import Server
+from bitseg.service.settings import Settings
 
 
 @pytest.fixture(scope="session")
 def client(engine):
-    server = Server(engine, "127.0.0.1:0")
+    server = Server(engine, Settings(address="127.0.0.1:0"))
     server.start()
     with Client(server.address) as client:
         yield client

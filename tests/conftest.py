@@ -8,6 +8,7 @@ import pytest
 from bitseg.clock import FixedClock
 from bitseg.engine import Engine
 from bitseg.service.server import Server
+from bitseg.service.settings import Settings
 
 # 2024-01-31T12:00:00Z, a Wednesday.
 NOW_MS = 1_706_702_400_000
@@ -23,7 +24,7 @@ def engine():
 @pytest.fixture
 def server(engine):
     """A server of `engine` on a free port."""
-    server = Server(engine, "127.0.0.1:0")
+    server = Server(engine, Settings(address="127.0.0.1:0"))
     server.start()
     yield server
     server.stop(0)

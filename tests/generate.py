@@ -424,7 +424,7 @@ def workspace(generator: Generator) -> Engine:
     """
     engine = Engine(Workspace(generator.zone), clock=FixedClock(generator.now_ms + 100 * 24 * HOUR_MS))
     for name, user_ids in generator.lists.items():
-        engine.save_list(name, user_ids)
+        engine.catalogue.save_list(name, user_ids)
     for name, condition in generator.saved.items():
-        engine.save_segment(name, condition)
+        engine.catalogue.save_segment(name, condition)
     return engine

@@ -15,7 +15,6 @@ from bitseg.errors import (
     UnknownListError,
     UnknownSegmentError,
 )
-from bitseg.segment import format
 from bitseg.values import ValueType
 from tests.conftest import NOW_MS
 
@@ -31,41 +30,41 @@ def who(engine, text):
 
 
 def test_Segment_refers_to_segments_and_follows_their_changes(engine):
-    engine.save_segment("low", "n < 5")
-    engine.save_segment("odd and low", 'in segment "low" and n in (1, 3, 5, 7, 9)')
+    engine.catalogue.save_segment("low", "n < 5")
+    engine.catalogue.save_segment("odd and low", 'in segment "low" and n in (1, 3, 5, 7, 9)')
     assert who(engine, 'in segment "odd and low"') == ["u1", "u3"]
     assert who(engine, 'not in segment "low" and n < 7') == ["u5", "u6"]
-    engine.save_segment("low", "n < 2")
+    engine.catalogue.save_segment("low", "n < 2")
     assert who(engine, 'in segment "odd and low"') == ["u1"]
-    assert format(engine.segments["low"]) == "n < 2"
+    assert engine.catalogue.segments["low"].text == "n < 2"
 
 
 def test_References_that_lead_back_are_refused_and_nothing_changes(engine):
-    engine.save_segment("a", "n = 1")
-    engine.save_segment("b", 'in segment "a"')
-    engine.save_segment("c", 'in segment "b" or n = 3')
+    engine.catalogue.save_segment("a", "n = 1")
+    engine.catalogue.save_segment("b", 'in segment "a"')
+    engine.catalogue.save_segment("c", 'in segment "b" or n = 3')
     with pytest.raises(InvalidSegmentError, match='"a" → "c" → "b" → "a"'):
-        engine.save_segment("a", 'not (n = 2 and in segment "c")')
+        engine.catalogue.save_segment("a", 'not (n = 2 and in segment "c")')
     with pytest.raises(InvalidSegmentError, match='"new" → "new"'):
-        engine.save_segment("new", 'in segment "new"')
+        engine.catalogue.save_segment("new", 'in segment "new"')
     assert who(engine, 'in segment "c"') == ["u1", "u3"]
-    assert list(engine.segments) == ["a", "b", "c"]
+    assert list(engine.catalogue.segments) == ["a", "b", "c"]
 
 
 def test_Many_references_to_the_same_segments_stay_quick(engine):
-    engine.save_segment("0", "n < 5")
+    engine.catalogue.save_segment("0", "n < 5")
     for level in range(1, 29):
-        engine.save_segment(str(level), f'in segment "{level - 1}" or in segment "{level - 1}" and n < 9')
+        engine.catalogue.save_segment(str(level), f'in segment "{level - 1}" or in segment "{level - 1}" and n < 9')
     assert len(who(engine, 'in segment "28"')) == 5
     assert engine.explain("u1", 'in segment "28"').explanation.matches
 
 
 def test_Chain_deeper_than_the_limit_is_refused(engine):
-    engine.save_segment("0", "n < 5")
+    engine.catalogue.save_segment("0", "n < 5")
     for level in range(1, 45):
-        engine.save_segment(str(level), f'not in segment "{level - 1}"')
+        engine.catalogue.save_segment(str(level), f'not in segment "{level - 1}"')
     with pytest.raises(InvalidSegmentError, match="levels deep"):
-        engine.save_segment("45", 'not in segment "44"')
+        engine.catalogue.save_segment("45", 'not in segment "44"')
     assert engine.count('in segment "44"').count == 5
     assert engine.explain("u1", 'in segment "44"').explanation.matches
 
@@ -73,35 +72,35 @@ def test_Chain_deeper_than_the_limit_is_refused(engine):
 def test_Change_that_makes_another_segment_too_deep_is_refused_and_undone(engine):
     """The limit once looked at the segment saved alone, and chains grew past it from below."""
     for name in ("bottom", "top"):
-        engine.save_segment(f"{name} 0", "n < 5")
+        engine.catalogue.save_segment(f"{name} 0", "n < 5")
         for level in range(1, 30):
-            engine.save_segment(f"{name} {level}", f'not in segment "{name} {level - 1}"')
+            engine.catalogue.save_segment(f"{name} {level}", f'not in segment "{name} {level - 1}"')
     with pytest.raises(InvalidSegmentError, match="levels deep"):
-        engine.save_segment("top 0", 'in segment "bottom 29"')
-    assert format(engine.segments["top 0"]) == "n < 5"
+        engine.catalogue.save_segment("top 0", 'in segment "bottom 29"')
+    assert engine.catalogue.segments["top 0"].text == "n < 5"
     assert engine.count('in segment "top 29"').count == 5
 
 
 def test_What_others_use_cannot_be_deleted_and_the_error_names_them(engine):
-    engine.save_list("vip", ["u1"])
-    engine.save_segment("a", 'in list "vip"')
-    engine.save_segment("b", 'in segment "a" or n = 1')
+    engine.catalogue.save_list("vip", ["u1"])
+    engine.catalogue.save_segment("a", 'in list "vip"')
+    engine.catalogue.save_segment("b", 'in segment "a" or n = 1')
     with pytest.raises(InUseError, match='"a" is used by "b"'):
-        engine.delete_segment("a")
+        engine.catalogue.delete_segment("a")
     with pytest.raises(InUseError, match='"vip" is used by "a"'):
-        engine.delete_list("vip")
-    engine.delete_segment("b")
-    engine.delete_segment("a")
-    engine.delete_list("vip")
-    assert (dict(engine.segments), dict(engine.lists)) == ({}, {})
+        engine.catalogue.delete_list("vip")
+    engine.catalogue.delete_segment("b")
+    engine.catalogue.delete_segment("a")
+    engine.catalogue.delete_list("vip")
+    assert (dict(engine.catalogue.segments), dict(engine.catalogue.lists)) == ({}, {})
     assert engine.user_count == 10
-    for delete in (engine.delete_segment, engine.delete_list):
+    for delete in (engine.catalogue.delete_segment, engine.catalogue.delete_list):
         with pytest.raises(NotFoundError):
             delete("a")
 
 
 def test_List_counts_users_who_exist_also_those_who_come_later(engine):
-    assert engine.save_list("vip", ["u1", "u3", "late", "u1"]) == 3
+    assert engine.catalogue.save_list("vip", ["u1", "u3", "late", "u1"]).size == 3
     assert who(engine, 'in list "vip"') == ["u1", "u3"]
     engine.ingest([ops.Identify("late", {}, NOW_MS)])
     assert who(engine, 'in list "vip"') == ["u1", "u3", "late"]
@@ -109,7 +108,7 @@ def test_List_counts_users_who_exist_also_those_who_come_later(engine):
     assert who(engine, 'in list "vip"') == ["u1", "late"]
     engine.ingest([ops.Identify("u3", {}, NOW_MS)])
     assert who(engine, 'in list "vip"') == ["u1", "late"]
-    engine.save_list("vip", [])
+    engine.catalogue.save_list("vip", [])
     assert who(engine, 'not in list "vip" and n = 1') == ["u1"]
 
 
@@ -122,8 +121,8 @@ def test_List_counts_users_who_exist_also_those_who_come_later(engine):
     ],
 )
 def test_Unknown_reference_is_an_error_with_the_nearest_name(engine, text, kind, hint):
-    engine.save_segment("low", "n < 5")
-    engine.save_list("vip", [])
+    engine.catalogue.save_segment("low", "n < 5")
+    engine.catalogue.save_list("vip", [])
     with pytest.raises(kind) as caught:
         engine.count(text)
     assert hint is None or hint in caught.value.hint
@@ -141,15 +140,15 @@ def test_Unknown_reference_is_an_error_with_the_nearest_name(engine, text, kind,
 )
 def test_Bad_segment_is_not_saved(engine, name, text, kind):
     with pytest.raises(kind):
-        engine.save_segment(name, text)
-    assert not engine.segments
+        engine.catalogue.save_segment(name, text)
+    assert not engine.catalogue.segments
 
 
 def test_Bad_list_is_not_saved(engine):
     for name, user_ids in (("", []), ("a", [""]), ("a", ["x" * 600])):
         with pytest.raises(InvalidArgumentError):
-            engine.save_list(name, user_ids)
-    assert not engine.lists
+            engine.catalogue.save_list(name, user_ids)
+    assert not engine.catalogue.lists
 
 
 def test_Declared_type_decides_before_the_first_value(engine):
@@ -194,12 +193,12 @@ def test_Event_with_declared_properties_alone_is_still_unseen(engine):
 def test_All_of_it_is_there_after_reopening(tmp_path):
     with Engine.open(tmp_path, clock=FixedClock(NOW_MS)) as engine:
         engine.ingest([ops.Identify("u", {"n": 1, "tags": ["a"]}, NOW_MS)])
-        engine.save_list("vip", ["u", "late"])
-        engine.save_segment("z", 'in list "vip"')
-        engine.save_segment("a", 'in segment "z" and n = 1')
+        engine.catalogue.save_list("vip", ["u", "late"])
+        engine.catalogue.save_segment("z", 'in list "vip"')
+        engine.catalogue.save_segment("a", 'in segment "z" and n = 1')
         engine.declare("x", ValueType.GEO, "E")
         schema = engine.schema()
     with Engine.open(tmp_path, clock=FixedClock(NOW_MS)) as engine:
         assert who(engine, 'in segment "a"') == ["u"]
-        assert dict(engine.lists) == {"vip": 2}
+        assert {name: each.size for name, each in engine.catalogue.lists.items()} == {"vip": 2}
         assert engine.schema() == schema

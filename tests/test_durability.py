@@ -52,6 +52,12 @@ def track(user, number=0, message_id=None, **more):
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**63))
+def contents(engine):
+    """How much there is, and what is kept by name."""
+    catalogue = engine.catalogue
+    return engine.version, engine.user_count, engine.event_count, list(catalogue.segments), dict(catalogue.lists)
+
+
 def test_History_survives_snapshots_closings_and_crashes(tmp_path_factory, seed):
     """A durable engine, reopened in every way between batches, answers as one in memory that never stopped."""
     generator = Generator(seed)
@@ -61,9 +67,9 @@ def test_History_survives_snapshots_closings_and_crashes(tmp_path_factory, seed)
     memory = workspace(generator)
     engine = Engine.create(folder / "0", Workspace(generator.zone), clock=clock)
     for name, user_ids in generator.lists.items():
-        engine.save_list(name, user_ids)
+        engine.catalogue.save_list(name, user_ids)
     for name, condition in generator.saved.items():
-        engine.save_segment(name, condition)
+        engine.catalogue.save_segment(name, condition)
     with pytest.MonkeyPatch.context() as patch:
         # Small parts, so that there are many.
         patch.setattr(attributes, "_STRETCH_BITS", 2)
@@ -225,8 +231,8 @@ def test_Message_ids_are_known_after_a_crash_and_within_the_window(tmp_path, mon
 def batches(engine, count=6):
     for number in range(count):
         engine.ingest([ops.Identify(f"u{number}", {"a": "x" * 40}, NOW_MS), track(f"u{number}", number)])
-    engine.save_segment("s", 'did "E"')
-    engine.save_list("l", ["u1", "u2"])
+    engine.catalogue.save_segment("s", 'did "E"')
+    engine.catalogue.save_list("l", ["u1", "u2"])
 
 
 def test_Journal_cut_at_every_byte_gives_the_last_whole_record(tmp_path):
@@ -248,7 +254,8 @@ def test_Journal_cut_at_every_byte_gives_the_last_whole_record(tmp_path):
                 0 if length in ends else length - max(e for e in ends if e <= length)
             )
             assert engine.user_count == engine.event_count == min(kept, 6)
-            assert (list(engine.segments), list(engine.lists)) == (["s"] * (kept > 6), ["l"] * (kept > 7))
+            names = (list(engine.catalogue.segments), list(engine.catalogue.lists))
+            assert names == (["s"] * (kept > 6), ["l"] * (kept > 7))
             if engine.recovered.torn_bytes:
                 saved = tmp_path / "b" / os.path.basename(engine.recovered.torn_saved_as)
                 assert saved.read_bytes() == whole[max(e for e in ends if e <= length) : length]
@@ -279,7 +286,7 @@ def test_Flipped_bit_is_an_error_or_changes_nothing(tmp_path, with_journal):
         shutil.copytree(tmp_path / "a", tmp_path / "whole")
     outcomes = {"error": 0, "same": 0, "shorter": 0}
     with opened_copy(tmp_path / "whole", tmp_path / "b") as engine:
-        good = (engine.version, engine.user_count, engine.event_count, list(engine.segments), engine.lists)
+        good = contents(engine)
     for path in (tmp_path / "whole").iterdir():
         whole = path.read_bytes()
         for place in range(0, len(whole), 64):
@@ -288,7 +295,7 @@ def test_Flipped_bit_is_an_error_or_changes_nothing(tmp_path, with_journal):
             path.write_bytes(flipped)
             try:
                 with opened_copy(tmp_path / "whole", tmp_path / "b") as engine:
-                    found = (engine.version, engine.user_count, engine.event_count, list(engine.segments), engine.lists)
+                    found = contents(engine)
                     outcomes["same" if found == good else "shorter"] += 1
                     assert found == good or engine.recovered.torn_bytes
             except DataDirectoryError as error:
@@ -426,8 +433,8 @@ def test_Refused_write_changes_nothing_and_later_ones_succeed(tmp_path, disk, co
         disk.failing = {"write": code}
         for attempt in (
             lambda: engine.ingest([track("u1", message_id="m1")]),
-            lambda: engine.save_segment("s", "everyone"),
-            lambda: engine.save_list("l", ["x"]),
+            lambda: engine.catalogue.save_segment("s", "everyone"),
+            lambda: engine.catalogue.save_list("l", ["x"]),
             lambda: engine.declare("a", ValueType.NUMBER),
             lambda: engine.ingest_all([track("u1")], (), producer="p", sequence=1),
         ):
@@ -813,7 +820,7 @@ def test_Deleted_user_leaves_no_trace(tmp_path):
                 *(ops.Track(f"u{number}", "Bought", {"order": f"o{number}"}, NOW_MS) for number in range(3_000)),
             ]
         )
-        engine.save_list("friends", ["id-of-alice", "u1"])
+        engine.catalogue.save_list("friends", ["id-of-alice", "u1"])
         assert all(any(secret.encode() in path.read_bytes() for path in tmp_path.iterdir()) for secret in secrets[:1])
         engine.snapshot()
         assert all(any(secret.encode() in path.read_bytes() for path in tmp_path.iterdir()) for secret in secrets[:2])

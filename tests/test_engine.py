@@ -27,9 +27,9 @@ def test_What_was_ingested_is_there_after_reopening(tmp_path):
     as_of = EPOCH + timedelta(milliseconds=generator.now_ms)
     with Engine.create(tmp_path, Workspace(generator.zone), clock=clock) as engine:
         for name, user_ids in generator.lists.items():
-            engine.save_list(name, user_ids)
+            engine.catalogue.save_list(name, user_ids)
         for name, condition in generator.saved.items():
-            engine.save_segment(name, condition)
+            engine.catalogue.save_segment(name, condition)
     segments = [generator.segment() for _ in range(60)]
     for batch in generator.batches():
         with Engine.open(tmp_path, clock=clock) as engine:

@@ -49,8 +49,8 @@ def folder(tmp_path_factory):
                     ops.Delete("u1"),
                 ]
             )
-            engine.save_segment("s", 'did "E" and s is set')
-            engine.save_list("l", ["u0", f"u{number}"])
+            engine.catalogue.save_segment("s", 'did "E" and s is set')
+            engine.catalogue.save_list("l", ["u0", f"u{number}"])
             engine.declare(f"declared{number}", ops_type(number))
             engine.ingest_all([ops.Delete("u9")], (), producer="p", sequence=number + 1)
             if number == 1:
@@ -105,7 +105,7 @@ def outcome(folder):
     try:
         with Engine.open(folder, clock=CLOCK, create=False) as engine:
             engine.verify()
-            for segment in engine.segments:
+            for segment in engine.catalogue.segments:
                 engine.count(f'in segment "{segment}"')
             engine.count("everyone")
     except DataDirectoryError as error:

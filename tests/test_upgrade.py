@@ -37,8 +37,8 @@ def write(folder):
                 ops.Delete(f"u{stage}"),
             ]
         )
-        engine.save_segment(f"segment {stage}", f'did "Bought" where n >= {stage}')
-        engine.save_list(f"list {stage}", ["u6", "u7", f"u{stage}"])
+        engine.catalogue.save_segment(f"segment {stage}", f'did "Bought" where n >= {stage}')
+        engine.catalogue.save_list(f"list {stage}", ["u6", "u7", f"u{stage}"])
         engine.declare(f"declared {stage}", ValueType.GEO, "Seen")
         engine.ingest_all([], (), producer="shop", sequence=stage + 1)
         if stage < 2:
@@ -63,8 +63,9 @@ def test_Directory_of_every_format_is_read(tmp_path, folder):
             assert engine.recovered.records == (0 if is_again else 5)
             assert (engine.user_count, engine.event_count, engine.version) == (8, 19, 15)
             assert engine.last_sequence("shop") == 3
-            assert list(engine.segments) == ["segment 0", "segment 1", "segment 2"]
-            assert engine.lists == {"list 0": 3, "list 1": 3, "list 2": 3}
+            assert list(engine.catalogue.segments) == ["segment 0", "segment 1", "segment 2"]
+            sizes = {name: each.size for name, each in engine.catalogue.lists.items()}
+            assert sizes == {"list 0": 3, "list 1": 3, "list 2": 3}
             assert sorted(field.name for field in engine.schema() if field.declared) == [
                 f"declared {n}" for n in range(3)
             ]

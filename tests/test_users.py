@@ -38,10 +38,10 @@ def test_User_is_in_the_segments_whose_members_have_the_user(seed):
             if isinstance(operation, ops.Track) and not is_repeated:
                 done.setdefault(operation.user_id, Counter())[operation.event] += 1
     for number in range(8):
-        engine.save_segment(f"random {number}", generator.segment())
+        engine.catalogue.save_segment(f"random {number}", generator.segment())
     members = {
         name: {user for page in engine.members(condition, as_of).pages for user in page}
-        for name, condition in engine.segments.items()
+        for name, condition in engine.catalogue.segments.items()
     }
     for user in {user for page in engine.members("everyone").pages for user in page}:
         found = engine.user_segments(user, as_of)
@@ -62,9 +62,9 @@ def filled(engine):
             ops.Track("bob", "Seen", {}, NOW_MS),
         ]
     )
-    engine.save_segment("payers", 'did "Charged" in last 2 days')
-    engine.save_segment("gold payers", 'in segment "payers" and plan = "gold"')
-    engine.save_segment("not gold", 'not plan = "gold"')
+    engine.catalogue.save_segment("payers", 'did "Charged" in last 2 days')
+    engine.catalogue.save_segment("gold payers", 'in segment "payers" and plan = "gold"')
+    engine.catalogue.save_segment("not gold", 'not plan = "gold"')
     return engine
 
 
@@ -102,16 +102,16 @@ def test_Asyncio_client_shows_users_too(filled, server):
 
 def test_Segments_follow_what_is_saved_and_deleted(filled):
     assert filled.user_segments("bob").segments == ("not gold",)
-    filled.save_segment("seen", 'did "Seen"')
+    filled.catalogue.save_segment("seen", 'did "Seen"')
     assert filled.user_segments("bob").segments == ("not gold", "seen")
-    filled.delete_segment("not gold")
+    filled.catalogue.delete_segment("not gold")
     assert filled.user_segments("bob").segments == ("seen",)
     filled.ingest([ops.Track("ann", "Seen", {}, NOW_MS)])
     assert filled.user_segments("ann").segments == ("gold payers", "payers", "seen")
 
 
 def test_Segment_that_cannot_be_answered_is_a_warning(filled):
-    filled.save_segment("broken", "no_such_attribute = 1")
+    filled.catalogue.save_segment("broken", "no_such_attribute = 1")
     found = filled.user_segments("ann")
     assert found.segments == ("gold payers", "payers")
     assert len(found.warnings) == 1

@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -16,10 +16,13 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
+from xxhash import xxh3_64_digest
 
+from bitseg import interruption
 from bitseg.calendar import DAY_MS, FIRST_INSTANT_MS, LAST_INSTANT_MS, Calendar
 from bitseg.catalogue import Catalogue
 from bitseg.clock import Clock, SystemClock
+from bitseg.editor import CatalogueEditor
 from bitseg.errors import (
     CorruptSnapshotError,
     DataDirectoryError,
@@ -35,9 +38,9 @@ from bitseg.index.history import summary_of
 from bitseg.index.index import CapturedIndex, Field, Index
 from bitseg.index.messages import digest, split
 from bitseg.ops import (
-    MAX_ID_BYTES,
     MAX_NAME_BYTES,
     Columns,
+    Details,
     Grouped,
     Limits,
     Operation,
@@ -71,15 +74,16 @@ from bitseg.segment import format, parse, validate
 from bitseg.segment.nodes import Condition, Window
 from bitseg.segment.windows import Interval, resolve
 from bitseg.storage.journal import SyncPolicy
+from bitseg.storage.members import NOT_KEPT, KeptMembers, ResumeToken
 from bitseg.storage.records import (
     Batch,
-    ListSaved,
+    CatalogueChanged,
     Record,
-    SegmentSaved,
     TypeDeclared,
     pack,
     pack_batch,
     pack_change,
+    pack_details,
 )
 from bitseg.storage.snapshot import Key, Part
 from bitseg.storage.store import Progress, Store
@@ -161,6 +165,9 @@ class Engine:
         self._lock = FairLock()
         self._index = Index(Calendar(self.workspace.timezone))
         self._catalogue = Catalogue()
+        self.catalogue = CatalogueEditor(
+            self._catalogue, self._index, self._lock, self.now_ms, self._change, self._last_record, self._sync
+        )
         self._materialised = MaterialisedConditions(materialised_bytes)
         self._planner = Planner()
         self._dense = DenseBitmaps(materialised_bytes // 4)
@@ -168,6 +175,7 @@ class Engine:
         # The saved segments taken apart, and the revision of the catalogue that they are of.
         self._saved_segments: tuple[int, dict[str, _Prepared]] = (-1, {})
         self._store: Store | None = None
+        self._kept = KeptMembers()
         # One snapshot at a time.
         self._snapshot_lock = FairLock()
         self._saved_version = -1
@@ -182,12 +190,23 @@ class Engine:
         *,
         sync: SyncPolicy = SyncPolicy.ALWAYS,
         snapshot_after_bytes: int = DEFAULT_SNAPSHOT_AFTER_BYTES,
+        default_segments: bool = True,
         **options: Any,
     ) -> "Engine":
-        """Make a workspace in a directory that has none; DataDirectoryError if it has one. Options as of `open`."""
+        """Make a workspace in a directory that has none; DataDirectoryError if it has one.
+
+        It starts with a few saved segments unless `default_segments` is unset. Options as of `open`.
+        """
         engine = cls(workspace, **options)
-        engine._store, _ = engine._created(Path(path), sync)
-        engine._saved_version = engine._index.version
+        store, _ = engine._created(Path(path), sync)
+        engine._store, engine._saved_version = store, engine._index.version
+        engine._kept = KeptMembers(store.path)
+        if default_segments:
+            try:
+                engine.catalogue.add_default_segments()
+            except BaseException:
+                store.abandon()
+                raise
         engine._snapshots = _RegularSnapshots(engine, snapshot_after_bytes)
         return engine
 
@@ -230,6 +249,7 @@ class Engine:
             store.abandon()
             raise
         engine._store = store
+        engine._kept = KeptMembers(store.path, engine._index.version)
         engine._saved_version = engine._index.version if not engine.recovered.records else -1
         engine._snapshots = _RegularSnapshots(engine, snapshot_after_bytes)
         return engine
@@ -332,13 +352,17 @@ class Engine:
         return self._store
 
     def _parts(self, captured: CapturedIndex) -> Iterator[Part]:
-        segments, revision = self._catalogue.state(), self._index.version
-        return chain([Part(("segments",), revision, lambda: segments)], captured.parts())
+        state, revision = self._catalogue.state(), self._index.version
+        return chain([Part(("catalogue",), revision, lambda: state)], captured.parts())
 
     def _restore(self, key: Key, state: Any, revision: int) -> None:
         """Take back one part of a snapshot."""
-        if key == ("segments",):
+        if key == ("catalogue",):
             self._catalogue.restore(state)
+        elif key == ("segments",):
+            # Of snapshots that knew no details.
+            segments = {name: [text, *pack_details(Details())] for name, text in state.items()}
+            self._catalogue.restore({"segments": segments, "lists": {}})
         else:
             self._index.restore(key, state, revision)
 
@@ -353,23 +377,17 @@ class Engine:
         match record:
             case Batch():
                 self._apply(record)
-            case SegmentSaved(_, name, None):
-                self._catalogue.delete(name)
-                self._index.version += 1
-            case SegmentSaved(_, name, str(text)):
-                self._catalogue.save(name, parse(text))
-                self._index.version += 1
-            case ListSaved(_, name, None):
-                self._index.delete_list(name)
-            case ListSaved(_, name, user_ids):
-                self._index.save_list(name, user_ids or ())
+            case CatalogueChanged():
+                self._catalogue.change(record)
+                self._index.change_lists({name: each and each[0] for name, each in record.lists.items()})
+                if record.segments:
+                    self._index.version += 1
             case TypeDeclared(_, name, value_type, event):
                 self._index.declare(name, value_type, event)
 
-    def _change(self, record: SegmentSaved | ListSaved | TypeDeclared) -> int:
-        """Journal a change that was checked and make it; the number of the record, to be synced."""
+    def _change(self, record: CatalogueChanged | TypeDeclared) -> None:
+        """Journal a change that was checked and make it."""
         self._write(b"" if self._store is None else pack(record), lambda: self._do(record))
-        return self._last_record()
 
     def _write(self, payload: bytes, apply: Callable[[], T]) -> T:
         """Journal a change and make it. What then fails in a way nobody foresaw is not in the journal either."""
@@ -438,6 +456,8 @@ class Engine:
                 materialised_misses=materialised.misses,
                 snapshot_bytes=0 if self._store is None else self._store.snapshot_bytes,
                 journal_bytes=0 if self._store is None else self._store.journal_bytes,
+                snapshot_ms=0 if self._store is None else self._store.snapshot_ms,
+                journal_ms=0 if self._store is None else self._store.journal_ms,
             )
 
     def forget_materialised(self) -> None:
@@ -632,30 +652,75 @@ class Engine:
         return self._answer([prepared], as_of, answer)
 
     def members(
-        self, query: Query, as_of: datetime | None = None, *, page_size: int = DEFAULT_PAGE_SIZE
+        self,
+        query: Query | None = None,
+        as_of: datetime | None = None,
+        *,
+        page_size: int = DEFAULT_PAGE_SIZE,
+        resume_token: str = "",
     ) -> Members[list[str]]:
-        """The external ids of all members of a segment, of one version whatever is ingested meanwhile."""
-        dense = self.dense_members(query, as_of, page_size=page_size)
-        return Members(dense.total, dense.version, dense.warnings, map(self._external_ids, dense.pages))
+        """The external ids of all members of a segment, of one version whatever is ingested meanwhile.
+
+        With a `resume_token`, those that follow it, of the version that it is of, also after the workspace was opened
+        again; the query and `as_of` are then absent or as they were. VersionGoneError where they are no longer kept.
+        """
+        members, pages = self._members(query, as_of, page_size, resume_token, is_dense=False)
+        members.pages = map(self._external_ids, pages)
+        return members
 
     def dense_members(
-        self, query: Query, as_of: datetime | None = None, *, page_size: int = DEFAULT_PAGE_SIZE
+        self,
+        query: Query | None = None,
+        as_of: datetime | None = None,
+        *,
+        page_size: int = DEFAULT_PAGE_SIZE,
+        resume_token: str = "",
     ) -> Members[NDArray[np.uint32]]:
-        """The dense ids of all members of a segment, ascending, in arrays of at most `page_size`."""
+        """The dense ids of all members of a segment, ascending, in arrays of at most `page_size`; else as `members`."""
+        members, pages = self._members(query, as_of, page_size, resume_token, is_dense=True)
+        members.pages = pages
+        return members
+
+    def _members(
+        self, query: Query | None, as_of: datetime | None, page_size: int, resume_token: str, *, is_dense: bool
+    ) -> tuple[Members[Any], Iterator[NDArray[np.uint32]]]:
         if not 1 <= page_size <= MAX_PAGE_SIZE:
             raise InvalidArgumentError(
                 f"a page size of {page_size} is out of range", hint=f"use 1 to {MAX_PAGE_SIZE:,}"
             )
-        prepared = self._prepare(query)
+        prepared = None if query is None else self._prepare(query)
+        if resume_token:
+            token = ResumeToken.parse(resume_token)
+            _require_same_stream(token, prepared, as_of, is_dense)
+            found = BitMap.deserialize(self._kept.find(token)) if token.position < token.total else BitMap()
+            dense = to_array(found)[token.position :]
+            warnings: tuple[str, ...] = ()
+        elif prepared is None:
+            raise InvalidArgumentError("there is neither a query nor a resume token")
+        else:
+            found, version, record = self._answer([prepared], as_of, lambda evaluator: self._whole(evaluator, prepared))
+            dense, warnings = to_array(found), prepared.warnings
+            kept_id = NOT_KEPT
+            if len(dense) > page_size:
+                # What the stream goes by must not be lost when it is to go on.
+                self._sync(record)
+                kept_id = self._kept.keep(version, found.serialize())
+            token = ResumeToken(kept_id, _query_digest(prepared, as_of), version, 0, len(dense), is_dense)
+        members: Members[Any] = Members(token.total, token.version, warnings, iter(()))
 
-        def answer(evaluator: Evaluator) -> tuple[BitMap, int]:
-            prepared.require_sound()
-            return evaluator.members_of_plan(prepared.plan), self._index.version
+        def pages() -> Iterator[NDArray[np.uint32]]:
+            for start in range(0, len(dense), page_size):
+                page = dense[start : start + page_size]
+                members.resume_token = replace(token, position=token.position + start + len(page)).text()
+                yield page
 
-        members, version = self._answer([prepared], as_of, answer)
-        dense = to_array(members)
-        pages = (dense[start : start + page_size] for start in range(0, len(dense), page_size))
-        return Members(len(dense), version, prepared.warnings, pages)
+        members.resume_token = token.text()
+        return members, pages()
+
+    def _whole(self, evaluator: Evaluator, prepared: _Prepared) -> tuple[BitMap, int, int]:
+        """All members of a query, the version that they are of, and the last record it has."""
+        prepared.require_sound()
+        return evaluator.members_of_plan(prepared.plan), self._index.version, self._last_record()
 
     def explain(self, user_id: str, query: Query, as_of: datetime | None = None) -> UserExplanation:
         """The truth of a segment's every condition for one user, with the values and events behind it.
@@ -757,64 +822,7 @@ class Engine:
                 with self._lock:
                     self._index.release(captured, is_stored=False)
 
-    # Saved segments, lists, and the schema
-
-    @property
-    def segments(self) -> Mapping[str, Condition]:
-        """The saved segments by name."""
-        with self._lock:
-            return dict(self._catalogue)
-
-    def save_segment(self, name: str, query: Query) -> None:
-        """Keep a segment under a name, in place of the one that had it, for use as `in segment "name"`.
-
-        Attributes and events need not have arrived yet. Raises SegmentSyntaxError and InvalidSegmentError for a
-        definition that means nothing, that refers to what is not saved, or to itself, directly or through others.
-        """
-        condition = self._condition(query)
-        text = format(condition)
-        with self._lock:
-            self._catalogue.check(name, condition, self._index.lists)
-            record = self._change(SegmentSaved(self._index.version, name, text))
-        self._sync(record)
-
-    def delete_segment(self, name: str) -> None:
-        """Forget a saved segment; NotFoundError if there is none, InUseError while others refer to it."""
-        with self._lock:
-            self._catalogue.require_unused(name)
-            record = self._change(SegmentSaved(self._index.version, name, None))
-        self._sync(record)
-
-    @property
-    def lists(self) -> Mapping[str, int]:
-        """How many ids each list has, by name."""
-        with self._lock:
-            return {name: len(each.user_ids) for name, each in self._index.lists.items()}
-
-    def save_list(self, name: str, user_ids: Iterable[str]) -> int:
-        """Keep user ids under a name, in place of the list that had it, for use as `in list "name"`; how many.
-
-        Ids of users who have not arrived yet count once they do. Raises InvalidArgumentError for a bad name or id.
-        """
-        distinct = frozenset(user_ids)
-        reason = malformed_text(name, "list name", MAX_NAME_BYTES)
-        for user_id in distinct:
-            reason = reason or malformed_text(user_id, "user id", MAX_ID_BYTES)
-        if reason is not None:
-            raise InvalidArgumentError(reason)
-        with self._lock:
-            record = self._change(ListSaved(self._index.version, name, list(distinct)))
-        self._sync(record)
-        return len(distinct)
-
-    def delete_list(self, name: str) -> None:
-        """Forget a list; NotFoundError if there is none, InUseError while saved segments refer to it."""
-        with self._lock:
-            if name not in self._index.lists:
-                raise NotFoundError(f'there is no list "{name}"')
-            self._catalogue.require_list_unused(name)
-            record = self._change(ListSaved(self._index.version, name, None))
-        self._sync(record)
+    # The schema
 
     def schema(self) -> list[Field]:
         """Every attribute and property with its type, attributes first."""
@@ -828,7 +836,8 @@ class Engine:
         """
         with self._lock:
             self._index.check_declaration(name, value_type, event)
-            record = self._change(TypeDeclared(self._index.version, name, value_type, event))
+            self._change(TypeDeclared(self._index.version, name, value_type, event))
+            record = self._last_record()
         self._sync(record)
 
     def _prepare(self, query: Query) -> _Prepared:
@@ -864,7 +873,9 @@ class Engine:
                 tasks = {} if last else {key: task for plan in sound for key, task in evaluator.tasks(plan).items()}
                 if not tasks:
                     return answer(evaluator)
-            worked_out |= {key: task.result(task.work()) for key, task in tasks.items()}
+            for key, task in tasks.items():
+                interruption.check()
+                worked_out[key] = task.result(task.work())
         raise AssertionError("the last round answers")
 
     def _evaluator(
@@ -896,14 +907,6 @@ class Engine:
             worked_out=worked_out,
         )
 
-    @staticmethod
-    def _condition(query: Query) -> Condition:
-        """The valid tree of a query."""
-        if isinstance(query, str):
-            return parse(query)
-        validate(query)
-        return query
-
     def _as_of_ms(self, as_of: datetime | None) -> int:
         if as_of is None:
             return self.now_ms()
@@ -912,6 +915,23 @@ class Engine:
             if FIRST_INSTANT_MS + DAY_MS < instant_ms < LAST_INSTANT_MS - DAY_MS:
                 return instant_ms
         raise InvalidArgumentError(f"as-of {as_of} is outside the years that can be answered")
+
+
+def _query_digest(prepared: _Prepared, as_of: datetime | None) -> bytes:
+    """What a stream of members is of, apart from the version."""
+    return xxh3_64_digest(repr((format(prepared.condition), as_of)).encode(errors="surrogatepass"))
+
+
+def _require_same_stream(
+    token: ResumeToken, prepared: _Prepared | None, as_of: datetime | None, is_dense: bool
+) -> None:
+    """Raise InvalidArgumentError where a call resumes a stream that it would not have begun."""
+    is_same_query = token.query == _query_digest(prepared, as_of) if prepared is not None else as_of is None
+    if not is_same_query or token.is_dense != is_dense:
+        raise InvalidArgumentError(
+            "the resume token is of a stream of another query or kind of ids",
+            hint="leave the query out, or send what the stream began with",
+        )
 
 
 class _RegularSnapshots:

@@ -95,12 +95,44 @@ class NotFoundError(BitsegError):
     """Something asked for by name or id that does not exist."""
 
 
+class AlreadyExistsError(BitsegError):
+    """A name that is taken."""
+
+
+class StaleEtagError(BitsegError):
+    """An etag of something that has changed since."""
+
+
 class InUseError(BitsegError):
     """Something that cannot go because others refer to it."""
 
 
+class VersionGoneError(BitsegError):
+    """A version whose answer was kept for a while, and is no longer."""
+
+
+class NotReadyError(BitsegError):
+    """A server that is opening its workspace."""
+
+
 class OverloadedError(BitsegError):
-    """More at the same time than a server takes."""
+    """More, or more at the same time, than a server takes."""
+
+
+class TimeLimitError(BitsegError):
+    """An answer that took longer than a server lets it."""
+
+
+class CancelledError(BitsegError):
+    """A call that its caller has given up."""
+
+
+class UnauthenticatedError(BitsegError):
+    """A call without valid credentials."""
+
+
+class PermissionDeniedError(BitsegError):
+    """A call that the caller's role does not allow."""
 
 
 class DataDirectoryError(BitsegError):

@@ -52,6 +52,16 @@ class Delete(NamedTuple):
 Operation = Identify | Track | Delete
 
 
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What is kept of a saved segment or list beside its contents. Instants are 0 where they are not known."""
+
+    description: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    created_ms: int = 0
+    updated_ms: int = 0
+
+
 def page(
     user_id: str, name: str | None, properties: Mapping[str, Any], timestamp_ms: int, message_id: str | None = None
 ) -> Track:

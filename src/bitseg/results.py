@@ -1,8 +1,8 @@
 """What the engine answers, and the client after it."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 from bitseg.ops import Rejection
 from bitseg.values import Value
@@ -33,17 +33,59 @@ class Evaluation:
 Page = TypeVar("Page")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Members(Generic[Page]):
     """All members of a segment at one version, page by page, each member once.
 
-    `total` counts them; users deleted while the pages are read are left out of those that follow.
+    `total` counts them; users deleted while the pages are read are left out of those that follow. `resume_token` stands
+    for the end of the page that was taken last: given to another call, it asks for the pages that follow.
     """
 
     total: int
     version: int
     warnings: tuple[str, ...]
     pages: Iterator[Page]
+    resume_token: str = ""
+
+
+async def _no_pages() -> AsyncIterator[Any]:
+    nothing: tuple[Any, ...] = ()
+    for page in nothing:
+        yield page
+
+
+@dataclass(slots=True)
+class AsyncMembers(Generic[Page]):
+    """The same for an event loop."""
+
+    total: int
+    version: int
+    warnings: tuple[str, ...]
+    pages: AsyncIterator[Page] = field(default_factory=_no_pages)
+    resume_token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedPage(Generic[Page]):
+    """Some of what is kept by name, in the order of names; `total` counts all that was asked for.
+
+    `next_page_token` asks for those that follow; it is empty on the last page.
+    """
+
+    items: tuple[Page, ...]
+    next_page_token: str
+    total: int
+
+
+def on_all_pages(page_after: Callable[[str], NamedPage[Page]]) -> Iterator[Page]:
+    """What is on all the pages that a call gives for one token after the other."""
+    token = ""
+    while True:
+        page = page_after(token)
+        yield from page.items
+        token = page.next_page_token
+        if not token:
+            return
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +215,8 @@ class Statistics:
 
     Of answers asked for, hits stood as they were kept, refreshes were brought up to date, misses worked out afresh.
     `snapshot_bytes` and `journal_bytes` are on disk, the journal's since the snapshot; 0 for a workspace in memory.
+    `snapshot_ms` is when the snapshot was taken, and `journal_ms` when the oldest record was written that only the
+    journal has; 0 where there is none.
     """
 
     version: int
@@ -188,3 +232,5 @@ class Statistics:
     materialised_misses: int
     snapshot_bytes: int
     journal_bytes: int
+    snapshot_ms: int
+    journal_ms: int

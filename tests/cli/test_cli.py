@@ -65,7 +65,7 @@ def test_Count_prints_the_number_alone(folder):
     assert [line.split()[1] for line in explained.stderr.splitlines()[1:3]] == [explained.stdout.strip(), "2"]
     assert 'did "Ordered"' in explained.stderr
     answer = json.loads(bitseg(folder, "count", 'did "Orderd"', "--json").stdout)
-    assert (answer["count"], answer["version"]) == (0, 2)
+    assert (answer["count"], answer["version"]) == (0, 3)
     assert "Ordered" in answer["warnings"][0]
 
 

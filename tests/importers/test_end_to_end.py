@@ -50,9 +50,9 @@ def test_Imported_and_reopened_history_answers_as_the_oracle(tmp_path_factory, s
     clock = FixedClock(generator.now_ms + 100 * 24 * HOUR_MS)
     with Engine.create(folder / "data", Workspace(generator.zone), clock=clock) as engine:
         for name, user_ids in generator.lists.items():
-            engine.save_list(name, user_ids)
+            engine.catalogue.save_list(name, user_ids)
         for name, condition in generator.saved.items():
-            engine.save_segment(name, condition)
+            engine.catalogue.save_segment(name, condition)
         with RejectsFile(folder / "rejects") as rejects:
             load(read_jsonl(path, engine.calendar, clock.at_ms), engine, rejects, lambda done, account: None)
     oracle = Oracle(generator.zone)

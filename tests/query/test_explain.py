@@ -112,7 +112,7 @@ def test_Sequence_shows_the_events_of_all_steps(engine):
 
 
 def test_Saved_segment_is_explained_within(engine):
-    engine.save_segment("Adults", "age >= 18")
+    engine.catalogue.save_segment("Adults", "age >= 18")
     found = engine.explain("u", 'in segment "Adults"').explanation
     assert [(each.condition, each.value) for each in found.conditions] == [("age >= 18", 20.0)]
 

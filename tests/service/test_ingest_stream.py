@@ -21,6 +21,7 @@ from bitseg.errors import (
 )
 from bitseg.pb import ingest_pb2, ingest_pb2_grpc
 from bitseg.service.server import Server
+from bitseg.service.settings import Settings
 from bitseg.values import Column, ValueType
 from tests.conftest import NOW_MS
 
@@ -35,7 +36,7 @@ def durable(tmp_path):
 
 @pytest.fixture
 def serving(durable):
-    server = Server(durable, "127.0.0.1:0")
+    server = Server(durable, Settings(address="127.0.0.1:0"))
     server.start()
     yield server
     server.stop(0)
@@ -154,7 +155,7 @@ def test_Producer_outlives_the_server(tmp_path):
     while not done.is_set():
         lives += 1
         with Engine.open(tmp_path / "data", clock=CLOCK) as engine:
-            server = Server(engine, address)
+            server = Server(engine, Settings(address=address))
             server.start()
             done.wait(0.15)
             server.stop(0)

@@ -31,6 +31,7 @@ from bitseg.errors import (
 from bitseg.pb import ingest_pb2, ingest_pb2_grpc, query_pb2, query_pb2_grpc
 from bitseg.segment import parse
 from bitseg.service.server import Server
+from bitseg.service.settings import Settings
 from bitseg.values import Column, ValueType, empty
 from bitseg.wire.errors import STATUS_CODES, from_status, to_status
 from bitseg.wire.segments import to_message
@@ -240,7 +241,7 @@ def test_Explanation_travels_whole(engine, client):
             ops.Track("u", "E", {"amount": 2.5, "tags": ["x"]}, at_ms),
         ]
     )
-    engine.save_segment("S", "n = 1 and ok is set")
+    engine.catalogue.save_segment("S", "n = 1 and ok is set")
     text = 'in segment "S" and tags has "a" and home is set and not did "E" where amount > 1 in last 2 days and m = 1'
     engine.declare("m", ValueType.NUMBER)
     assert client.explain("u", text) == engine.explain("u", text)
@@ -271,7 +272,7 @@ def test_No_server_is_one_clear_error():
 def test_Address_in_use_or_nonsense_is_refused(server, engine):
     for address in (server.address, "nonsense", "127.0.0.1:99999", "no.such.host.invalid:0"):
         with pytest.raises(InvalidArgumentError):
-            Server(engine, address)
+            Server(engine, Settings(address=address))
 
 
 def test_Asyncio_client_answers_the_same(server, engine):

@@ -16,7 +16,8 @@ from bitseg.engine import Engine
 from bitseg.importers.base import size_bytes
 from bitseg.importers.jsonl import read_jsonl
 from bitseg.importers.load import RejectsFile, load
-from bitseg.service.server import DEFAULT_ADDRESS, Server
+from bitseg.service.server import Server
+from bitseg.service.settings import DEFAULT_ADDRESS, Settings
 
 SEGMENTS = {
     "Abandoned cart": 'did "Added To Cart" in last 3 days and did not "Charged" in last 3 days',
@@ -47,7 +48,7 @@ def demo_command(users: int, write: Path | None, listen: str, no_serve: bool) ->
             click.echo(path)
         return
     with tempfile.TemporaryDirectory(prefix="bitseg-demo-") as folder, Engine() as engine:
-        server = Server(engine, listen)
+        server = Server(engine, Settings(address=listen))
         message(f"Making up a store of {users:,} users and 90 days …")
         for path in write_store(Path(folder), users, today):
             _import(path, engine)

@@ -9,7 +9,7 @@ import orjson
 from bitseg.calendar import FIRST_INSTANT_MS, LAST_INSTANT_MS, Calendar, format_instant
 from bitseg.cli.output import print_json, print_warnings
 from bitseg.cli.query import definition_option, expression_argument, query_of
-from bitseg.cli.target import Target, as_of_option, data_option, parse_as_of, target_options
+from bitseg.cli.target import Remote, Target, as_of_option, data_option, parse_as_of, target_options
 from bitseg.engine import Engine, Workspace
 from bitseg.results import Explanation
 from bitseg.segment import parse_window
@@ -29,7 +29,7 @@ def explain_command(
     as_json: bool,
     as_of: str | None,
     data: Path,
-    server: str | None,
+    server: Remote | None,
 ) -> None:
     """Print why USER is in a segment or not: every condition, with the values and events behind it."""
     query = query_of(expression, definition)

@@ -9,7 +9,7 @@ import click
 from bitseg.calendar import Calendar
 from bitseg.cli.output import message, print_json, progress
 from bitseg.cli.signals import interrupts_deferred
-from bitseg.cli.target import Target, target_options
+from bitseg.cli.target import Remote, Target, target_options
 from bitseg.client import Client
 from bitseg.clock import SystemClock
 from bitseg.engine import Engine
@@ -78,7 +78,7 @@ def import_command(
     rejects: Path | None,
     as_json: bool,
     data: Path,
-    server: str | None,
+    server: Remote | None,
 ) -> None:
     """Import users and events from FILES ("-" is standard input; .gz is unpacked).
 

@@ -12,7 +12,7 @@ from bitseg.cli.explain import explain_command, explain_window_command
 from bitseg.cli.importing import import_command
 from bitseg.cli.output import message, print_error, print_json, print_plan, print_warnings
 from bitseg.cli.query import definition_option, expression_argument, query_of
-from bitseg.cli.signals import stop_on_signals
+from bitseg.cli.serving import serve_command
 from bitseg.cli.storage import (
     backup_command,
     export_command,
@@ -21,13 +21,12 @@ from bitseg.cli.storage import (
     statistics_command,
     verify_command,
 )
-from bitseg.cli.target import Target, as_of_option, data_option, opened, parse_as_of, target_options
+from bitseg.cli.target import Remote, Target, as_of_option, data_option, parse_as_of, target_options
+from bitseg.cli.token import token_group
 from bitseg.cli.user import user_command
-from bitseg.engine import DEFAULT_SNAPSHOT_AFTER_BYTES, Engine, Workspace
+from bitseg.engine import Engine, Workspace
 from bitseg.errors import BitsegError, InvalidArgumentError
 from bitseg.segment import format, parse
-from bitseg.service.server import DEFAULT_ADDRESS, Server
-from bitseg.storage.journal import SyncPolicy
 from bitseg.wire.segments import to_json
 
 
@@ -67,7 +66,7 @@ def count_command(
     with_plan: bool,
     as_of: str | None,
     data: Path,
-    server: str | None,
+    server: Remote | None,
 ) -> None:
     """Print how many users are in a segment."""
     query = query_of(expression, definition)
@@ -107,7 +106,7 @@ def members_command(
     as_json: bool,
     as_of: str | None,
     data: Path,
-    server: str | None,
+    server: Remote | None,
 ) -> None:
     """Print the ids of the users in a segment, one a line."""
     query = query_of(expression, definition)
@@ -141,42 +140,9 @@ def format_command(expression: str | None, definition: Path | None, as_json: boo
     click.echo(to_json(condition) if as_json else format(condition))
 
 
-@cli.command("serve")
-@data_option
-@click.option("--listen", default=DEFAULT_ADDRESS, show_default=True, metavar="HOST:PORT", help="Port 0: any free.")
-@click.option(
-    "--sync",
-    type=click.Choice([policy.value for policy in SyncPolicy]),
-    default=SyncPolicy.ALWAYS.value,
-    show_default=True,
-    help="When a write is on disk: before it is acknowledged, within a second, or when the system sees fit.",
-)
-@click.option(
-    "--snapshot-mib",
-    type=click.IntRange(min=1),
-    default=DEFAULT_SNAPSHOT_AFTER_BYTES >> 20,
-    show_default=True,
-    metavar="N",
-    help="Take a snapshot when the journal has grown by N MiB.",
-)
-def serve_command(data: Path, listen: str, sync: str, snapshot_mib: int) -> None:
-    """Serve the workspace over gRPC until interrupted, then save it."""
-    with opened(data, with_account=True, sync=SyncPolicy(sync), snapshot_after_bytes=snapshot_mib << 20) as engine:
-        # Now rather than while the first callers wait.
-        engine.prepare()
-        server = Server(engine, listen)
-        stopped = stop_on_signals()
-        server.start()
-        message(
-            f"serving {data} ({engine.user_count:,} users, {engine.event_count:,} events) on {server.address}; "
-            "Ctrl-C saves and stops"
-        )
-        stopped.wait()
-        message("stopping")
-        server.stop()
-
-
 for command in (
+    serve_command,
+    token_group,
     import_command,
     demo_command,
     explain_command,

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from bitseg.cli.output import message, print_json
-from bitseg.cli.target import Target, data_option, opened, target_options
+from bitseg.cli.target import Remote, Target, data_option, opened, target_options
 from bitseg.engine import Engine
 from bitseg.errors import DataDirectoryError
 from bitseg.exporters.parquet import export
@@ -16,7 +16,7 @@ from bitseg.results import SnapshotResult
 @click.command("statistics")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @target_options
-def statistics_command(as_json: bool, data: Path, server: str | None) -> None:
+def statistics_command(as_json: bool, data: Path, server: Remote | None) -> None:
     """Print how much there is of everything, and what it takes in memory and on disk."""
     with Target(data, server).opened() as target:
         found = asdict(target.statistics())
@@ -29,7 +29,7 @@ def statistics_command(as_json: bool, data: Path, server: str | None) -> None:
 
 @click.command("snapshot")
 @target_options
-def snapshot_command(data: Path, server: str | None) -> None:
+def snapshot_command(data: Path, server: Remote | None) -> None:
     """Write what changed since the last snapshot, and shorten the journal."""
     with Target(data, server).opened() as target:
         _print_snapshot(target.snapshot())
@@ -38,7 +38,7 @@ def snapshot_command(data: Path, server: str | None) -> None:
 @click.command("backup")
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
 @target_options
-def backup_command(directory: Path, data: Path, server: str | None) -> None:
+def backup_command(directory: Path, data: Path, server: Remote | None) -> None:
     """Copy the workspace into DIRECTORY, which is empty or new.
 
     With --server, the server copies it while it goes on serving, and DIRECTORY is on its machine.

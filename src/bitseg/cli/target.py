@@ -1,5 +1,7 @@
 """The options that say what a command works on: a data directory, or a server."""
 
+import functools
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ import click
 
 from bitseg.cli.output import message, progress
 from bitseg.cli.signals import interrupts_deferred
-from bitseg.client import Client
+from bitseg.client import Client, Credentials
 from bitseg.engine import Engine
 from bitseg.errors import InvalidArgumentError
 from bitseg.results import Recovered
@@ -21,17 +23,25 @@ DEFAULT_DATA = Path("bitseg-data")
 
 
 @dataclass(frozen=True, slots=True)
+class Remote:
+    """A server, and what it is shown."""
+
+    address: str
+    credentials: Credentials
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
-    """A data directory, or where `server` is given the server at that address."""
+    """A data directory, or where `server` is given that one."""
 
     data: Path
-    server: str | None
+    server: Remote | None
 
     @contextmanager
     def opened(self, *, create: bool = False, sync: SyncPolicy = SyncPolicy.ALWAYS) -> Iterator[Engine | Client]:
         """The engine of the directory, made if it is missing and `create` is set, or a client of the server."""
         if self.server is not None:
-            with Client(self.server) as client:
+            with Client(self.server.address, credentials=self.server.credentials) as client:
                 yield client
         else:
             with opened(self.data, create=create, sync=sync) as engine:
@@ -80,9 +90,52 @@ data_option = click.option(
 
 
 def target_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --data and --server."""
-    server = click.option("--server", metavar="HOST:PORT", help="Ask a running server instead of a data directory.")
-    return data_option(server(command))
+    """Add --data, --server and what a server may ask for; the command gets `data` and `server`."""
+
+    @functools.wraps(command)
+    def with_server(
+        *arguments: Any,
+        server: str | None,
+        token_file: Path | None,
+        tls: bool,
+        tls_ca: Path | None,
+        tls_certificate: Path | None,
+        tls_key: Path | None,
+        **options: Any,
+    ) -> Any:
+        remote = None
+        if server is not None:
+            credentials = Credentials(_token(token_file), tls, tls_ca, tls_certificate, tls_key)
+            remote = Remote(server, credentials)
+        return command(*arguments, server=remote, **options)
+
+    for option in reversed(_SERVER_OPTIONS):
+        with_server = option(with_server)
+    return data_option(with_server)
+
+
+def _file_option(name: str, purpose: str) -> Callable[..., Any]:
+    return click.option(name, type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help=purpose)
+
+
+_SERVER_OPTIONS = (
+    click.option("--server", metavar="HOST:PORT", help="Ask a running server instead of a data directory."),
+    _file_option("--token-file", "File with the token for the server; else BITSEG_TOKEN has it."),
+    click.option("--tls", is_flag=True, help="Encrypt the connection; so do the next three."),
+    _file_option("--tls-ca", "Certificates to trust instead of the system's, PEM."),
+    _file_option("--tls-certificate", "Certificate to show the server, PEM."),
+    _file_option("--tls-key", "Its private key, PEM."),
+)
+
+
+def _token(file: Path | None) -> str | None:
+    """The token in a file, or in the environment; arguments would show it to everybody on the machine."""
+    if file is None:
+        return os.environ.get("BITSEG_TOKEN")
+    try:
+        return file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidArgumentError(f"cannot read the token in {file}: {error}") from error
 
 
 as_of_option = click.option(

@@ -1,20 +1,28 @@
 """The asyncio client."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
+from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
 
-from bitseg.client import convert
+from bitseg.client import calls, convert
+from bitseg.client.calls import CATALOG, QUERY, Call
+from bitseg.client.catalogue import AsyncRemoteCatalogue, Upload
+from bitseg.client.connection import Credentials, channel_options, stubs
 from bitseg.client.convert import Query
+from bitseg.client.retrying import Retrying, passing_error
+from bitseg.client.synchronous import DEFAULT_RETRY_SECONDS, DEFAULT_TIMEOUT_SECONDS
 from bitseg.errors import BitsegError
 from bitseg.ops import Columns, Operation
-from bitseg.pb import admin_pb2, admin_pb2_grpc, ingest_pb2_grpc, query_pb2, query_pb2_grpc
+from bitseg.pb import query_pb2
 from bitseg.results import (
+    AsyncMembers,
     CountResult,
     Evaluation,
     IngestResult,
@@ -24,30 +32,40 @@ from bitseg.results import (
     UserRecord,
     UserSegments,
 )
-from bitseg.wire.explanations import from_response
-from bitseg.wire.users import from_segments_response, from_user_response
+from bitseg.segment.saved import StaticList
+from bitseg.wire.saved import from_user_list
+
+Answer = TypeVar("Answer")
 
 
 class AsyncClient:
-    """Calls a bitseg server at HOST:PORT from one event loop. Producers are of `Client` alone.
+    """Calls a bitseg server at HOST:PORT from one event loop. Producers are of `Client` alone; else as that one."""
 
-    Queries are text or trees. Calls raise the same errors as the engine, ServerUnavailableError where no server
-    answers, and RequestError for what else goes wrong. `timeout_seconds` bounds each call.
-    """
-
-    def __init__(self, target: str, *, timeout_seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        target: str,
+        *,
+        credentials: Credentials | None = None,
+        timeout_seconds: float | None = DEFAULT_TIMEOUT_SECONDS,
+        retry_seconds: float = DEFAULT_RETRY_SECONDS,
+    ) -> None:
+        credentials = credentials or Credentials()
         self._target = target
         self._timeout = timeout_seconds
-        self._channel = grpc.aio.insecure_channel(target, options=convert.CHANNEL_OPTIONS)
-        self._query = query_pb2_grpc.QueryServiceStub(self._channel)
-        self._ingest = ingest_pb2_grpc.IngestServiceStub(self._channel)
-        self._admin = admin_pb2_grpc.AdminServiceStub(self._channel)
+        self._retry_seconds = retry_seconds
+        self._metadata = credentials.metadata()
+        options = channel_options()
+        self._channel = (
+            grpc.aio.secure_channel(target, credentials.channel_credentials(), options=options)
+            if credentials.is_tls
+            else grpc.aio.insecure_channel(target, options=options)
+        )
+        self._stubs = stubs(self._channel)
+        self.catalogue = AsyncRemoteCatalogue(self)
 
     async def count(self, query: Query, as_of: datetime | None = None) -> CountResult:
         """How many users are in a segment."""
-        request = query_pb2.CountRequest(**convert.query_fields(query, as_of))
-        with self._errors(query):
-            return convert.count_result(await self._query.Count(request, timeout=self._timeout))
+        return await self.call(calls.count(query, as_of))
 
     async def count_all(
         self, queries: Sequence[Query], as_of: datetime | None = None
@@ -56,82 +74,99 @@ class AsyncClient:
 
         A segment with a fault has its error in the place of its count.
         """
-        request = convert.batch_count_request(queries, as_of)
-        with self._errors():
-            response = await self._query.BatchCount(request, timeout=self._timeout)
-        return convert.batch_counts(response), response.version
+        return await self.call(calls.count_all(queries, as_of))
 
     async def evaluate(
         self, query: Query, as_of: datetime | None = None, *, sample_size: int = 0, include_bitmap: bool = False
     ) -> Evaluation:
         """Count a segment, with a sample of its members and, if asked, all of them as a Roaring bitmap."""
-        request = query_pb2.EvaluateRequest(
-            **convert.query_fields(query, as_of), sample_size=sample_size, include_bitmap=include_bitmap
-        )
-        with self._errors(query):
-            return convert.evaluation(await self._query.Evaluate(request, timeout=self._timeout))
+        return await self.call(calls.evaluate(query, as_of, sample_size, include_bitmap))
 
     async def members(
-        self, query: Query, as_of: datetime | None = None, *, page_size: int = 0
-    ) -> AsyncIterator[list[str]]:
-        """The external ids of all members, page by page, all of one version."""
-        request = query_pb2.StreamMembersRequest(**convert.query_fields(query, as_of), page_size=page_size)
+        self,
+        query: Query | None = None,
+        as_of: datetime | None = None,
+        *,
+        page_size: int = 0,
+        resume_token: str = "",
+    ) -> AsyncMembers[list[str]]:
+        """The external ids of all members, page by page, all of one version, each once even if the connection breaks.
+
+        With the `resume_token` of earlier members, those that follow it; the query and `as_of` are then absent or as
+        they were. VersionGoneError where they are no longer kept.
+        """
+        request = convert.members_request(query, as_of, page_size, resume_token)
         with self._errors(query):
-            async for response in self._query.StreamMembers(request, timeout=self._timeout):
+            first, responses = await self._begun(request)
+        members: AsyncMembers[list[str]] = AsyncMembers(
+            first.total, first.version, tuple(first.warnings), resume_token=resume_token
+        )
+
+        async def pages() -> AsyncIterator[list[str]]:
+            response, rest = first, responses
+            while response is not grpc.aio.EOF:
+                members.resume_token = response.resume_token
                 if response.user_ids:
                     yield list(response.user_ids)
+                try:
+                    response = await rest.read()
+                except grpc.RpcError as error:
+                    response, rest = await self._resumed(convert.resumed(request, members.resume_token), error)
+
+        members.pages = pages()
+        return members
+
+    async def _begun(self, request: query_pb2.StreamMembersRequest) -> tuple[Any, Any]:
+        """The first page of a stream, and the call for the others."""
+        responses = self._stubs[QUERY].StreamMembers(request, metadata=self._metadata)
+        return await responses.read(), responses
+
+    async def _resumed(self, request: query_pb2.StreamMembersRequest, error: grpc.RpcError) -> tuple[Any, Any]:
+        """The same of a stream that ended with an error, once a server answers again."""
+        retrying = Retrying(self._retry_seconds)
+        while True:
+            found = passing_error(error, self._target)
+            if found is None:
+                raise convert.as_bitseg_error(error, self._target, None) from None
+            await asyncio.sleep(retrying.next_wait(found))
+            try:
+                return await self._begun(request)
+            except grpc.RpcError as again:
+                error = again
 
     async def explain(self, user_id: str, query: Query, as_of: datetime | None = None) -> UserExplanation:
         """The truth of a segment's every condition for one user, with the values and events behind it."""
-        request = query_pb2.ExplainUserRequest(**convert.query_fields(query, as_of), user_id=user_id)
-        with self._errors(query):
-            return from_response(await self._query.ExplainUser(request, timeout=self._timeout))
+        return await self.call(calls.explain(user_id, query, as_of))
 
     async def user(self, user_id: str) -> UserRecord:
         """A user's attributes, and how often and when each event occurred; NotFoundError for who is not known."""
-        with self._errors():
-            response = await self._query.GetUser(query_pb2.GetUserRequest(user_id=user_id), timeout=self._timeout)
-        return from_user_response(response)
+        return await self.call(calls.user(user_id))
 
     async def user_segments(self, user_id: str, as_of: datetime | None = None) -> UserSegments:
         """The saved segments that a user is in; NotFoundError for a user who is not known."""
-        request = query_pb2.ListUserSegmentsRequest(user_id=user_id, as_of=convert.as_of_timestamp(as_of))
-        with self._errors():
-            return from_segments_response(await self._query.ListUserSegments(request, timeout=self._timeout))
+        return await self.call(calls.user_segments(user_id, as_of))
 
     async def ingest(self, operations: Sequence[Operation]) -> IngestResult:
         """Apply a batch as a whole."""
-        request = convert.ingest_request(operations)
-        with self._errors():
-            return convert.ingest_result(await self._ingest.IngestBatch(request, timeout=self._timeout))
+        return await self.call(calls.ingest(operations))
 
     async def ingest_columns(self, columns: Columns) -> IngestResult:
         """Send a block of rows in batches that fit into messages; the answer adds them up."""
-        results: list[IngestResult] = []
-        for request, rows in convert.columns_requests(columns):
-            with self._errors():
-                response = await self._ingest.IngestBatch(request, timeout=self._timeout)
-            results.append(convert.columns_result(response, rows))
-        return convert.combined(results)
+        return convert.combined(
+            [await self.call(calls.ingest_rows(*request)) for request in convert.columns_requests(columns)]
+        )
 
     async def statistics(self) -> Statistics:
         """How much there is of everything, and what it takes in memory and on disk."""
-        with self._errors():
-            response = await self._admin.GetStatistics(admin_pb2.GetStatisticsRequest(), timeout=self._timeout)
-        return convert.statistics(response.statistics)
+        return await self.call(calls.statistics())
 
     async def snapshot(self) -> SnapshotResult:
         """Have the server write what changed since its last snapshot."""
-        with self._errors():
-            response = await self._admin.CreateSnapshot(admin_pb2.CreateSnapshotRequest(), timeout=self._timeout)
-        return convert.snapshot_result(response.snapshot)
+        return await self.call(calls.snapshot())
 
     async def backup(self, directory: str | Path) -> SnapshotResult:
         """Have the server copy its workspace into a directory of its machine that is empty or new."""
-        request = admin_pb2.CreateBackupRequest(directory=str(directory))
-        with self._errors():
-            response = await self._admin.CreateBackup(request, timeout=self._timeout)
-        return convert.snapshot_result(response.snapshot)
+        return await self.call(calls.backup(directory))
 
     async def close(self) -> None:
         """Close the connection."""
@@ -144,6 +179,19 @@ class AsyncClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    async def call(self, call: Call[Answer]) -> Answer:
+        """The answer to a call."""
+        method = getattr(self._stubs[call.service], call.method)
+        timeout = self._timeout if call.is_short else None
+        with self._errors(call.query):
+            return call.answer(await method(call.request, timeout=timeout, metadata=self._metadata))
+
+    async def upload(self, requests: Upload) -> StaticList:
+        """Send a list in parts."""
+        with self._errors():
+            response = await self._stubs[CATALOG].UploadList(requests, metadata=self._metadata)
+        return from_user_list(response.list)
 
     @contextmanager
     def _errors(self, query: Query | None = None) -> Iterator[None]:

@@ -1,7 +1,7 @@
 """Requests and answers to and from protobuf, shared by both clients."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +14,7 @@ from bitseg.calendar import to_ms
 from bitseg.errors import BitsegError, InvalidArgumentError, RequestError, SegmentError, ServerUnavailableError
 from bitseg.ops import Columns, Operation, Rejection, rows_of
 from bitseg.pb import admin_pb2, ingest_pb2, query_pb2
-from bitseg.results import CountResult, Evaluation, IngestResult, SnapshotResult, Statistics
+from bitseg.results import CountResult, Evaluation, IngestResult, SnapshotResult
 from bitseg.segment.nodes import Condition
 from bitseg.wire.columns import can_send, to_messages
 from bitseg.wire.errors import from_status
@@ -27,11 +27,6 @@ Query = str | Condition
 # Small enough for the server's limit on messages with properties of ordinary size.
 BATCH_OPERATIONS = 5_000
 
-CHANNEL_OPTIONS = [
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-]
-
 
 def query_fields(query: Query, as_of: datetime | None) -> dict[str, Any]:
     """The fields that all requests about a segment share."""
@@ -39,6 +34,23 @@ def query_fields(query: Query, as_of: datetime | None) -> dict[str, Any]:
     if isinstance(query, str):
         return {"expression": query, "as_of": moment}
     return {"definition": to_message(query), "as_of": moment}
+
+
+def members_request(
+    query: Query | None, as_of: datetime | None, page_size: int, resume_token: str
+) -> query_pb2.StreamMembersRequest:
+    if query is None and not resume_token:
+        raise InvalidArgumentError("there is neither a query nor a resume token")
+    asked = {} if query is None else query_fields(query, as_of)
+    return query_pb2.StreamMembersRequest(**asked, page_size=page_size, resume_token=resume_token)
+
+
+def resumed(request: query_pb2.StreamMembersRequest, resume_token: str) -> query_pb2.StreamMembersRequest:
+    """The request that goes on after the page of a token; the same one where none was received."""
+    again = query_pb2.StreamMembersRequest()
+    again.CopyFrom(request)
+    again.resume_token = resume_token
+    return again
 
 
 def as_of_timestamp(as_of: datetime | None) -> Timestamp | None:
@@ -144,7 +156,3 @@ def as_bitseg_error(error: grpc.RpcError, target: str, query: Query | None) -> B
 
 def snapshot_result(snapshot: admin_pb2.Snapshot) -> SnapshotResult:
     return SnapshotResult(snapshot.version, snapshot.size_bytes, from_duration(snapshot.elapsed))
-
-
-def statistics(message: admin_pb2.Statistics) -> Statistics:
-    return Statistics(**{field.name: getattr(message, field.name) for field in fields(Statistics)})

@@ -1,21 +1,16 @@
 """A producer: numbered batches over a stream that is opened again whenever it breaks."""
 
 import queue
-import time
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
-import grpc
-
 from bitseg.client import convert
-from bitseg.errors import NotDurableError, ServerUnavailableError
+from bitseg.client.retrying import retried
+from bitseg.errors import ServerUnavailableError
 from bitseg.ops import Columns, Operation
 from bitseg.pb import ingest_pb2, ingest_pb2_grpc
 from bitseg.results import IngestResult
-
-_FIRST_WAIT_SECONDS = 0.05
-_LONGEST_WAIT_SECONDS = 2.0
 
 Answer = TypeVar("Answer")
 
@@ -29,8 +24,16 @@ class Producer:
     be given to `ingest` again. Not for use from several threads at once.
     """
 
-    def __init__(self, stub: ingest_pb2_grpc.IngestServiceStub, target: str, name: str, retry_seconds: float) -> None:
+    def __init__(
+        self,
+        stub: ingest_pb2_grpc.IngestServiceStub,
+        metadata: Sequence[tuple[str, str]],
+        target: str,
+        name: str,
+        retry_seconds: float,
+    ) -> None:
         self._stub = stub
+        self._metadata = metadata
         self._target = target
         self._name = name
         self._retry_seconds = retry_seconds
@@ -83,7 +86,7 @@ class Producer:
     def _connected(self) -> Any:
         self._requests = queue.SimpleQueue()
         self._requests.put(ingest_pb2.IngestRequest(producer=self._name))
-        self._call = call = self._stub.Ingest(_until_none(self._requests))
+        self._call = call = self._stub.Ingest(_until_none(self._requests), metadata=self._metadata)
         last = self._next(call).last_sequence
         if not self.last_sequence:
             self.last_sequence = last
@@ -96,24 +99,16 @@ class Producer:
         return response
 
     def _retried(self, attempt: Callable[[], Answer]) -> Answer:
-        """What an attempt returns, made again while the server is away."""
-        deadline, wait = time.monotonic() + self._retry_seconds, _FIRST_WAIT_SECONDS
-        while True:
+        """What an attempt returns, made again, by a stream of its own, while the server is away."""
+
+        def begun_anew() -> Answer:
             try:
                 return attempt()
-            except grpc.RpcError as error:
+            except BaseException:
                 self.close()
-                found = convert.as_bitseg_error(error, self._target, None)
-                # A server that stops cancels what is under way.
-                is_passing = error.code() is grpc.StatusCode.CANCELLED
-            except ServerUnavailableError as error:
-                self.close()
-                found, is_passing = error, True
-            is_passing |= isinstance(found, ServerUnavailableError | NotDurableError)
-            if not is_passing or time.monotonic() + wait > deadline:
-                raise found
-            time.sleep(wait)
-            wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+                raise
+
+        return retried(begun_anew, self._target, self._retry_seconds)
 
 
 def _until_none(requests: "queue.SimpleQueue[ingest_pb2.IngestRequest | None]") -> Iterator[ingest_pb2.IngestRequest]:

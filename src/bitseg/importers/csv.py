@@ -47,6 +47,26 @@ def read_csv(
             text.detach()
 
 
+def read_user_ids(content: bytes, user_column: str | None = None) -> Iterator[str]:
+    """The ids in a column of a table with a header line, in UTF-8; those in the first column unless it is named.
+
+    Raises ImportFileError for a line without an id.
+    """
+    rows = _rows(io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", errors="surrogateescape", newline=""), ",")
+    header = _header(rows, "the table")
+    if user_column is not None and user_column not in header:
+        raise ImportFileError(
+            f'the table has no column "{user_column}"', hint=f"its columns are {', '.join(map(repr, header[:20]))}"
+        )
+    place = 0 if user_column is None else header.index(user_column)
+    for line, cells in rows:
+        if isinstance(cells, str):
+            raise ImportFileError(f"line {line}: {cells}")
+        if len(cells) <= place or not cells[place]:
+            raise ImportFileError(f"line {line} has no user id")
+        yield cells[place]
+
+
 def _rows(text: io.TextIOWrapper, delimiter: str) -> Iterator[Row]:
     if delimiter == WHITESPACE:
         for number, line in enumerate(text, 1):
@@ -66,10 +86,10 @@ def _rows(text: io.TextIOWrapper, delimiter: str) -> Iterator[Row]:
             yield reader.line_num, cells
 
 
-def _header(rows: Iterator[Row], path: Path) -> list[str]:
+def _header(rows: Iterator[Row], source: Path | str) -> list[str]:
     _, header = next(rows, (0, "the file is empty"))
     if isinstance(header, str):
-        raise ImportFileError(f"{path} has no header line that names the columns: {header}")
+        raise ImportFileError(f"{source} has no header line that names the columns: {header}")
     return [name.strip() for name in header]
 
 

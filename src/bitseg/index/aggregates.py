@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
+from bitseg import interruption
 from bitseg.index import predicates
 from bitseg.index.bitmaps import everyone_below, from_array, from_bits, from_sorted, to_array, union
 from bitseg.index.dictionary import Dictionary
@@ -165,6 +166,7 @@ def _by_chunk(blocks: Sequence[tuple[NDArray[Any], ...]], test: Callable[..., Ma
     bounds = [np.searchsorted(block[0], edges).tolist() for block in blocks]
     bits = np.zeros(len(edges) * size // 8, np.uint8)
     for number, base in enumerate(edges[:-1].tolist()):
+        interruption.check()
         slices = [slice(each[number], each[number + 1]) for each in bounds]
         users, *others = (
             np.concatenate([array[part] for array, part in zip(arrays, slices, strict=True)])

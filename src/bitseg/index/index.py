@@ -1,6 +1,6 @@
 """The whole of a workspace in memory: what operations change and queries read."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -204,17 +204,21 @@ class Index:
         self.version += 1
         self.schema_revision += 1
 
-    def save_list(self, name: str, user_ids: Iterable[str]) -> None:
-        """Keep user ids, which were checked, under a name, in place of the list that had it."""
-        self.version += 1
-        self.schema_revision += 1
-        self.lists[name] = UserList(name, user_ids, self.version)
+    def change_lists(self, changed: Mapping[str, Sequence[str] | str | None]) -> None:
+        """Keep user ids, which were checked, under names; None forgets a list.
 
-    def delete_list(self, name: str) -> None:
-        """Forget a list that is there."""
-        del self.lists[name]
-        self.version += 1
-        self.schema_revision += 1
+        In place of ids, the name of a list stands for those it had before.
+        """
+        users = {name: self.lists[ids].user_ids if isinstance(ids, str) else ids for name, ids in changed.items()}
+        for name, ids in users.items():
+            self.version += 1
+            if changed[name] == name:
+                continue
+            self.schema_revision += 1
+            if ids is None:
+                del self.lists[name]
+            else:
+                self.lists[name] = UserList(name, ids, self.version)
 
     def _typed(self, event: str | None) -> Mapping[str, Attribute | Property]:
         if event is None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
+from bitseg import interruption
 from bitseg.calendar import from_day
 from bitseg.index import predicates
 from bitseg.index.bitmaps import from_array, from_runs, to_array, union
@@ -243,6 +244,7 @@ class Occurrences:
 
     def _block(self, source: _Source) -> Block:
         """The events of a partition that satisfy all there is, the cheapest test first."""
+        interruption.check()
         if self._among is not None and len(self._among.bitmap) < _MANY:
             asked = source.bitmap & self._among.bitmap
             block = Block(source.event, source.day, source.content.rows_of(to_array(asked)), None, asked)

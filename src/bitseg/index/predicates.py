@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bitseg import interruption
 from bitseg.calendar import from_day, to_day
 from bitseg.errors import TypeMismatchError
 from bitseg.index.context import Context
@@ -71,6 +72,8 @@ _COMPARE: dict[Operator, Callable[[Any, Any], Any]] = {
     Operator.GREATER: lambda a, b: a > b,
     Operator.GREATER_OR_EQUAL: lambda a, b: a >= b,
 }
+
+_ENTRIES_BETWEEN_CHECKS = 2**14
 
 
 def require_fit(subject: str, predicate: Predicate, value_type: ValueType) -> None:
@@ -162,7 +165,11 @@ def entry_mask(predicate: Predicate, dictionary: Dictionary, context: Context) -
         mask[codes] = True
     else:
         satisfies = _entry_test(predicate)
-        mask[:-1] = [satisfies(entry) for entry in islice(dictionary.entries, total)]
+        entries = islice(dictionary.entries, total)
+        for start in range(0, total, _ENTRIES_BETWEEN_CHECKS):
+            interruption.check()
+            end = min(start + _ENTRIES_BETWEEN_CHECKS, total)
+            mask[start:end] = [satisfies(entry) for entry in islice(entries, end - start)]
     context.entry_masks[key] = (dictionary, mask)
     return mask
 

@@ -23,31 +23,36 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x62itseg/v1/admin.proto\x12\tbitseg.v1\x1a\x1egoogle/protobuf/duration.proto\"\x17\n\x15\x43reateSnapshotRequest\"?\n\x16\x43reateSnapshotResponse\x12%\n\x08snapshot\x18\x01 \x01(\x0b\x32\x13.bitseg.v1.Snapshot\"(\n\x13\x43reateBackupRequest\x12\x11\n\tdirectory\x18\x01 \x01(\t\"=\n\x14\x43reateBackupResponse\x12%\n\x08snapshot\x18\x01 \x01(\x0b\x32\x13.bitseg.v1.Snapshot\"[\n\x08Snapshot\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12*\n\x07\x65lapsed\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x16\n\x14GetStatisticsRequest\"B\n\x15GetStatisticsResponse\x12)\n\nstatistics\x18\x01 \x01(\x0b\x32\x15.bitseg.v1.Statistics\"\xc2\x02\n\nStatistics\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\r\n\x05users\x18\x02 \x01(\x03\x12\x0e\n\x06\x65vents\x18\x03 \x01(\x03\x12\x12\n\nuser_bytes\x18\x04 \x01(\x03\x12\x13\n\x0b\x65vent_bytes\x18\x05 \x01(\x03\x12\x17\n\x0f\x61ttribute_bytes\x18\x06 \x01(\x03\x12\x1f\n\x17materialised_conditions\x18\x07 \x01(\x03\x12\x1a\n\x12materialised_bytes\x18\x08 \x01(\x03\x12\x19\n\x11materialised_hits\x18\t \x01(\x03\x12\x1e\n\x16materialised_refreshes\x18\n \x01(\x03\x12\x1b\n\x13materialised_misses\x18\x0b \x01(\x03\x12\x16\n\x0esnapshot_bytes\x18\x0c \x01(\x03\x12\x15\n\rjournal_bytes\x18\r \x01(\x03\x32\x8a\x02\n\x0c\x41\x64minService\x12U\n\x0e\x43reateSnapshot\x12 .bitseg.v1.CreateSnapshotRequest\x1a!.bitseg.v1.CreateSnapshotResponse\x12O\n\x0c\x43reateBackup\x12\x1e.bitseg.v1.CreateBackupRequest\x1a\x1f.bitseg.v1.CreateBackupResponse\x12R\n\rGetStatistics\x12\x1f.bitseg.v1.GetStatisticsRequest\x1a .bitseg.v1.GetStatisticsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x62itseg/v1/admin.proto\x12\tbitseg.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x17\n\x15\x43reateSnapshotRequest\"?\n\x16\x43reateSnapshotResponse\x12%\n\x08snapshot\x18\x01 \x01(\x0b\x32\x13.bitseg.v1.Snapshot\"(\n\x13\x43reateBackupRequest\x12\x11\n\tdirectory\x18\x01 \x01(\t\"=\n\x14\x43reateBackupResponse\x12%\n\x08snapshot\x18\x01 \x01(\x0b\x32\x13.bitseg.v1.Snapshot\"[\n\x08Snapshot\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12*\n\x07\x65lapsed\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x16\n\x14GetStatisticsRequest\"B\n\x15GetStatisticsResponse\x12)\n\nstatistics\x18\x01 \x01(\x0b\x32\x15.bitseg.v1.Statistics\"\xa7\x03\n\nStatistics\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\r\n\x05users\x18\x02 \x01(\x03\x12\x0e\n\x06\x65vents\x18\x03 \x01(\x03\x12\x12\n\nuser_bytes\x18\x04 \x01(\x03\x12\x13\n\x0b\x65vent_bytes\x18\x05 \x01(\x03\x12\x17\n\x0f\x61ttribute_bytes\x18\x06 \x01(\x03\x12\x1f\n\x17materialised_conditions\x18\x07 \x01(\x03\x12\x1a\n\x12materialised_bytes\x18\x08 \x01(\x03\x12\x19\n\x11materialised_hits\x18\t \x01(\x03\x12\x1e\n\x16materialised_refreshes\x18\n \x01(\x03\x12\x1b\n\x13materialised_misses\x18\x0b \x01(\x03\x12\x16\n\x0esnapshot_bytes\x18\x0c \x01(\x03\x12\x15\n\rjournal_bytes\x18\r \x01(\x03\x12\x31\n\rsnapshot_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0cjournal_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\x94\x02\n\x0c\x41\x64minService\x12Z\n\x0e\x43reateSnapshot\x12 .bitseg.v1.CreateSnapshotRequest\x1a!.bitseg.v1.CreateSnapshotResponse\"\x03\x90\x02\x02\x12O\n\x0c\x43reateBackup\x12\x1e.bitseg.v1.CreateBackupRequest\x1a\x1f.bitseg.v1.CreateBackupResponse\x12W\n\rGetStatistics\x12\x1f.bitseg.v1.GetStatisticsRequest\x1a .bitseg.v1.GetStatisticsResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'bitseg.v1.admin_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CREATESNAPSHOTREQUEST']._serialized_start=68
-  _globals['_CREATESNAPSHOTREQUEST']._serialized_end=91
-  _globals['_CREATESNAPSHOTRESPONSE']._serialized_start=93
-  _globals['_CREATESNAPSHOTRESPONSE']._serialized_end=156
-  _globals['_CREATEBACKUPREQUEST']._serialized_start=158
-  _globals['_CREATEBACKUPREQUEST']._serialized_end=198
-  _globals['_CREATEBACKUPRESPONSE']._serialized_start=200
-  _globals['_CREATEBACKUPRESPONSE']._serialized_end=261
-  _globals['_SNAPSHOT']._serialized_start=263
-  _globals['_SNAPSHOT']._serialized_end=354
-  _globals['_GETSTATISTICSREQUEST']._serialized_start=356
-  _globals['_GETSTATISTICSREQUEST']._serialized_end=378
-  _globals['_GETSTATISTICSRESPONSE']._serialized_start=380
-  _globals['_GETSTATISTICSRESPONSE']._serialized_end=446
-  _globals['_STATISTICS']._serialized_start=449
-  _globals['_STATISTICS']._serialized_end=771
-  _globals['_ADMINSERVICE']._serialized_start=774
-  _globals['_ADMINSERVICE']._serialized_end=1040
+  _globals['_ADMINSERVICE'].methods_by_name['CreateSnapshot']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['CreateSnapshot']._serialized_options = b'\220\002\002'
+  _globals['_ADMINSERVICE'].methods_by_name['GetStatistics']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['GetStatistics']._serialized_options = b'\220\002\001'
+  _globals['_CREATESNAPSHOTREQUEST']._serialized_start=101
+  _globals['_CREATESNAPSHOTREQUEST']._serialized_end=124
+  _globals['_CREATESNAPSHOTRESPONSE']._serialized_start=126
+  _globals['_CREATESNAPSHOTRESPONSE']._serialized_end=189
+  _globals['_CREATEBACKUPREQUEST']._serialized_start=191
+  _globals['_CREATEBACKUPREQUEST']._serialized_end=231
+  _globals['_CREATEBACKUPRESPONSE']._serialized_start=233
+  _globals['_CREATEBACKUPRESPONSE']._serialized_end=294
+  _globals['_SNAPSHOT']._serialized_start=296
+  _globals['_SNAPSHOT']._serialized_end=387
+  _globals['_GETSTATISTICSREQUEST']._serialized_start=389
+  _globals['_GETSTATISTICSREQUEST']._serialized_end=411
+  _globals['_GETSTATISTICSRESPONSE']._serialized_start=413
+  _globals['_GETSTATISTICSRESPONSE']._serialized_end=479
+  _globals['_STATISTICS']._serialized_start=482
+  _globals['_STATISTICS']._serialized_end=905
+  _globals['_ADMINSERVICE']._serialized_start=908
+  _globals['_ADMINSERVICE']._serialized_end=1184
 # @@protoc_insertion_point(module_scope)

@@ -1,6 +1,7 @@
 import datetime
 
 from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Mapping as _Mapping
@@ -51,7 +52,7 @@ class GetStatisticsResponse(_message.Message):
     def __init__(self, statistics: _Optional[_Union[Statistics, _Mapping]] = ...) -> None: ...
 
 class Statistics(_message.Message):
-    __slots__ = ("version", "users", "events", "user_bytes", "event_bytes", "attribute_bytes", "materialised_conditions", "materialised_bytes", "materialised_hits", "materialised_refreshes", "materialised_misses", "snapshot_bytes", "journal_bytes")
+    __slots__ = ("version", "users", "events", "user_bytes", "event_bytes", "attribute_bytes", "materialised_conditions", "materialised_bytes", "materialised_hits", "materialised_refreshes", "materialised_misses", "snapshot_bytes", "journal_bytes", "snapshot_time", "journal_time")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     USERS_FIELD_NUMBER: _ClassVar[int]
     EVENTS_FIELD_NUMBER: _ClassVar[int]
@@ -65,6 +66,8 @@ class Statistics(_message.Message):
     MATERIALISED_MISSES_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_BYTES_FIELD_NUMBER: _ClassVar[int]
     JOURNAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_TIME_FIELD_NUMBER: _ClassVar[int]
+    JOURNAL_TIME_FIELD_NUMBER: _ClassVar[int]
     version: int
     users: int
     events: int
@@ -78,4 +81,6 @@ class Statistics(_message.Message):
     materialised_misses: int
     snapshot_bytes: int
     journal_bytes: int
-    def __init__(self, version: _Optional[int] = ..., users: _Optional[int] = ..., events: _Optional[int] = ..., user_bytes: _Optional[int] = ..., event_bytes: _Optional[int] = ..., attribute_bytes: _Optional[int] = ..., materialised_conditions: _Optional[int] = ..., materialised_bytes: _Optional[int] = ..., materialised_hits: _Optional[int] = ..., materialised_refreshes: _Optional[int] = ..., materialised_misses: _Optional[int] = ..., snapshot_bytes: _Optional[int] = ..., journal_bytes: _Optional[int] = ...) -> None: ...
+    snapshot_time: _timestamp_pb2.Timestamp
+    journal_time: _timestamp_pb2.Timestamp
+    def __init__(self, version: _Optional[int] = ..., users: _Optional[int] = ..., events: _Optional[int] = ..., user_bytes: _Optional[int] = ..., event_bytes: _Optional[int] = ..., attribute_bytes: _Optional[int] = ..., materialised_conditions: _Optional[int] = ..., materialised_bytes: _Optional[int] = ..., materialised_hits: _Optional[int] = ..., materialised_refreshes: _Optional[int] = ..., materialised_misses: _Optional[int] = ..., snapshot_bytes: _Optional[int] = ..., journal_bytes: _Optional[int] = ..., snapshot_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., journal_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...

@@ -24,14 +24,16 @@ ID_KIND_EXTERNAL: IdKind
 ID_KIND_DENSE: IdKind
 
 class CountRequest(_message.Message):
-    __slots__ = ("expression", "definition", "as_of")
+    __slots__ = ("expression", "definition", "segment", "as_of")
     EXPRESSION_FIELD_NUMBER: _ClassVar[int]
     DEFINITION_FIELD_NUMBER: _ClassVar[int]
+    SEGMENT_FIELD_NUMBER: _ClassVar[int]
     AS_OF_FIELD_NUMBER: _ClassVar[int]
     expression: str
     definition: _segment_pb2.Segment
+    segment: str
     as_of: _timestamp_pb2.Timestamp
-    def __init__(self, expression: _Optional[str] = ..., definition: _Optional[_Union[_segment_pb2.Segment, _Mapping]] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    def __init__(self, expression: _Optional[str] = ..., definition: _Optional[_Union[_segment_pb2.Segment, _Mapping]] = ..., segment: _Optional[str] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class CountResponse(_message.Message):
     __slots__ = ("count", "version", "elapsed", "warnings")
@@ -54,12 +56,14 @@ class BatchCountRequest(_message.Message):
     def __init__(self, queries: _Optional[_Iterable[_Union[SegmentQuery, _Mapping]]] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class SegmentQuery(_message.Message):
-    __slots__ = ("expression", "definition")
+    __slots__ = ("expression", "definition", "segment")
     EXPRESSION_FIELD_NUMBER: _ClassVar[int]
     DEFINITION_FIELD_NUMBER: _ClassVar[int]
+    SEGMENT_FIELD_NUMBER: _ClassVar[int]
     expression: str
     definition: _segment_pb2.Segment
-    def __init__(self, expression: _Optional[str] = ..., definition: _Optional[_Union[_segment_pb2.Segment, _Mapping]] = ...) -> None: ...
+    segment: str
+    def __init__(self, expression: _Optional[str] = ..., definition: _Optional[_Union[_segment_pb2.Segment, _Mapping]] = ..., segment: _Optional[str] = ...) -> None: ...
 
 class BatchCountResponse(_message.Message):
     __slots__ = ("results", "version", "elapsed")
@@ -92,18 +96,20 @@ class QueryError(_message.Message):
     def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ..., details: _Optional[_Iterable[_Union[_any_pb2.Any, _Mapping]]] = ...) -> None: ...
 
 class EvaluateRequest(_message.Message):
-    __slots__ = ("expression", "definition", "as_of", "sample_size", "include_bitmap")
+    __slots__ = ("expression", "definition", "segment", "as_of", "sample_size", "include_bitmap")
     EXPRESSION_FIELD_NUMBER: _ClassVar[int]
     DEFINITION_FIELD_NUMBER: _ClassVar[int]
+    SEGMENT_FIELD_NUMBER: _ClassVar[int]
     AS_OF_FIELD_NUMBER: _ClassVar[int]
     SAMPLE_SIZE_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_BITMAP_FIELD_NUMBER: _ClassVar[int]
     expression: str
     definition: _segment_pb2.Segment
+    segment: str
     as_of: _timestamp_pb2.Timestamp
     sample_size: int
     include_bitmap: bool
-    def __init__(self, expression: _Optional[str] = ..., definition: _Optional[_Union[_segment_pb2.Segment, _Mapping]] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., sample_size: _Optional[int] = ..., include_bitmap: _Optional[bool] = ...) -> None: ...
+    def __init__(self, expression: _Optional[str] = ..., definition: _Optional[_Union[_segment_pb2.Segment, _Mapping]] = ..., segment: _Optional[str] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., sample_size: _Optional[int] = ..., include_bitmap: _Optional[bool] = ...) -> None: ...
 
 class EvaluateResponse(_message.Message):
     __slots__ = ("count", "version", "elapsed", "warnings", "sample_user_ids", "bitmap")
@@ -122,44 +128,52 @@ class EvaluateResponse(_message.Message):
     def __init__(self, count: _Optional[int] = ..., version: _Optional[int] = ..., elapsed: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., warnings: _Optional[_Iterable[str]] = ..., sample_user_ids: _Optional[_Iterable[str]] = ..., bitmap: _Optional[bytes] = ...) -> None: ...
 
 class StreamMembersRequest(_message.Message):
-    __slots__ = ("expression", "definition", "as_of", "page_size", "id_kind")
+    __slots__ = ("expression", "definition", "segment", "as_of", "page_size", "id_kind", "resume_token")
     EXPRESSION_FIELD_NUMBER: _ClassVar[int]
     DEFINITION_FIELD_NUMBER: _ClassVar[int]
+    SEGMENT_FIELD_NUMBER: _ClassVar[int]
     AS_OF_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     ID_KIND_FIELD_NUMBER: _ClassVar[int]
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
     expression: str
     definition: _segment_pb2.Segment
+    segment: str
     as_of: _timestamp_pb2.Timestamp
     page_size: int
     id_kind: IdKind
-    def __init__(self, expression: _Optional[str] = ..., definition: _Optional[_Union[_segment_pb2.Segment, _Mapping]] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., page_size: _Optional[int] = ..., id_kind: _Optional[_Union[IdKind, str]] = ...) -> None: ...
+    resume_token: str
+    def __init__(self, expression: _Optional[str] = ..., definition: _Optional[_Union[_segment_pb2.Segment, _Mapping]] = ..., segment: _Optional[str] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., page_size: _Optional[int] = ..., id_kind: _Optional[_Union[IdKind, str]] = ..., resume_token: _Optional[str] = ...) -> None: ...
 
 class StreamMembersResponse(_message.Message):
-    __slots__ = ("user_ids", "dense_ids", "total", "version", "warnings")
+    __slots__ = ("user_ids", "dense_ids", "total", "version", "warnings", "resume_token")
     USER_IDS_FIELD_NUMBER: _ClassVar[int]
     DENSE_IDS_FIELD_NUMBER: _ClassVar[int]
     TOTAL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
     user_ids: _containers.RepeatedScalarFieldContainer[str]
     dense_ids: _containers.RepeatedScalarFieldContainer[int]
     total: int
     version: int
     warnings: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, user_ids: _Optional[_Iterable[str]] = ..., dense_ids: _Optional[_Iterable[int]] = ..., total: _Optional[int] = ..., version: _Optional[int] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+    resume_token: str
+    def __init__(self, user_ids: _Optional[_Iterable[str]] = ..., dense_ids: _Optional[_Iterable[int]] = ..., total: _Optional[int] = ..., version: _Optional[int] = ..., warnings: _Optional[_Iterable[str]] = ..., resume_token: _Optional[str] = ...) -> None: ...
 
 class ExplainUserRequest(_message.Message):
-    __slots__ = ("expression", "definition", "as_of", "user_id")
+    __slots__ = ("expression", "definition", "segment", "as_of", "user_id")
     EXPRESSION_FIELD_NUMBER: _ClassVar[int]
     DEFINITION_FIELD_NUMBER: _ClassVar[int]
+    SEGMENT_FIELD_NUMBER: _ClassVar[int]
     AS_OF_FIELD_NUMBER: _ClassVar[int]
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     expression: str
     definition: _segment_pb2.Segment
+    segment: str
     as_of: _timestamp_pb2.Timestamp
     user_id: str
-    def __init__(self, expression: _Optional[str] = ..., definition: _Optional[_Union[_segment_pb2.Segment, _Mapping]] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., user_id: _Optional[str] = ...) -> None: ...
+    def __init__(self, expression: _Optional[str] = ..., definition: _Optional[_Union[_segment_pb2.Segment, _Mapping]] = ..., segment: _Optional[str] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., user_id: _Optional[str] = ...) -> None: ...
 
 class ExplainUserResponse(_message.Message):
     __slots__ = ("explanation", "version", "as_of", "timezone", "warnings")

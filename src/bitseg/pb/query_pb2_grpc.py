@@ -98,7 +98,8 @@ class QueryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StreamMembers(self, request, context):
-        """StreamMembers sends every member exactly once, page by page, all of one version.
+        """StreamMembers sends every member exactly once, page by page, all of one version. A stream that broke goes on where a
+        resume token says, also after a restart of the server.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -1,27 +1,27 @@
 """AdminService: check, call, convert."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 import grpc
 
-from bitseg.engine import Engine
 from bitseg.errors import InvalidArgumentError
 from bitseg.pb import admin_pb2, admin_pb2_grpc
 from bitseg.results import SnapshotResult
+from bitseg.service.opening import Opening
+from bitseg.wire.statistics import to_statistics
 from bitseg.wire.timestamps import to_duration
 
 
 class AdminService(admin_pb2_grpc.AdminServiceServicer):
     """Keeps an engine's workspace safe."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, opening: Opening) -> None:
+        self._opening = opening
 
     def CreateSnapshot(  # noqa: N802
         self, request: admin_pb2.CreateSnapshotRequest, context: grpc.ServicerContext
     ) -> admin_pb2.CreateSnapshotResponse:
-        return admin_pb2.CreateSnapshotResponse(snapshot=_message(self._engine.snapshot()))
+        return admin_pb2.CreateSnapshotResponse(snapshot=_message(self._opening.engine.snapshot()))
 
     def CreateBackup(  # noqa: N802
         self, request: admin_pb2.CreateBackupRequest, context: grpc.ServicerContext
@@ -32,13 +32,12 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
                 f"{request.directory!r} is no absolute path",
                 hint="name a directory of the server's machine from its root",
             )
-        return admin_pb2.CreateBackupResponse(snapshot=_message(self._engine.backup(directory)))
+        return admin_pb2.CreateBackupResponse(snapshot=_message(self._opening.engine.backup(directory)))
 
     def GetStatistics(  # noqa: N802
         self, request: admin_pb2.GetStatisticsRequest, context: grpc.ServicerContext
     ) -> admin_pb2.GetStatisticsResponse:
-        statistics = admin_pb2.Statistics(**asdict(self._engine.statistics()))
-        return admin_pb2.GetStatisticsResponse(statistics=statistics)
+        return admin_pb2.GetStatisticsResponse(statistics=to_statistics(self._opening.engine.statistics()))
 
 
 def _message(result: SnapshotResult) -> admin_pb2.Snapshot:

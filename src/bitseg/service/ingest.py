@@ -1,28 +1,26 @@
 """IngestService: check, call, convert."""
 
-import threading
 from collections.abc import Iterator
 
 import grpc
 
-from bitseg.engine import Engine
-from bitseg.errors import InvalidArgumentError, OverloadedError
-from bitseg.ops import Operation, Rejection
+from bitseg.errors import InvalidArgumentError
+from bitseg.ops import Operation, Rejection, Track
 from bitseg.pb import ingest_pb2, ingest_pb2_grpc
+from bitseg.service.metrics import Metrics
+from bitseg.service.opening import Opening
 from bitseg.wire.columns import from_message
 from bitseg.wire.operations import from_operation
 
 MAX_BATCH_OPERATIONS = 100_000
-# Each connected producer holds a thread, of which queries need some.
-MAX_PRODUCERS = 32
 
 
 class IngestService(ingest_pb2_grpc.IngestServiceServicer):
     """Feeds operations to an engine."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._places = threading.BoundedSemaphore(MAX_PRODUCERS)
+    def __init__(self, opening: Opening, metrics: Metrics) -> None:
+        self._opening = opening
+        self._metrics = metrics
 
     def IngestBatch(  # noqa: N802
         self, request: ingest_pb2.IngestBatchRequest, context: grpc.ServicerContext
@@ -32,23 +30,12 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
     def Ingest(  # noqa: N802
         self, request_iterator: Iterator[ingest_pb2.IngestRequest], context: grpc.ServicerContext
     ) -> Iterator[ingest_pb2.IngestResponse]:
-        if not self._places.acquire(blocking=False):
-            raise OverloadedError(
-                f"{MAX_PRODUCERS} producers are connected already, the limit",
-                hint="close those that are idle, or use IngestBatch with message ids",
-            )
-        try:
-            yield from self._produced(request_iterator)
-        finally:
-            self._places.release()
-
-    def _produced(self, request_iterator: Iterator[ingest_pb2.IngestRequest]) -> Iterator[ingest_pb2.IngestResponse]:
         opening = next(request_iterator, None)
         if opening is None:
             return
         if not opening.producer or opening.sequence or opening.HasField("batch"):
             raise InvalidArgumentError("the first message names the producer and has nothing else")
-        yield ingest_pb2.IngestResponse(last_sequence=self._engine.last_sequence(opening.producer))
+        yield ingest_pb2.IngestResponse(last_sequence=self._opening.engine.last_sequence(opening.producer))
         for request in request_iterator:
             if request.producer or request.sequence < 1:
                 raise InvalidArgumentError(
@@ -66,10 +53,14 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
                 f"the batch has {total:,} operations and rows, the limit is {MAX_BATCH_OPERATIONS:,}",
                 hint="send it in parts",
             )
-        operations, places, empty = _operations(request, self._engine.now_ms())
-        result, by_columns = self._engine.ingest_all(
-            operations, [*map(from_message, request.columns)], producer=producer, sequence=sequence
-        )
+        engine = self._opening.engine
+        operations, places, empty = _operations(request, engine.now_ms())
+        blocks = [*map(from_message, request.columns)]
+        result, by_columns = engine.ingest_all(operations, blocks, producer=producer, sequence=sequence)
+        newest_ms = [int(block.timestamps_ms.max()) for block in blocks if block.event and len(block.timestamps_ms)]
+        newest_ms += [each.timestamp_ms for each in operations if isinstance(each, Track)]
+        if newest_ms:
+            self._metrics.ingested(max(newest_ms), engine.now_ms())
         rejections = [Rejection(places[each.row], each.reason, each.name) for each in result.rejections]
         return ingest_pb2.IngestBatchResponse(
             accepted=result.accepted,

@@ -8,10 +8,12 @@ from typing import Any
 import grpc
 import numpy as np
 
-from bitseg.engine import DEFAULT_PAGE_SIZE, Engine, Query
+from bitseg.engine import DEFAULT_PAGE_SIZE, Query
 from bitseg.errors import InvalidArgumentError, SegmentError
 from bitseg.pb import query_pb2, query_pb2_grpc
 from bitseg.results import CountResult, Evaluation, Members
+from bitseg.segment.nodes import InSegment
+from bitseg.service.opening import Opening
 from bitseg.wire.errors import to_status
 from bitseg.wire.explanations import to_response
 from bitseg.wire.segments import from_message
@@ -32,13 +34,13 @@ Request = (
 class QueryService(query_pb2_grpc.QueryServiceServicer):
     """Answers segments from an engine."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, opening: Opening) -> None:
+        self._opening = opening
 
     def Count(  # noqa: N802
         self, request: query_pb2.CountRequest, context: grpc.ServicerContext
     ) -> query_pb2.CountResponse:
-        result = self._engine.count(_query(request), _as_of(request))
+        result = self._opening.engine.count(self._query(request), _as_of(request))
         return query_pb2.CountResponse(**_shared(result))
 
     def BatchCount(  # noqa: N802
@@ -50,7 +52,7 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
                 f"the batch has {len(request.queries):,} queries, the limit is {MAX_BATCH_QUERIES:,}",
                 hint="send it in parts",
             )
-        outcomes, version = self._engine.count_all([*map(_query, request.queries)], _as_of(request))
+        outcomes, version = self._opening.engine.count_all([*map(_query, request.queries)], _as_of(request))
         return query_pb2.BatchCountResponse(
             results=map(_batch_result, outcomes), version=version, elapsed=to_duration(time.perf_counter() - started)
         )
@@ -58,8 +60,8 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
     def Evaluate(  # noqa: N802
         self, request: query_pb2.EvaluateRequest, context: grpc.ServicerContext
     ) -> query_pb2.EvaluateResponse:
-        result = self._engine.evaluate(
-            _query(request),
+        result = self._opening.engine.evaluate(
+            self._query(request),
             _as_of(request),
             sample_size=request.sample_size,
             include_bitmap=request.include_bitmap,
@@ -69,38 +71,52 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
     def StreamMembers(  # noqa: N802
         self, request: query_pb2.StreamMembersRequest, context: grpc.ServicerContext
     ) -> Iterator[query_pb2.StreamMembersResponse]:
-        query, as_of, page_size = _query(request), _as_of(request), request.page_size or DEFAULT_PAGE_SIZE
+        is_resumed = request.resume_token and request.WhichOneof("query") is None
+        query = None if is_resumed else self._query(request)
+        options: dict[str, Any] = {
+            "page_size": request.page_size or DEFAULT_PAGE_SIZE,
+            "resume_token": request.resume_token,
+        }
         members: Members[Any]
         if request.id_kind == query_pb2.ID_KIND_DENSE:
-            field, members = "dense_ids", self._engine.dense_members(query, as_of, page_size=page_size)
+            field, members = "dense_ids", self._opening.engine.dense_members(query, _as_of(request), **options)
             # Protobuf takes plain integers much faster than numpy's.
             pages: Iterator[list[Any]] = map(np.ndarray.tolist, members.pages)
         else:
-            field, members = "user_ids", self._engine.members(query, as_of, page_size=page_size)
+            field, members = "user_ids", self._opening.engine.members(query, _as_of(request), **options)
             pages = members.pages
         warnings = members.warnings
         for page in _at_least_one(pages):
-            if not context.is_active():
-                return
             yield query_pb2.StreamMembersResponse(
-                **{field: page}, total=members.total, version=members.version, warnings=warnings
+                **{field: page},
+                total=members.total,
+                version=members.version,
+                warnings=warnings,
+                resume_token=members.resume_token,
             )
             warnings = ()
 
     def ExplainUser(  # noqa: N802
         self, request: query_pb2.ExplainUserRequest, context: grpc.ServicerContext
     ) -> query_pb2.ExplainUserResponse:
-        return to_response(self._engine.explain(request.user_id, _query(request), _as_of(request)))
+        return to_response(self._opening.engine.explain(request.user_id, self._query(request), _as_of(request)))
 
     def GetUser(  # noqa: N802
         self, request: query_pb2.GetUserRequest, context: grpc.ServicerContext
     ) -> query_pb2.GetUserResponse:
-        return to_user_response(self._engine.user(request.user_id))
+        return to_user_response(self._opening.engine.user(request.user_id))
 
     def ListUserSegments(  # noqa: N802
         self, request: query_pb2.ListUserSegmentsRequest, context: grpc.ServicerContext
     ) -> query_pb2.ListUserSegmentsResponse:
-        return to_segments_response(self._engine.user_segments(request.user_id, _as_of(request)))
+        return to_segments_response(self._opening.engine.user_segments(request.user_id, _as_of(request)))
+
+    def _query(self, request: Request) -> Query:
+        """What a request asks about; NotFoundError for a saved segment that is not there."""
+        query = _query(request)
+        if isinstance(query, InSegment):
+            self._opening.engine.catalogue.get_segment(query.name)
+        return query
 
 
 def _query(request: Request) -> Query:
@@ -109,7 +125,9 @@ def _query(request: Request) -> Query:
         return from_message(request.definition)
     if kind == "expression":
         return request.expression
-    raise InvalidArgumentError("the request has no query", hint="set expression or definition")
+    if kind == "segment":
+        return InSegment(request.segment)
+    raise InvalidArgumentError("the request has no query", hint="set expression, definition or segment")
 
 
 def _batch_result(outcome: CountResult | SegmentError) -> query_pb2.BatchCountResult:

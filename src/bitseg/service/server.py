@@ -1,4 +1,4 @@
-"""The server process: services, health and reflection on one address."""
+"""The server: services, health and reflection on one address, metrics on another."""
 
 import sys
 from concurrent import futures
@@ -9,72 +9,135 @@ from grpc_reflection.v1alpha import reflection
 
 from bitseg.engine import Engine
 from bitseg.errors import InvalidArgumentError
-from bitseg.pb import admin_pb2, admin_pb2_grpc, ingest_pb2, ingest_pb2_grpc, query_pb2, query_pb2_grpc
+from bitseg.pb import (
+    admin_pb2,
+    admin_pb2_grpc,
+    catalog_pb2,
+    catalog_pb2_grpc,
+    ingest_pb2,
+    ingest_pb2_grpc,
+    query_pb2,
+    query_pb2_grpc,
+)
 from bitseg.segment import parse
+from bitseg.service import tracing
+from bitseg.service.access import Access
 from bitseg.service.admin import AdminService
+from bitseg.service.calls import CallInterceptor
+from bitseg.service.catalog import CatalogService
 from bitseg.service.ingest import IngestService
-from bitseg.service.interceptor import ErrorInterceptor
+from bitseg.service.metrics import Metrics, MetricsServer
+from bitseg.service.opening import Opening
 from bitseg.service.query import QueryService
+from bitseg.service.settings import Settings, host_and_port
+from bitseg.service.streams import OpenStreams
+from bitseg.service.tls import server_credentials
 
-DEFAULT_ADDRESS = "127.0.0.1:50051"
-MAX_MESSAGE_BYTES = 16 * 2**20
-# Each open stream of members holds a thread until it ends.
+# For short calls; streams have their own.
 WORKER_THREADS = 64
 _SWITCH_SECONDS = 0.0005
 
-_SERVICES = (
-    query_pb2.DESCRIPTOR.services_by_name["QueryService"].full_name,
-    ingest_pb2.DESCRIPTOR.services_by_name["IngestService"].full_name,
-    admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
+SERVICES = tuple(
+    service.full_name
+    for module in (query_pb2, ingest_pb2, catalog_pb2, admin_pb2)
+    for service in module.DESCRIPTOR.services_by_name.values()
+)
+
+_OPTIONS = (
+    ("grpc.max_send_message_length", -1),
+    # Without this, a second server on the same port would start and share the calls.
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_metadata_size", 16 * 2**10),
+    ("grpc.max_concurrent_streams", 128),
+    # Connections of callers that are gone, and those that never say hello, are closed.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    # Callers may ask as often whether the server is there.
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
 )
 
 
 class Server:
-    """Serves one engine. `address` is HOST:PORT, port 0 for any free one; `address` then tells which it became.
+    """Serves one engine; `address` and `metrics_address` tell which ports those with 0 became.
 
-    Raises InvalidArgumentError for an address that cannot be listened on. The engine stays the caller's to close.
+    Without an engine, the server says that it is not ready until `serve` is given one. Raises InvalidArgumentError for
+    addresses that cannot be listened on, and for settings that would let in everybody by mistake. The engine stays the
+    caller's to close.
     """
 
-    def __init__(self, engine: Engine, address: str = DEFAULT_ADDRESS) -> None:
+    def __init__(self, engine: Engine | None = None, settings: Settings | None = None) -> None:
+        settings = settings or Settings()
+        host_and_port(settings.address)
+        tracing.configure()
+        self._grace_seconds = settings.grace_seconds
+        self._engine = engine
+        self._opening = opening = Opening()
+        self.metrics = Metrics(opening)
+        self._streams = OpenStreams(settings.stall_seconds)
+        self._interceptor = CallInterceptor(settings, Access(settings), self.metrics, self._streams)
         self._server = grpc.server(
             futures.ThreadPoolExecutor(WORKER_THREADS, thread_name_prefix="bitseg"),
-            interceptors=[ErrorInterceptor()],
-            options=[
-                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-                ("grpc.max_send_message_length", -1),
-                # Without this, a second server on the same port would start and share the calls.
-                ("grpc.so_reuseport", 0),
-            ],
+            interceptors=[self._interceptor],
+            options=[*_OPTIONS, ("grpc.max_receive_message_length", settings.max_message_bytes)],
         )
-        query_pb2_grpc.add_QueryServiceServicer_to_server(QueryService(engine), self._server)
-        ingest_pb2_grpc.add_IngestServiceServicer_to_server(IngestService(engine), self._server)
-        admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(engine), self._server)
+        query_pb2_grpc.add_QueryServiceServicer_to_server(QueryService(opening), self._server)
+        ingest_pb2_grpc.add_IngestServiceServicer_to_server(IngestService(opening, self.metrics), self._server)
+        catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogService(opening), self._server)
+        admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(opening), self._server)
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection((*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
-        host, separator, port = address.rpartition(":")
-        if not separator or not port.isdigit() or int(port) > 65_535:
-            raise InvalidArgumentError(f"{address!r} is not an address", hint="write HOST:PORT")
+        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        self.address = self._listen(settings)
+        self._metrics_server = (
+            MetricsServer(self.metrics.registry, settings.metrics_address) if settings.metrics_address else None
+        )
+        self.metrics_address = "" if self._metrics_server is None else self._metrics_server.address
+
+    def _listen(self, settings: Settings) -> str:
+        host, _ = host_and_port(settings.address)
+        credentials = server_credentials(settings)
         try:
-            bound = self._server.add_insecure_port(address)
+            if credentials is None:
+                bound = self._server.add_insecure_port(settings.address)
+            else:
+                bound = self._server.add_secure_port(settings.address, credentials)
         except RuntimeError:
             raise InvalidArgumentError(
-                f"cannot listen on {address}",
-                hint=f"another program may have the port; --listen {host or '127.0.0.1'}:0 takes any free one",
+                f"cannot listen on {settings.address}",
+                hint=f"another program may have the port; --listen {host}:0 takes any free one",
             ) from None
-        self.address = f"{host}:{bound}"
+        return f"{host}:{bound}"
 
     def start(self) -> None:
-        """Take calls from here on."""
-        # The parser is built by its first use, which takes a fifth of a second that no caller should wait for.
-        parse("everyone")
+        """Take calls from here on, and answer them where there is an engine."""
         # A short call waits for the interpreter at most this long while another thread computes.
         sys.setswitchinterval(_SWITCH_SECONDS)
+        self._streams.start()
         self._server.start()
-        for service in ("", *_SERVICES):
-            self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        if self._engine is not None:
+            self.serve(self._engine)
 
-    def stop(self, grace_seconds: float = 5.0) -> None:
+    def serve(self, engine: Engine) -> None:
+        """Answer calls from an engine."""
+        # The parser is built by its first use, which takes a fifth of a second that no caller should wait for.
+        parse("everyone")
+        self._opening.engine = engine
+        self._set_health(health_pb2.HealthCheckResponse.SERVING)
+
+    def stop(self, grace_seconds: float | None = None) -> None:
         """Refuse further calls, let those under way finish within the grace, then end them."""
         self._health.enter_graceful_shutdown()
-        self._server.stop(grace_seconds).wait()
+        stopped = self._server.stop(self._grace_seconds if grace_seconds is None else grace_seconds)
+        self._streams.drain()
+        stopped.wait()
+        self._streams.stop()
+        self._interceptor.close()
+        if self._metrics_server is not None:
+            self._metrics_server.stop()
+
+    def _set_health(self, status: "health_pb2.HealthCheckResponse.ServingStatus.ValueType") -> None:
+        for service in ("", *SERVICES):
+            self._health.set(service, status)

@@ -16,6 +16,7 @@ bytes), the name as numpy's `str`, and the items in C order.
 
 import os
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -96,13 +97,13 @@ def magic(kind: str, version: int) -> bytes:
     return _MAGIC + kind.encode() + bytes([version])
 
 
-def check_magic(path: Path, found: bytes, kind: str, version: int) -> None:
-    """Raise UnsupportedFormatError for a file that does not begin as one of a kind and version does."""
+def check_magic(path: Path, found: bytes, kind: str, versions: Sequence[int]) -> None:
+    """Raise UnsupportedFormatError for a file that does not begin as one of a kind and of some versions does."""
     if found[:-1] != _MAGIC + kind.encode():
         raise UnsupportedFormatError(f"{path} is not a bitseg file of its name")
-    if found[-1] != version:
+    if found[-1] not in versions:
         raise UnsupportedFormatError(
-            f"{path} has format {found[-1]}, this version reads {version}",
+            f"{path} has format {found[-1]}, this version reads {', '.join(map(str, versions))}",
             hint="open it with the version of bitseg that wrote it",
         )
 

@@ -10,6 +10,7 @@ cuts; nobody was told that it was made. Damage anywhere else is an error that na
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -19,7 +20,9 @@ from typing import Any, NamedTuple
 from bitseg.errors import CorruptJournalError, NotDurableError, file_error
 from bitseg.storage import frames
 
-_KIND, _FORMAT = "J", 1
+_KIND, _FORMAT = "J", 2
+# Before 2, segments and lists had records of their own.
+_READABLE = (1, 2)
 _PREFIX = "journal-"
 _TORN_SUFFIX = ".torn"
 _INTERVAL_SECONDS = 1.0
@@ -63,7 +66,14 @@ class Journal:
     """
 
     def __init__(
-        self, folder: Path, workspace: str, number: int, records: int, policy: SyncPolicy, size_bytes: int = 0
+        self,
+        folder: Path,
+        workspace: str,
+        number: int,
+        records: int,
+        policy: SyncPolicy,
+        size_bytes: int = 0,
+        oldest_ms: int = 0,
     ) -> None:
         self._folder = folder
         self._workspace = workspace
@@ -77,6 +87,7 @@ class Journal:
         self._is_syncing = False
         self._changed = threading.Condition()
         self._size_bytes = size_bytes
+        self._oldest_ms = oldest_ms
         self._closing = threading.Event()
         self._timer: threading.Thread | None = None
 
@@ -84,6 +95,14 @@ class Journal:
     def size_bytes(self) -> int:
         """What was written since the last cut, and what there was in files before."""
         return self._size_bytes
+
+    @property
+    def oldest_ms(self) -> int:
+        """When the first record since the last cut was written, or in files before the earliest it can have been.
+
+        0 where there is none.
+        """
+        return self._oldest_ms if self._size_bytes else 0
 
     @property
     def last_record(self) -> int:
@@ -112,6 +131,8 @@ class Journal:
                     raise file_error("cannot write to the journal", file.path, error) from error
                 raise
             file.size += len(data)
+            if not self._size_bytes:
+                self._oldest_ms = time.time_ns() // 1_000_000
             self._size_bytes += len(data)
             self._records += 1
             return self._records
@@ -317,7 +338,7 @@ class Recovery:
         whole = frames.magic(_KIND, _FORMAT)
         if len(start) < len(whole) and whole.startswith(start):
             raise frames.DamagedFrameError(0, "the file is cut short", is_torn=True)
-        frames.check_magic(path, start, _KIND, _FORMAT)
+        frames.check_magic(path, start, _KIND, _READABLE)
         payload = frames.read(file, frames.MAGIC_BYTES, end)
         opening = _value(path, frames.MAGIC_BYTES, payload)
         if not isinstance(opening, dict) or opening.keys() != {"workspace", "first_record"}:

@@ -2,25 +2,29 @@
 
 A record is msgpack of [kind, version, …]: the version of the workspace before it was done, and
 
-| kind    | what follows                                                                                     |
-|---------|--------------------------------------------------------------------------------------------------|
-| batch   | changes of row operations, blocks of columns, message ids, oldest day or nil, producer, sequence |
-| segment | name, text or nil where it was deleted                                                           |
-| list    | name, user ids or nil where it was deleted                                                       |
-| type    | name, type, event or nil                                                                         |
+| kind      | what follows                                                                                     |
+|-----------|--------------------------------------------------------------------------------------------------|
+| batch     | changes of row operations, blocks of columns, message ids, oldest day or nil, producer, sequence |
+| catalogue | segments by name: [text, details…]; lists by name: [user ids or name, details…]                  |
+| type      | name, type, event or nil                                                                         |
+| segment   | name, text or nil where it was deleted; read, but not written                                    |
+| list      | name, user ids or nil where it was deleted; read, but not written                                |
+
+Details are description, labels, and the instants when it was created and updated. A segment or list that was deleted is
+nil; a list has its user ids, or the name of the list that had them before.
 
 A change is [nil, user ids] for a deletion, else [user ids, event or nil, times, values]. User ids are a list of strings
 or [bytes, lengths]. Values are [name, type, array, entries] for a column, or [name, rows, values] for values as they
 came, whose types are what they were taken for when they arrived.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from bitseg.ops import Change, Columns, Deletion
+from bitseg.ops import Change, Columns, Deletion, Details
 from bitseg.storage import frames
 from bitseg.texts import PADDING_BYTES, Texts
 from bitseg.values import DICTIONARY_TYPES, Column, SparseValues, ValueType, empty
@@ -28,6 +32,8 @@ from bitseg.values import DICTIONARY_TYPES, Column, SparseValues, ValueType, emp
 _PLAIN = frozenset({str, float, bool, type(None)})
 # Beyond 2^53, and therefore refused as what it stands for was.
 _LARGE_INTEGER = 2**63
+# Of segments and lists in records that had none.
+_NO_DETAILS: Sequence[Any] = ("", {}, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +53,15 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class SegmentSaved:
-    """A segment saved under a name, as text; None where it was deleted."""
+class CatalogueChanged:
+    """Segments, as text, and lists saved under their names at the same time; None for those that were deleted.
+
+    A list has its user ids, or the name of the list whose users, as they were before, it takes.
+    """
 
     version: int
-    name: str
-    text: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class ListSaved:
-    """A list saved under a name; None where it was deleted."""
-
-    version: int
-    name: str
-    user_ids: Sequence[str] | None
+    segments: Mapping[str, tuple[str, Details] | None] = field(default_factory=dict)
+    lists: Mapping[str, tuple[Sequence[str] | str, Details] | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class TypeDeclared:
     event: str | None
 
 
-Record = Batch | SegmentSaved | ListSaved | TypeDeclared
+Record = Batch | CatalogueChanged | TypeDeclared
 
 
 def pack_change(change: Change) -> bytes:
@@ -114,13 +114,11 @@ def pack_batch(batch: Batch, blocks: Sequence[bytes]) -> bytes:
     )
 
 
-def pack(record: SegmentSaved | ListSaved | TypeDeclared) -> bytes:
+def pack(record: CatalogueChanged | TypeDeclared) -> bytes:
     """The payload of a record."""
     match record:
-        case SegmentSaved(version, name, text):
-            return frames.pack(["segment", version, name, text])
-        case ListSaved(version, name, user_ids):
-            return frames.pack(["list", version, name, None if user_ids is None else list(user_ids)])
+        case CatalogueChanged(version, segments, lists):
+            return frames.pack(["catalogue", version, *(_pack_saved(saved) for saved in (segments, lists))])
         case TypeDeclared(version, name, value_type, event):
             return frames.pack(["type", version, name, value_type.value, event])
 
@@ -133,15 +131,47 @@ def record_of(value: Any) -> Record:
                 unpacked = [[_change(each) for each in packed] for packed in (changes, blocks)]
                 columns = [block for block in unpacked[1] if isinstance(block, Columns)]
                 return Batch(version, unpacked[0], columns, ids, oldest_day, producer, sequence)
+            case ["catalogue", int(version), segments, lists]:
+                return CatalogueChanged(version, _saved(segments), _saved(lists))
             case ["segment", int(version), str(name), text]:
-                return SegmentSaved(version, name, text)
-            case ["list", int(version), str(name), user_ids]:
-                return ListSaved(version, name, user_ids)
+                return CatalogueChanged(version, segments=_saved({name: text and [text, *_NO_DETAILS]}))
+            case ["list", int(version), str(name), ids]:
+                return CatalogueChanged(version, lists=_saved({name: None if ids is None else [ids, *_NO_DETAILS]}))
             case ["type", int(version), str(name), str(value_type), event]:
                 return TypeDeclared(version, name, ValueType(value_type), event)
     except (TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
         raise ValueError(f"the record makes no sense: {error}") from None
     raise ValueError("the record is of no known kind")
+
+
+def _pack_saved(saved: Mapping[str, tuple[Any, Details] | None]) -> dict[str, Any]:
+    return {name: None if each is None else [each[0], *pack_details(each[1])] for name, each in saved.items()}
+
+
+def _saved(packed: Mapping[str, Any]) -> dict[str, Any]:
+    saved: dict[str, Any] = {}
+    for name, each in packed.items():
+        if each is None:
+            saved[name] = None
+            continue
+        contents, *details = each
+        if not isinstance(name, str) or not all(isinstance(part, str) for part in contents):
+            raise ValueError("a segment or a list is not made of text")
+        saved[name] = (contents, details_of(details))
+    return saved
+
+
+def pack_details(details: Details) -> list[Any]:
+    """Details as plain values."""
+    return [details.description, dict(details.labels), details.created_ms, details.updated_ms]
+
+
+def details_of(packed: Sequence[Any]) -> Details:
+    """The details that `pack_details` made plain; ValueError for what are none."""
+    match packed:
+        case [str(description), dict(labels), int(created_ms), int(updated_ms)]:
+            return Details(description, labels, created_ms, updated_ms)
+    raise ValueError("the details of a saved segment or list make no sense")
 
 
 def _change(packed: bytes) -> Change:

@@ -25,7 +25,9 @@ MANIFEST = "manifest"
 _UNRELEASED = "snapshot.msgpack"
 _PREFIX = "parts-"
 _TEMPORARY = ".tmp"
-_MANIFEST_KIND, _PARTS_KIND, _FORMAT = "M", "P", 3
+_MANIFEST_KIND, _PARTS_KIND, _FORMAT = "M", "P", 4
+# Before 4, segments and lists had no details.
+_READABLE = (3, 4)
 _COPY_BYTES = 2**24
 
 Key = tuple[str | int | None, ...]
@@ -120,6 +122,14 @@ def publish(folder: Path, manifest: Manifest, parts: Iterable[Part], *, purge: b
         # Which manifest is in place is not known, so the parts of both have to stay.
         raise file_error("cannot publish a snapshot in", folder, error) from error
     return whole
+
+
+def published_at(folder: Path) -> float:
+    """When the manifest of a folder was published, in seconds since the epoch."""
+    try:
+        return (folder / MANIFEST).stat().st_mtime
+    except OSError as error:
+        raise file_error("cannot look at", folder / MANIFEST, error) from error
 
 
 def tidy(folder: Path, manifest: Manifest) -> None:
@@ -259,7 +269,7 @@ def _opened(path: Path) -> tuple[Path, BinaryIO, int]:
     except OSError as error:
         raise file_error("cannot read", path, error) from error
     try:
-        frames.check_magic(path, file.read(frames.MAGIC_BYTES), _PARTS_KIND, _FORMAT)
+        frames.check_magic(path, file.read(frames.MAGIC_BYTES), _PARTS_KIND, _READABLE)
     except BaseException:
         file.close()
         raise
@@ -281,7 +291,7 @@ def _payload(path: Path, file: BinaryIO, stored: Stored, end: int) -> bytes:
 
 
 def _only_frame(path: Path, file: BinaryIO) -> Any:
-    frames.check_magic(path, file.read(frames.MAGIC_BYTES), _MANIFEST_KIND, _FORMAT)
+    frames.check_magic(path, file.read(frames.MAGIC_BYTES), _MANIFEST_KIND, _READABLE)
     end = os.fstat(file.fileno()).st_size
     try:
         payload = frames.read(file, frames.MAGIC_BYTES, end)

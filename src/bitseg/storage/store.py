@@ -99,6 +99,16 @@ class Store:
         return self._journal.size_bytes
 
     @property
+    def snapshot_ms(self) -> int:
+        """When the current snapshot was published."""
+        return int(snapshot.published_at(self.path) * 1000)
+
+    @property
+    def journal_ms(self) -> int:
+        """When the oldest record that only the journal has was written, at the earliest; 0 where there is none."""
+        return self._journal.oldest_ms
+
+    @property
     def has_failed(self) -> bool:
         """Whether records are refused until a snapshot has succeeded."""
         return self._journal.has_failed
@@ -129,7 +139,15 @@ class Store:
             except _SENSELESS as error:
                 raise journal.corrupt(record.path, record.offset, _why(error)) from error
             progress(min(done + record.offset, total), total)
-        self._journal = Journal(self.path, self._id, found.last_number + 1, found.count, self._policy, journal_bytes)
+        self._journal = Journal(
+            self.path,
+            self._id,
+            found.last_number + 1,
+            found.count,
+            self._policy,
+            journal_bytes,
+            oldest_ms=self.snapshot_ms,
+        )
         self._remove_superfluous()
         torn = found.torn
         return Recovered(

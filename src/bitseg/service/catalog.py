@@ -1,0 +1,195 @@
+"""CatalogService: check, call, convert."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import grpc
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from bitseg.editor import CatalogueEditor
+from bitseg.errors import InvalidArgumentError, OverloadedError
+from bitseg.importers.csv import read_user_ids
+from bitseg.pb import catalog_pb2, catalog_pb2_grpc
+from bitseg.service.opening import Opening
+from bitseg.wire.saved import masked, query_of, to_saved_segment, to_user_list
+
+# So many ids of ordinary length take a gigabyte.
+MAX_LIST_USERS = 10_000_000
+
+_SEGMENT_FIELDS = ("expression", "definition", "description", "labels")
+_LIST_FIELDS = ("description", "labels")
+
+
+class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
+    """Manages what an engine keeps by name."""
+
+    def __init__(self, opening: Opening) -> None:
+        self._opening = opening
+
+    @property
+    def _catalogue(self) -> CatalogueEditor:
+        return self._opening.engine.catalogue
+
+    def CreateSegment(  # noqa: N802
+        self, request: catalog_pb2.CreateSegmentRequest, context: grpc.ServicerContext
+    ) -> catalog_pb2.CreateSegmentResponse:
+        wanted = request.segment
+        query = query_of(wanted)
+        if query is None:
+            raise InvalidArgumentError("the segment has no definition", hint="set expression or definition")
+        created = self._catalogue.create_segment(
+            wanted.name, query, description=wanted.description, labels=dict(wanted.labels)
+        )
+        return catalog_pb2.CreateSegmentResponse(segment=to_saved_segment(created))
+
+    def GetSegment(  # noqa: N802
+        self, request: catalog_pb2.GetSegmentRequest, context: grpc.ServicerContext
+    ) -> catalog_pb2.GetSegmentResponse:
+        return catalog_pb2.GetSegmentResponse(segment=to_saved_segment(self._catalogue.get_segment(request.name)))
+
+    def ListSegments(  # noqa: N802
+        self, request: catalog_pb2.ListSegmentsRequest, context: grpc.ServicerContext
+    ) -> catalog_pb2.ListSegmentsResponse:
+        page = self._catalogue.list_segments(**_search(request))
+        return catalog_pb2.ListSegmentsResponse(
+            segments=[to_saved_segment(each, with_definition=False) for each in page.items],
+            next_page_token=page.next_page_token,
+            total_size=page.total,
+        )
+
+    def UpdateSegment(  # noqa: N802
+        self, request: catalog_pb2.UpdateSegmentRequest, context: grpc.ServicerContext
+    ) -> catalog_pb2.UpdateSegmentResponse:
+        wanted = request.segment
+        fields = masked(_mask(request), _SEGMENT_FIELDS, lambda name: _is_set(wanted, name))
+        # One of the two that is not named says nothing.
+        for other in {"expression", "definition"} - {*fields}:
+            wanted.ClearField(other)
+        query = query_of(wanted)
+        if query is None and {"expression", "definition"} & {*fields}:
+            raise InvalidArgumentError("the segment has no definition", hint="set expression or definition")
+        updated = self._catalogue.update_segment(wanted.name, query=query, etag=wanted.etag, **_details(wanted, fields))
+        return catalog_pb2.UpdateSegmentResponse(segment=to_saved_segment(updated))
+
+    def RenameSegment(  # noqa: N802
+        self, request: catalog_pb2.RenameSegmentRequest, context: grpc.ServicerContext
+    ) -> catalog_pb2.RenameSegmentResponse:
+        renamed = self._catalogue.rename_segment(request.name, request.new_name, etag=request.etag)
+        return catalog_pb2.RenameSegmentResponse(segment=to_saved_segment(renamed))
+
+    def CloneSegment(  # noqa: N802
+        self, request: catalog_pb2.CloneSegmentRequest, context: grpc.ServicerContext
+    ) -> catalog_pb2.CloneSegmentResponse:
+        clone = self._catalogue.clone_segment(request.name, request.new_name)
+        return catalog_pb2.CloneSegmentResponse(segment=to_saved_segment(clone))
+
+    def DeleteSegment(  # noqa: N802
+        self, request: catalog_pb2.DeleteSegmentRequest, context: grpc.ServicerContext
+    ) -> catalog_pb2.DeleteSegmentResponse:
+        self._catalogue.delete_segment(request.name, etag=request.etag)
+        return catalog_pb2.DeleteSegmentResponse()
+
+    def CreateList(  # noqa: N802
+        self, request: catalog_pb2.CreateListRequest, context: grpc.ServicerContext
+    ) -> catalog_pb2.CreateListResponse:
+        wanted = request.list
+        created = self._catalogue.create_list(
+            wanted.name, _user_ids(request) or (), description=wanted.description, labels=dict(wanted.labels)
+        )
+        return catalog_pb2.CreateListResponse(list=to_user_list(created))
+
+    def UploadList(  # noqa: N802
+        self, request_iterator: Iterator[catalog_pb2.UploadListRequest], context: grpc.ServicerContext
+    ) -> catalog_pb2.UploadListResponse:
+        opening = next(request_iterator, None)
+        if opening is None or opening.WhichOneof("part") != "list":
+            raise InvalidArgumentError("the first message names the list")
+        wanted = opening.list
+        saved = self._catalogue.save_list(
+            wanted.name,
+            _uploaded(request_iterator),
+            description=wanted.description or None,
+            labels=dict(wanted.labels) or None,
+            etag=wanted.etag,
+        )
+        return catalog_pb2.UploadListResponse(list=to_user_list(saved))
+
+    def GetList(  # noqa: N802
+        self, request: catalog_pb2.GetListRequest, context: grpc.ServicerContext
+    ) -> catalog_pb2.GetListResponse:
+        return catalog_pb2.GetListResponse(list=to_user_list(self._catalogue.get_list(request.name)))
+
+    def ListLists(  # noqa: N802
+        self, request: catalog_pb2.ListListsRequest, context: grpc.ServicerContext
+    ) -> catalog_pb2.ListListsResponse:
+        page = self._catalogue.list_lists(**_search(request))
+        return catalog_pb2.ListListsResponse(
+            lists=map(to_user_list, page.items), next_page_token=page.next_page_token, total_size=page.total
+        )
+
+    def UpdateList(  # noqa: N802
+        self, request: catalog_pb2.UpdateListRequest, context: grpc.ServicerContext
+    ) -> catalog_pb2.UpdateListResponse:
+        wanted = request.list
+        fields = masked(_mask(request), _LIST_FIELDS, lambda name: _is_set(wanted, name))
+        updated = self._catalogue.update_list(
+            wanted.name, user_ids=_user_ids(request), etag=wanted.etag, **_details(wanted, fields)
+        )
+        return catalog_pb2.UpdateListResponse(list=to_user_list(updated))
+
+    def RenameList(  # noqa: N802
+        self, request: catalog_pb2.RenameListRequest, context: grpc.ServicerContext
+    ) -> catalog_pb2.RenameListResponse:
+        renamed = self._catalogue.rename_list(request.name, request.new_name, etag=request.etag)
+        return catalog_pb2.RenameListResponse(list=to_user_list(renamed))
+
+    def DeleteList(  # noqa: N802
+        self, request: catalog_pb2.DeleteListRequest, context: grpc.ServicerContext
+    ) -> catalog_pb2.DeleteListResponse:
+        self._catalogue.delete_list(request.name, etag=request.etag)
+        return catalog_pb2.DeleteListResponse()
+
+
+def _search(request: catalog_pb2.ListSegmentsRequest | catalog_pb2.ListListsRequest) -> dict[str, Any]:
+    return {
+        "name_contains": request.name_contains,
+        "labels": dict(request.labels),
+        "page_size": request.page_size,
+        "page_token": request.page_token,
+    }
+
+
+def _mask(request: catalog_pb2.UpdateSegmentRequest | catalog_pb2.UpdateListRequest) -> FieldMask | None:
+    return request.update_mask if request.HasField("update_mask") else None
+
+
+def _is_set(message: catalog_pb2.SavedSegment | catalog_pb2.UserList, name: str) -> bool:
+    return any(field.name == name for field, _ in message.ListFields())
+
+
+def _details(message: catalog_pb2.SavedSegment | catalog_pb2.UserList, fields: Iterable[str]) -> dict[str, Any]:
+    """Description and labels, each None unless it is one of the fields."""
+    return {
+        "description": message.description if "description" in fields else None,
+        "labels": dict(message.labels) if "labels" in fields else None,
+    }
+
+
+def _user_ids(request: catalog_pb2.CreateListRequest | catalog_pb2.UpdateListRequest) -> Iterable[str] | None:
+    match request.WhichOneof("users"):
+        case "user_ids":
+            return request.user_ids.user_ids
+        case "csv":
+            return read_user_ids(request.csv.content, request.csv.user_column or None)
+    return None
+
+
+def _uploaded(requests: Iterator[catalog_pb2.UploadListRequest]) -> Iterator[str]:
+    total = 0
+    for request in requests:
+        if request.WhichOneof("part") != "user_ids":
+            raise InvalidArgumentError("all messages but the first have user ids")
+        total += len(request.user_ids.user_ids)
+        if total > MAX_LIST_USERS:
+            raise OverloadedError(f"the list has more than {MAX_LIST_USERS:,} users, the limit")
+        yield from request.user_ids.user_ids

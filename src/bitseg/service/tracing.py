@@ -1,0 +1,62 @@
+"""Traces by OpenTelemetry, where it is installed (`pip install bitseg[tracing]`).
+
+With OTEL_EXPORTER_OTLP_ENDPOINT set, spans are sent there; the other variables of OpenTelemetry hold as well. A program
+that embeds the server and has set a tracer provider gets the spans by that one.
+"""
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+try:
+    from opentelemetry import propagate, trace
+    from opentelemetry.sdk.trace import TracerProvider
+
+    _IS_INSTALLED = True
+except ImportError:
+    _IS_INSTALLED = False
+
+_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+
+
+def configure() -> bool:
+    """Send spans to the endpoint that the environment names; whether there are any."""
+    if not _IS_INSTALLED:
+        return False
+    if not _is_traced() and any(os.environ.get(name) for name in _ENDPOINTS):
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+        name = os.environ.get("OTEL_SERVICE_NAME", "bitseg")
+        provider = TracerProvider(resource=Resource.create({SERVICE_NAME: name}))
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        trace.set_tracer_provider(provider)
+    return _is_traced()
+
+
+def begin(method: str, request_id: str, metadata: Iterable[tuple[str, str | bytes]]) -> Any:
+    """The span of a call, below the one that the caller's metadata name; None where there are no traces."""
+    if not _IS_INSTALLED or not _is_traced():
+        return None
+    service, _, name = method.strip("/").rpartition("/")
+    attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name, "bitseg.request_id": request_id}
+    parent = propagate.extract({key: value for key, value in metadata if isinstance(value, str)})
+    # Not the current span: streams go on in contexts of their own.
+    return trace.get_tracer("bitseg").start_span(
+        method.strip("/"), context=parent, kind=trace.SpanKind.SERVER, attributes=attributes
+    )
+
+
+def end(span: Any, code: str) -> None:
+    """End a span that `begin` gave, with the status code of the call."""
+    if span is None:
+        return
+    span.set_attribute("rpc.grpc.status_code", code)
+    if code != "OK":
+        span.set_status(trace.StatusCode.ERROR, code)
+    span.end()
+
+
+def _is_traced() -> bool:
+    return isinstance(trace.get_tracer_provider(), TracerProvider)

@@ -1,0 +1,96 @@
+"""Saved segments and static lists to protobuf and back."""
+
+from collections.abc import Callable, Collection, Sequence
+
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from bitseg.errors import InvalidArgumentError
+from bitseg.ops import Details
+from bitseg.pb import catalog_pb2
+from bitseg.segment import format, parse
+from bitseg.segment.nodes import Condition
+from bitseg.segment.saved import SavedSegment, StaticList
+from bitseg.wire.segments import from_message, to_message
+from bitseg.wire.timestamps import from_timestamp, to_timestamp
+
+
+def to_saved_segment(segment: SavedSegment, *, with_definition: bool = True) -> catalog_pb2.SavedSegment:
+    """The protobuf form of a saved segment."""
+    return catalog_pb2.SavedSegment(
+        name=segment.name,
+        description=segment.details.description,
+        expression=segment.text,
+        definition=to_message(segment.definition) if with_definition else None,
+        labels=segment.details.labels,
+        create_time=_time(segment.details.created_ms),
+        update_time=_time(segment.details.updated_ms),
+        etag=segment.etag,
+    )
+
+
+def from_saved_segment(message: catalog_pb2.SavedSegment) -> SavedSegment:
+    """The saved segment of a protobuf form."""
+    definition = from_message(message.definition) if message.HasField("definition") else parse(message.expression)
+    return SavedSegment(message.name, definition, message.expression, _details(message), message.etag)
+
+
+def query_of(message: catalog_pb2.SavedSegment) -> str | Condition | None:
+    """What a request says that a segment is; None where it does not say.
+
+    Raises InvalidArgumentError where expression and definition are different segments, and SegmentError for what is
+    none.
+    """
+    if not message.HasField("definition"):
+        return message.expression or None
+    definition = from_message(message.definition)
+    if message.expression and format(parse(message.expression)) != format(definition):
+        raise InvalidArgumentError(
+            "expression and definition are different segments", hint="set one of them, or name it in update_mask"
+        )
+    return definition
+
+
+def to_user_list(found: StaticList) -> catalog_pb2.UserList:
+    """The protobuf form of a list."""
+    return catalog_pb2.UserList(
+        name=found.name,
+        description=found.details.description,
+        labels=found.details.labels,
+        size=found.size,
+        create_time=_time(found.details.created_ms),
+        update_time=_time(found.details.updated_ms),
+        etag=found.etag,
+    )
+
+
+def from_user_list(message: catalog_pb2.UserList) -> StaticList:
+    """The list of a protobuf form."""
+    return StaticList(message.name, message.size, _details(message), message.etag)
+
+
+def masked(mask: FieldMask | None, known: Sequence[str], is_set: Callable[[str], bool]) -> Collection[str]:
+    """The fields that a request changes: those of its mask, all for *, or without a mask those that are set.
+
+    Raises InvalidArgumentError, naming them, for others than those known.
+    """
+    if mask is None:
+        return {name for name in known if is_set(name)}
+    if "*" in mask.paths:
+        return {*known}
+    unknown = [path for path in mask.paths if path not in known]
+    if unknown:
+        raise InvalidArgumentError(
+            f"update_mask has {', '.join(map(repr, unknown))}, which cannot be changed",
+            hint=f"it can have {', '.join(known)}",
+        )
+    return {*mask.paths}
+
+
+def _details(message: catalog_pb2.SavedSegment | catalog_pb2.UserList) -> Details:
+    created_ms, updated_ms = from_timestamp(message.create_time), from_timestamp(message.update_time)
+    return Details(message.description, dict(message.labels), created_ms, updated_ms)
+
+
+def _time(instant_ms: int) -> Timestamp | None:
+    return to_timestamp(instant_ms) if instant_ms else None
