@@ -37,7 +37,7 @@ CLOCK = FixedClock(NOW_MS)
 
 
 def opened(path, clock=CLOCK, **options):
-    return Engine.open(path, clock=clock, **options)
+    return Engine.open(path, clock=clock, default_segments=False, **options)
 
 
 def crash(engine, path, copy):
@@ -52,12 +52,6 @@ def track(user, number=0, message_id=None, **more):
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**63))
-def contents(engine):
-    """How much there is, and what is kept by name."""
-    catalogue = engine.catalogue
-    return engine.version, engine.user_count, engine.event_count, list(catalogue.segments), dict(catalogue.lists)
-
-
 def test_History_survives_snapshots_closings_and_crashes(tmp_path_factory, seed):
     """A durable engine, reopened in every way between batches, answers as one in memory that never stopped."""
     generator = Generator(seed)
@@ -65,7 +59,7 @@ def test_History_survives_snapshots_closings_and_crashes(tmp_path_factory, seed)
     clock = FixedClock(generator.now_ms + 100 * DAY_MS)
     as_of = EPOCH + timedelta(milliseconds=generator.now_ms)
     memory = workspace(generator)
-    engine = Engine.create(folder / "0", Workspace(generator.zone), clock=clock)
+    engine = Engine.create(folder / "0", Workspace(generator.zone), clock=clock, default_segments=False)
     for name, user_ids in generator.lists.items():
         engine.catalogue.save_list(name, user_ids)
     for name, condition in generator.saved.items():
@@ -226,6 +220,12 @@ def test_Message_ids_are_known_after_a_crash_and_within_the_window(tmp_path, mon
 
 
 # Damage
+
+
+def contents(engine):
+    """How much there is, and what is kept by name."""
+    catalogue = engine.catalogue
+    return engine.version, engine.user_count, engine.event_count, list(catalogue.segments), dict(catalogue.lists)
 
 
 def batches(engine, count=6):

@@ -40,8 +40,8 @@ def test_User_is_in_the_segments_whose_members_have_the_user(seed):
     for number in range(8):
         engine.catalogue.save_segment(f"random {number}", generator.segment())
     members = {
-        name: {user for page in engine.members(condition, as_of).pages for user in page}
-        for name, condition in engine.catalogue.segments.items()
+        name: {user for page in engine.members(saved.definition, as_of).pages for user in page}
+        for name, saved in engine.catalogue.segments.items()
     }
     for user in {user for page in engine.members("everyone").pages for user in page}:
         found = engine.user_segments(user, as_of)

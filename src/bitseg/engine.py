@@ -218,6 +218,7 @@ class Engine:
         create: bool = True,
         sync: SyncPolicy = SyncPolicy.ALWAYS,
         snapshot_after_bytes: int = DEFAULT_SNAPSHOT_AFTER_BYTES,
+        default_segments: bool = True,
         progress: Progress = lambda done, total: None,
         **options: Any,
     ) -> "Engine":
@@ -236,7 +237,13 @@ class Engine:
                 raise DataDirectoryError(
                     f"there is no workspace in {path}", hint="make one with bitseg import or bitseg init"
                 )
-            return cls.create(path, sync=sync, snapshot_after_bytes=snapshot_after_bytes, **options)
+            return cls.create(
+                path,
+                sync=sync,
+                snapshot_after_bytes=snapshot_after_bytes,
+                default_segments=default_segments,
+                **options,
+            )
         try:
             settings = {name: value for name, value in store.workspace.items() if name != "id"}
             try:

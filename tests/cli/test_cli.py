@@ -1,5 +1,6 @@
 """The command line as people run it: in processes of its own, with files, sockets and signals."""
 
+import io
 import json
 import os
 import signal
@@ -9,7 +10,9 @@ import time
 
 import pytest
 
-from tests.conftest import COMMAND
+from bitseg.cli.main import main
+from bitseg.ops import Identify
+from tests.conftest import COMMAND, NOW_MS
 
 USERS = "id,country,plan\nann,US,gold\nbob,US,free\ncyd,CA,gold\n"
 ORDERS = "customer,day,amount\nann,30/01/2024,20\nann,31/01/2024,5.5\nbob,31/01/2024,x\n"
@@ -132,26 +135,102 @@ def test_Explain_window_prints_the_interval_in_the_zone_of_the_workspace(tmp_pat
     assert done.stderr.splitlines()[2:4] == ["  in last 3 dyas", "            ^"]
 
 
-def test_Segments_and_lists_are_saved_shown_used_and_deleted(folder):
-    bitseg(folder, "segments", "set", "American", 'country = "US"')
-    bitseg(folder, "segments", "set", "Golden", 'in segment "American" and plan = "gold"')
+DEFAULT_NAMES = [
+    "Active this week",
+    "Active today",
+    "Have never done anything",
+    "Have not logged in recently",
+    "New this week",
+    "Regulars",
+]
+
+
+def test_New_workspace_has_default_segments_that_can_be_counted(folder):
+    listed = json.loads(bitseg(folder, "segments", "list", "--json").stdout)
+    assert [each["name"] for each in listed] == DEFAULT_NAMES
+    assert all(each["description"] and each["created"] for each in listed)
+    for name in DEFAULT_NAMES:
+        assert bitseg(folder, "count", f'in segment "{name}"').stdout.strip().isdigit()
+
+
+@pytest.fixture
+def inline(folder, monkeypatch, capsys):
+    """The command as `bitseg` runs it, but in this process, which takes a hundredth of the time."""
+    monkeypatch.chdir(folder)
+
+    def run(*arguments, status=0, stdin=""):
+        monkeypatch.setattr(sys, "argv", ["bitseg", *arguments])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+        try:
+            main()
+            code = 0
+        except SystemExit as ended:
+            code = ended.code
+        printed = capsys.readouterr()
+        assert code == status, printed.err
+        return subprocess.CompletedProcess(arguments, code, printed.out, printed.err)
+
+    return run
+
+
+def test_Segments_and_lists_are_saved_shown_used_and_deleted(folder, inline):
+    for name in DEFAULT_NAMES:
+        inline("segments", "delete", name)
+    catalogue(folder, inline)
+
+
+def test_Segments_and_lists_of_a_server_too(folder, inline, engine, server):
+    engine.ingest([Identify("ann", {"country": "US", "plan": "gold"}, NOW_MS), Identify("bob", {}, NOW_MS)])
+    catalogue(folder, inline, "--server", server.address)
+
+
+def catalogue(folder, inline, *target):
+    """Goes through what can be done with segments and lists, of which there are none."""
+
+    def run(*arguments, **options):
+        return inline(*arguments, *target, **options)
+
+    run("segments", "set", "American", 'country = "US"')
+    run("segments", "create", "Golden", 'in segment "American" and plan = "gold"', "--label", "team=crm")
+    assert "already" in run("segments", "create", "Golden", "everyone", status=1).stderr
     (folder / "ids.txt").write_text("ann\nnobody\n\n")
-    assert bitseg(folder, "lists", "set", "vip", "ids.txt").stdout == "2\n"
-    assert bitseg(folder, "lists", "set", "piped", "-", stdin="bob\n").stdout == "1\n"
-    assert bitseg(folder, "members", 'in segment "Golden" and in list "vip"').stdout == "ann\n"
-    assert bitseg(folder, "segments", "list").stdout.splitlines() == [
+    (folder / "ids.csv").write_text("name,id\nAnn,ann\nCid,cid\n")
+    assert run("lists", "set", "vip", "ids.txt").stdout == "2\n"
+    assert run("lists", "set", "piped", "-", stdin="bob\n").stdout == "1\n"
+    assert run("lists", "create", "table", "ids.csv", "--column", "id", "--description", "From CSV").stdout == "2\n"
+    assert "no column" in run("lists", "set", "table", "ids.csv", "--column", "nix", status=1).stderr
+    assert run("members", 'in segment "Golden" and in list "vip" and in list "table"').stdout == "ann\n"
+    assert run("segments", "list").stdout.splitlines() == [
         'American: country = "US"',
         'Golden: in segment "American" and plan = "gold"',
     ]
-    assert bitseg(folder, "segments", "show", "American").stdout == 'country = "US"\n'
-    assert json.loads(bitseg(folder, "lists", "list", "--json").stdout) == {"piped": 1, "vip": 2}
-    assert '"Golden"' in bitseg(folder, "segments", "delete", "American", status=1).stderr
-    assert "refer to itself" in bitseg(folder, "segments", "set", "American", 'in segment "Golden"', status=1).stderr
-    for arguments in (("segments", "delete", "Golden"), ("segments", "delete", "American"), ("lists", "delete", "vip")):
-        bitseg(folder, *arguments)
-    assert bitseg(folder, "segments", "list").stdout == ""
-    assert "no segment" in bitseg(folder, "segments", "show", "American", status=1).stderr
-    assert "cannot read" in bitseg(folder, "lists", "set", "vip", "missing.txt", status=1).stderr
+    assert run("segments", "list", "--contains", "GOLD", "--label", "team=crm").stdout.startswith("Golden: ")
+    assert run("segments", "list", "--label", "team=ads").stdout == ""
+    shown = json.loads(run("segments", "show", "American", "--json").stdout)
+    assert shown["expression"] == 'country = "US"'
+    run("segments", "update", "American", "--description", "From there", "--etag", shown["etag"])
+    stale = run("segments", "update", "American", 'country = "CA"', "--etag", shown["etag"], status=1)
+    assert "has changed since it was read" in stale.stderr
+    text = run("segments", "show", "American").stdout
+    assert 'expression: country = "US"\n' in text
+    assert "description: From there\n" in text
+    sizes = {each["name"]: each["size"] for each in json.loads(run("lists", "list", "--json").stdout)}
+    assert sizes == {"piped": 1, "table": 2, "vip": 2}
+    assert "description: From CSV\n" in run("lists", "show", "table").stdout
+    assert '"Golden"' in run("segments", "delete", "American", status=1).stderr
+    assert "refer to itself" in run("segments", "set", "American", 'in segment "Golden"', status=1).stderr
+    run("segments", "clone", "Golden", "Silver")
+    run("segments", "rename", "American", "US")
+    assert 'expression: in segment "US" and plan = "gold"' in run("segments", "show", "Silver").stdout
+    run("lists", "rename", "piped", "by pipe")
+    run("lists", "update", "by pipe", "--label", "a=b")
+    for name in ("Silver", "Golden", "US"):
+        run("segments", "delete", name)
+    for name in ("vip", "table", "by pipe"):
+        run("lists", "delete", name)
+    assert run("segments", "list").stdout == run("lists", "list").stdout == ""
+    assert "no segment" in run("segments", "show", "American", status=1).stderr
+    assert "cannot read" in run("lists", "set", "vip", "missing.txt", status=1).stderr
 
 
 def test_Schema_is_declared_and_listed(folder):

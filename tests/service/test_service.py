@@ -284,11 +284,11 @@ def test_Asyncio_client_answers_the_same(server, engine):
             assert (await client.count("n >= 5")).count == 6
             assert (await client.evaluate("n >= 5", sample_size=2)).sample == ("u5", "u8")
             assert (await client.explain("u3", "n = 3")).explanation.matches
-            assert [page async for page in client.members("n >= 9", page_size=1)] == [["u9"], ["u10"]]
+            assert [page async for page in (await client.members("n >= 9", page_size=1)).pages] == [["u9"], ["u10"]]
             with pytest.raises(UnknownAttributeError):
                 await client.count("m = 1")
             with pytest.raises(SegmentSyntaxError):
-                [page async for page in client.members("m")]
+                await client.members("m")
 
     asyncio.run(ask())
 

@@ -50,6 +50,8 @@ class Call:
     method: str
     metadata: Metadata
     request_id: str
+    # Whether the caller gave it the id.
+    is_named: bool
     caller: Caller | None = None
     span: Any = None
     started: float = field(default_factory=time.perf_counter)
@@ -88,7 +90,8 @@ class CallInterceptor(grpc.ServerInterceptor):
         if handler is None:
             return None
         metadata: Metadata = tuple(handler_call_details.invocation_metadata or ())
-        call = Call(method, metadata, _request_id(metadata))
+        given = _request_id(metadata)
+        call = Call(method, metadata, given or secrets.token_hex(8), is_named=given is not None)
         try:
             call.caller = self._access.admit(method, metadata)
         except BitsegError as error:
@@ -270,7 +273,7 @@ class CallInterceptor(grpc.ServerInterceptor):
         seconds = time.perf_counter() - call.started
         self._metrics.ended(call.method, code, seconds)
         tracing.end(call.span, code)
-        if status is None:
+        if status is None and call.is_named:
             context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
         is_slow = seconds > _SLOW_SECONDS and call.method not in self._places
         level = logging.INFO if is_slow or code != "OK" else logging.DEBUG
@@ -293,10 +296,10 @@ class _Status(grpc.Status):
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
-def _request_id(metadata: Metadata) -> str:
-    """The id that the caller gave the call, or one made up."""
+def _request_id(metadata: Metadata) -> str | None:
+    """The id that the caller gave the call, if it is one."""
     given = next((value for key, value in metadata if key == REQUEST_ID), None)
-    return given if isinstance(given, str) and _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    return given if isinstance(given, str) and _REQUEST_ID.fullmatch(given) else None
 
 
 def _fields(call: Call, **more: Any) -> dict[str, Any]:
