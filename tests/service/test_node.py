@@ -1,0 +1,83 @@
+"""A caller in another language, which knows nothing of bitseg but its .proto files."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bitseg import ops
+from bitseg.engine import Engine
+from bitseg.service.server import Server
+from bitseg.service.settings import Role, Settings
+from bitseg.service.tokens import TokenFile
+from tests.conftest import NOW_MS
+from tests.proxy import BreakingProxy
+
+HERE = Path(__file__).with_name("node")
+PROTO = Path(__file__).parents[2] / "proto"
+USERS = 5_000
+
+
+@pytest.fixture
+def node_folder(request):
+    """A folder with the packages of the client, kept from run to run."""
+    missing = [name for name in ("node", "npm") if shutil.which(name) is None]
+    if missing:
+        pytest.skip(f"{' and '.join(missing)} cannot be found on the path")
+    folder = Path(request.config.cache.mkdir("bitseg-node"))
+    for name in ("package.json", "client.js"):
+        shutil.copy(HERE / name, folder)
+    if not (folder / "node_modules" / "roaring").exists():
+        command = ["npm", "install", "--no-audit", "--no-fund", "--loglevel=error"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+        if done.returncode:
+            pytest.skip(f"npm cannot install the packages of the client: {done.stderr.strip()[-300:]}")
+    return folder
+
+
+def test_Node_client_counts_evaluates_streams_ingests_and_manages_segments(node_folder, tmp_path):
+    token = TokenFile(tmp_path / "tokens.json").create("node", Role.WRITER)
+    with Engine.open(tmp_path / "data") as engine:
+        engine.ingest([ops.Identify(f"u{number}", {"n": number % 20}, NOW_MS) for number in range(USERS)])
+        server = Server(engine, Settings(address="127.0.0.1:0", tokens=tmp_path / "tokens.json"))
+        server.start()
+        expected = [user for page in engine.members("n >= 10").pages for user in page]
+        dense = [int(user) for page in engine.dense_members("n >= 10").pages for user in page]
+        try:
+            # So that a few pages come over each connection.
+            with BreakingProxy(server.address, cut_after_bytes=8_000) as proxy:
+                arguments = [str(PROTO), server.address, proxy.address, token]
+                done = subprocess.run(
+                    ["node", "client.js", *arguments],
+                    cwd=node_folder,
+                    capture_output=True,
+                    text=True,
+                    timeout=120,
+                    check=False,
+                )
+        finally:
+            server.stop(0)
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout)
+        assert found["count"] == len(expected) == USERS // 2
+        assert found["wrong"]["code"] == "INVALID_ARGUMENT"
+        assert found["evaluated"] == {"count": len(expected), "sample": 3}
+        assert found["bitmap"] == dense
+        assert found["streamed"]["connections"] > 2
+        assert found["streamed"]["total"] == len(expected)
+        assert found["streamed"]["user_ids"] == expected
+        assert found["ingested"] == [{"last": 0, "accepted": 0}, {"last": 1, "accepted": 1}, {"last": 2, "accepted": 1}]
+        assert found["bought"] == 1
+        assert engine.last_sequence("node") == 2
+        catalogue = found["catalogue"]
+        assert catalogue["expression"] == "n < 10"
+        assert catalogue["description"] == "Written by Node"
+        assert catalogue["stale"]["code"] == "ABORTED"
+        assert catalogue["used"]["code"] == "FAILED_PRECONDITION"
+        assert '"Above"' in catalogue["used"]["details"]
+        assert catalogue["above"] == 'in segment "By Node" and n > 2'
+        assert catalogue["above_count"] == engine.count("n < 10 and n > 2").count
+        assert (catalogue["list_size"], catalogue["list_count"]) == (3, 2)
+        assert catalogue["found"] == ["By Node"]
