@@ -135,8 +135,8 @@ async function main() {
   const bitmap = RoaringBitmap32.deserialize(evaluated.bitmap, "portable");
   const streamed = await members("n >= 10");
   const ingested = await produce("node", [
-    { operations: [{ track: { user_id: "u1", event: "Bought", properties: { fields: { price: { number_value: 5 } } } } }] },
-    { operations: [{ identify: { user_id: "new", traits: { fields: { n: { number_value: 3 } } } } }] },
+    { operations: [{ track: { user_id: "u1", event: "Bought", properties: { fields: { price: { numberValue: 5 } } } } }] },
+    { operations: [{ identify: { user_id: "new", traits: { fields: { n: { numberValue: 3 } } } } }] },
   ]);
   const bought = await call(query, "Count", { expression: 'did "Bought" where price = 5' });
   console.log(
