@@ -721,7 +721,8 @@ class Engine:
                 members.resume_token = replace(token, position=token.position + start + len(page)).text()
                 yield page
 
-        members.resume_token = token.text()
+        if token.position == token.total or token.kept_id != NOT_KEPT:
+            members.resume_token = token.text()
         return members, pages()
 
     def _whole(self, evaluator: Evaluator, prepared: _Prepared) -> tuple[BitMap, int, int]:

@@ -38,7 +38,8 @@ class Members(Generic[Page]):
     """All members of a segment at one version, page by page, each member once.
 
     `total` counts them; users deleted while the pages are read are left out of those that follow. `resume_token` stands
-    for the end of the page that was taken last: given to another call, it asks for the pages that follow.
+    for the end of the page that was taken last: given to another call, it asks for the pages that follow. It is empty
+    before the first where that is the only one.
     """
 
     total: int
