@@ -62,6 +62,7 @@ from bitseg.results import (
     Evaluation,
     IngestResult,
     Members,
+    Pages,
     PlanStep,
     Recovered,
     SnapshotResult,
@@ -671,9 +672,9 @@ class Engine:
         With a `resume_token`, those that follow it, of the version that it is of, also after the workspace was opened
         again; the query and `as_of` are then absent or as they were. VersionGoneError where they are no longer kept.
         """
-        members, pages = self._members(query, as_of, page_size, resume_token, is_dense=False)
-        members.pages = map(self._external_ids, pages)
-        return members
+        dense = self._members(query, as_of, page_size, resume_token, is_dense=False)
+        pages = ((self._external_ids(ids), dense.pages.resume_token) for ids in dense.pages)
+        return Members(dense.total, dense.version, dense.warnings, Pages(pages, dense.resume_token))
 
     def dense_members(
         self,
@@ -684,13 +685,11 @@ class Engine:
         resume_token: str = "",
     ) -> Members[NDArray[np.uint32]]:
         """The dense ids of all members of a segment, ascending, in arrays of at most `page_size`; else as `members`."""
-        members, pages = self._members(query, as_of, page_size, resume_token, is_dense=True)
-        members.pages = pages
-        return members
+        return self._members(query, as_of, page_size, resume_token, is_dense=True)
 
     def _members(
         self, query: Query | None, as_of: datetime | None, page_size: int, resume_token: str, *, is_dense: bool
-    ) -> tuple[Members[Any], Iterator[NDArray[np.uint32]]]:
+    ) -> Members[NDArray[np.uint32]]:
         if not 1 <= page_size <= MAX_PAGE_SIZE:
             raise InvalidArgumentError(
                 f"a page size of {page_size} is out of range", hint=f"use 1 to {MAX_PAGE_SIZE:,}"
@@ -713,17 +712,14 @@ class Engine:
                 self._sync(record)
                 kept_id = self._kept.keep(version, found.serialize())
             token = ResumeToken(kept_id, _query_digest(prepared, as_of), version, 0, len(dense), is_dense)
-        members: Members[Any] = Members(token.total, token.version, warnings, iter(()))
-
-        def pages() -> Iterator[NDArray[np.uint32]]:
-            for start in range(0, len(dense), page_size):
-                page = dense[start : start + page_size]
-                members.resume_token = replace(token, position=token.position + start + len(page)).text()
-                yield page
-
-        if token.position == token.total or token.kept_id != NOT_KEPT:
-            members.resume_token = token.text()
-        return members, pages()
+        starts = range(0, len(dense), page_size)
+        pages = (
+            (page, replace(token, position=token.position + start + len(page)).text())
+            for start in starts
+            for page in [dense[start : start + page_size]]
+        )
+        can_resume = token.position == token.total or token.kept_id != NOT_KEPT
+        return Members(token.total, token.version, warnings, Pages(pages, token.text() if can_resume else ""))
 
     def _whole(self, evaluator: Evaluator, prepared: _Prepared) -> tuple[BitMap, int, int]:
         """All members of a query, the version that they are of, and the last record it has."""

@@ -1,8 +1,8 @@
 """What the engine answers, and the client after it."""
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from bitseg.ops import Rejection
 from bitseg.values import Value
@@ -33,37 +33,64 @@ class Evaluation:
 Page = TypeVar("Page")
 
 
-@dataclass(slots=True)
+class Pages(Iterator[Page]):
+    """Pages one after the other, each made of a page and the token that stands for its end."""
+
+    def __init__(self, pages: Iterator[tuple[Page, str]], resume_token: str = "") -> None:
+        self._pages = pages
+        self.resume_token = resume_token
+
+    def __next__(self) -> Page:
+        page, self.resume_token = next(self._pages)
+        return page
+
+
+@dataclass(frozen=True, slots=True)
 class Members(Generic[Page]):
     """All members of a segment at one version, page by page, each member once.
 
-    `total` counts them; users deleted while the pages are read are left out of those that follow. `resume_token` stands
-    for the end of the page that was taken last: given to another call, it asks for the pages that follow. It is empty
-    before the first where that is the only one.
+    `total` counts them; users deleted while the pages are read are left out of those that follow.
     """
 
     total: int
     version: int
     warnings: tuple[str, ...]
-    pages: Iterator[Page]
-    resume_token: str = ""
+    pages: Pages[Page]
+
+    @property
+    def resume_token(self) -> str:
+        """Stands for the end of the page that was taken last: given to another call, it asks for those that follow.
+
+        It is empty before the first where that is the only one.
+        """
+        return self.pages.resume_token
 
 
-async def _no_pages() -> AsyncIterator[Any]:
-    nothing: tuple[Any, ...] = ()
-    for page in nothing:
-        yield page
+class AsyncPages(AsyncIterator[Page]):
+    """Pages one after the other, each made of a page and the token that stands for its end."""
+
+    def __init__(self, pages: AsyncIterator[tuple[Page, str]], resume_token: str = "") -> None:
+        self._pages = pages
+        self.resume_token = resume_token
+
+    async def __anext__(self) -> Page:
+        page, self.resume_token = await anext(self._pages)
+        return page
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class AsyncMembers(Generic[Page]):
-    """The same for an event loop."""
+    """As `Members`, for an event loop."""
 
     total: int
     version: int
     warnings: tuple[str, ...]
-    pages: AsyncIterator[Page] = field(default_factory=_no_pages)
-    resume_token: str = ""
+    pages: AsyncPages[Page]
+
+    @property
+    def resume_token(self) -> str:
+        """Stands for the end of the page that was taken last: given to another call, it asks for those that follow."""
+        return self.pages.resume_token
 
 
 @dataclass(frozen=True, slots=True)

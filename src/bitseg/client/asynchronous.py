@@ -23,6 +23,7 @@ from bitseg.ops import Columns, Operation
 from bitseg.pb import query_pb2
 from bitseg.results import (
     AsyncMembers,
+    AsyncPages,
     CountResult,
     Evaluation,
     IngestResult,
@@ -98,23 +99,20 @@ class AsyncClient:
         request = convert.members_request(query, as_of, page_size, resume_token)
         with self._errors(query):
             first, responses = await self._begun(request)
-        members: AsyncMembers[list[str]] = AsyncMembers(
-            first.total, first.version, tuple(first.warnings), resume_token=resume_token
-        )
+        pages = self._pages(request, first, responses)
+        return AsyncMembers(first.total, first.version, tuple(first.warnings), AsyncPages(pages, resume_token))
 
-        async def pages() -> AsyncIterator[list[str]]:
-            response, rest = first, responses
-            while response is not grpc.aio.EOF:
-                members.resume_token = response.resume_token
-                if response.user_ids:
-                    yield list(response.user_ids)
-                try:
-                    response = await rest.read()
-                except grpc.RpcError as error:
-                    response, rest = await self._resumed(convert.resumed(request, members.resume_token), error)
-
-        members.pages = pages()
-        return members
+    async def _pages(
+        self, request: query_pb2.StreamMembersRequest, response: Any, responses: Any
+    ) -> AsyncIterator[tuple[list[str], str]]:
+        while response is not grpc.aio.EOF:
+            resume_token = response.resume_token
+            if response.user_ids:
+                yield list(response.user_ids), resume_token
+            try:
+                response = await responses.read()
+            except grpc.RpcError as error:
+                response, responses = await self._resumed(convert.resumed(request, resume_token), error)
 
     async def _begun(self, request: query_pb2.StreamMembersRequest) -> tuple[Any, Any]:
         """The first page of a stream, and the call for the others."""

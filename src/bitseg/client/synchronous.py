@@ -25,6 +25,7 @@ from bitseg.results import (
     Evaluation,
     IngestResult,
     Members,
+    Pages,
     SnapshotResult,
     Statistics,
     UserExplanation,
@@ -106,29 +107,24 @@ class Client:
         request = convert.members_request(query, as_of, page_size, resume_token)
         with self._errors(query):
             first, responses = self._begun(request)
-        members: Members[list[str]] = Members(
-            first.total, first.version, tuple(first.warnings), iter(()), resume_token=resume_token
-        )
-        members.pages = self._pages(request, members, chain([first], responses))
-        return members
+        pages = self._pages(request, chain([first], responses))
+        return Members(first.total, first.version, tuple(first.warnings), Pages(pages, resume_token))
 
     def _pages(
-        self,
-        request: query_pb2.StreamMembersRequest,
-        members: Members[list[str]],
-        responses: Iterator[query_pb2.StreamMembersResponse],
-    ) -> Iterator[list[str]]:
+        self, request: query_pb2.StreamMembersRequest, responses: Iterator[query_pb2.StreamMembersResponse]
+    ) -> Iterator[tuple[list[str], str]]:
+        resume_token = request.resume_token
         while True:
             try:
                 response = next(responses, None)
             except grpc.RpcError as error:
-                responses = self._resumed(convert.resumed(request, members.resume_token), error)
+                responses = self._resumed(convert.resumed(request, resume_token), error)
                 continue
             if response is None:
                 return
-            members.resume_token = response.resume_token
+            resume_token = response.resume_token
             if response.user_ids:
-                yield list(response.user_ids)
+                yield list(response.user_ids), resume_token
 
     def _resumed(
         self, request: query_pb2.StreamMembersRequest, error: grpc.RpcError

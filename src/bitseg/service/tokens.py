@@ -134,8 +134,7 @@ class TokenFile:
 class TokenChecker:
     """Knows valid tokens by their hashes, and follows the changes of the file while it is there.
 
-    A file that cannot be read, or goes, leaves the tokens as they were. `has_tokens` says that there was ever one, also
-    if all are revoked.
+    A file that cannot be read, or goes, leaves the tokens as they were.
     """
 
     def __init__(self, path: Path) -> None:
@@ -143,10 +142,16 @@ class TokenChecker:
         self._file = TokenFile(path)
         self._lock = threading.Lock()
         self._valid: dict[str, Token] = {}
-        self.has_tokens = False
+        self._has_tokens = False
         self._stamp = self._stamp_of_file()
         self._looked_at = time.monotonic()
         self._take(self._file.tokens())
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether there was ever a token, also if all are revoked."""
+        self._look()
+        return self._has_tokens
 
     def find(self, text: str) -> Token | None:
         """The token that a text is, if it is a valid one."""
@@ -181,7 +186,7 @@ class TokenChecker:
 
     def _take(self, tokens: Sequence[Token]) -> None:
         self._valid = {each.id: each for each in tokens if each.revoked is None}
-        self.has_tokens |= bool(tokens)
+        self._has_tokens |= bool(tokens)
 
     def _stamp_of_file(self) -> tuple[int, int, int] | None:
         try:
