@@ -13,6 +13,7 @@ import pytest
 from bitseg import ops
 from bitseg.clock import FixedClock
 from bitseg.engine import Engine, Workspace
+from bitseg.ops import Details
 from bitseg.values import ValueType
 from tests.conftest import NOW_MS
 
@@ -23,7 +24,7 @@ VALUES = {"s": "é", "n": 0.1, "b": False, "d": "2024-01-01", "t": "2024-01-01T1
 def write(folder):
     """A workspace with a bit of everything: a snapshot, a second on top of it, and a journal after both."""
     source = folder.with_name("written")
-    engine = Engine.create(source, Workspace("Europe/Madrid", 400), clock=FixedClock(NOW_MS))
+    engine = Engine.create(source, Workspace("Europe/Madrid", 400), clock=FixedClock(NOW_MS), default_segments=False)
     for stage in range(3):
         engine.ingest(
             [
@@ -37,8 +38,9 @@ def write(folder):
                 ops.Delete(f"u{stage}"),
             ]
         )
-        engine.catalogue.save_segment(f"segment {stage}", f'did "Bought" where n >= {stage}')
-        engine.catalogue.save_list(f"list {stage}", ["u6", "u7", f"u{stage}"])
+        details = {"description": f"of stage {stage}", "labels": {"stage": str(stage)}}
+        engine.catalogue.create_segment(f"segment {stage}", f'did "Bought" where n >= {stage}', **details)
+        engine.catalogue.create_list(f"list {stage}", ["u6", "u7", f"u{stage}"], **details)
         engine.declare(f"declared {stage}", ValueType.GEO, "Seen")
         engine.ingest_all([], (), producer="shop", sequence=stage + 1)
         if stage < 2:
@@ -50,7 +52,7 @@ def write(folder):
 
 
 def test_There_is_a_directory_of_every_format_that_was_released():
-    assert [folder.name for folder in FOLDERS] == ["format-3"]
+    assert [folder.name for folder in FOLDERS] == ["format-3", "format-4"]
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
@@ -69,6 +71,10 @@ def test_Directory_of_every_format_is_read(tmp_path, folder):
             assert sorted(field.name for field in engine.schema() if field.declared) == [
                 f"declared {n}" for n in range(3)
             ]
+            # Before format 4 there were none.
+            details = Details() if folder.name == "format-3" else Details("of stage 2", {"stage": "2"}, NOW_MS, NOW_MS)
+            assert engine.catalogue.get_segment("segment 2").details == details
+            assert engine.catalogue.get_list("list 2").details == details
             assert engine.count('in segment "segment 2" and n >= 6.5').count == 2
             assert engine.count('in list "list 2"').count == 2
             assert list(engine.members('did "Seen"').pages) == [["u1"]]

@@ -138,3 +138,15 @@ def test_Kept_answer_is_refreshed_not_worked_out_again():
     clock.at_ms = START + 31 * 24 * HOUR
     assert engine.count(segment).count == 0
     assert engine._materialised.misses == 1
+
+
+def test_Words_of_bitmaps_go_with_what_they_were_of(engine):
+    """Under writes each refresh makes new bitmaps; the words of those before were kept until there was no room."""
+    total = 20_000
+    engine.ingest([Identify(f"u{n}", {"a": n % 2, "b": n % 3, "c": n % 5}, NOW_MS) for n in range(total)])
+    sizes = []
+    for number in range(20):
+        engine.ingest([Identify(f"u{number}", {"a": 1, "b": 1, "c": 1}, NOW_MS + number)])
+        assert engine.count("a = 1 and b = 1 and c = 1").count > 600
+        sizes.append(engine._dense.size_bytes)
+    assert 0 < max(sizes) == min(sizes)

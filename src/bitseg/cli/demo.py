@@ -56,6 +56,9 @@ def demo_command(users: int, write: Path | None, listen: str, no_serve: bool) ->
         engine.count("everyone")
         for name, expression in SEGMENTS.items():
             _show(name, expression, engine)
+        engine.catalogue.add_default_segments()
+        for name, expression in SEGMENTS.items():
+            engine.catalogue.save_segment(name, expression)
         if no_serve:
             return
         stopped = stop_on_signals()
@@ -87,6 +90,8 @@ def _suggest(address: str) -> None:
         """count 'plan = "platinum" and city = "New York" and did "Charged" at least 2 times in last 60 days'""",
         """count 'did "Added To Cart" then did not "Charged" within 30 minutes in last 7 days'""",
         """members 'birthday anniversary in next 7 days and email_opt_in = true' --limit 5""",
+        """segments list""",
+        """count 'in segment "Lapsed" and not in segment "Have not logged in recently"'""",
         """count 'home within 10 km of (51.51, -0.13) and app_version >= version "4.10"' --json""",
     ):
         # As this command was called, so that what is printed runs where it is on no path.

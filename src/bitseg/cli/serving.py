@@ -121,13 +121,13 @@ def serve_command(context: click.Context, /, config: Path | None, print_config: 
     logs.configure(options["log_format"], options["log_level"])
     _raise_file_limit()
     server = Server(None, _settings(options))
-    stopped = stop_on_signals()
     server.start()
     sync, snapshot_after_bytes = SyncPolicy(options["sync"]), options["snapshot_mib"] << 20
     try:
         with opened(data, with_account=True, sync=sync, snapshot_after_bytes=snapshot_after_bytes) as engine:
             # Now rather than while the first callers wait.
             engine.prepare()
+            stopped = stop_on_signals()
             server.serve(engine)
             also = f", metrics on http://{server.metrics_address}/metrics" if server.metrics_address else ""
             size = f"{engine.user_count:,} users, {engine.event_count:,} events"

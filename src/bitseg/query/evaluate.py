@@ -89,7 +89,9 @@ class Evaluator:
         if len(ordered) == 1:
             return self.count_plan(part)
         if self._is_dense(node):
-            parts, excluded = (list(map(self.members_of_plan, each)) for each in (node.parts, node.excluded))
+            parts, excluded = (
+                [(part, self.members_of_plan(part)) for part in each] for each in (node.parts, node.excluded)
+            )
             return self._dense.count(parts, excluded, len(self.index.users))
         rest = self._narrowed(ordered[:-1])
         if not rest:

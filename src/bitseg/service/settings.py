@@ -53,7 +53,7 @@ class Settings:
     certificate_role: Role = Role.READER
     insecure: bool = False
     max_message_bytes: int = 16 * 2**20
-    max_streams: int = 16
+    max_streams: int = 64
     max_producers: int = 32
     max_query_seconds: float = 30.0
     stall_seconds: float = 60.0
