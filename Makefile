@@ -5,9 +5,11 @@ PYTHON ?= python3
 FUZZ_HISTORIES ?= 20000
 # Lives of the server in `make crash`.
 CRASH_ROUNDS ?= 200
+# How long `make load` calls the server.
+LOAD_SECONDS ?= 300
 BIN := .venv/bin
 
-.PHONY: run test fuzz crash check fix proto proto-landed bench bench-demo clean
+.PHONY: run test fuzz crash check fix proto proto-landed bench bench-demo load clean
 
 run: .venv/ready
 	$(BIN)/bitseg demo
@@ -44,6 +46,10 @@ proto-landed: .venv/ready
 # Ten million users, about ten minutes and 10 GiB; BENCH_USERS scales it. Needs redis-server on the path.
 bench: .venv/bench-ready
 	cd bench && ../$(BIN)/python run.py
+
+# A million users, up to 64 clients that count, stream and ingest for five minutes.
+load: .venv/ready
+	$(BIN)/python bench/load.py --seconds $(LOAD_SECONDS)
 
 # The segments of the demo store, at 100,000 users.
 bench-demo: .venv/ready
