@@ -11,6 +11,7 @@ from bitseg.engine import Engine, Workspace
 from bitseg.ops import Delete, Identify, Track
 from bitseg.query.freshness import Stamp
 from bitseg.query.materialise import MAX_CONDITIONS, Materialised, MaterialisedConditions
+from tests.conftest import NOW_MS
 
 HOUR = 3_600_000
 START = int(datetime(2024, 3, 28, 20, tzinfo=UTC).timestamp() * 1000)
