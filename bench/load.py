@@ -226,6 +226,8 @@ def measure(users: int, seconds: float, counts: list[int]) -> dict:
         "resident_bytes_after_warm_up": round(first),
         "resident_bytes_at_the_end": round(last),
         "bytes_of_data_added": added,
+        # About every fiftieth of the time.
+        "resident_mib": [round(size / 2**20) for size in resident[:: max(len(resident) // 50, 1)].tolist()],
         "bytes_grown_beyond_data": round(last - first - added),
         "server_exit_status": code,
         "server_log": [line for line in server.lines if " error " in line or "Traceback" in line],

@@ -25,6 +25,8 @@ MAX_LABEL_KEY_BYTES = 128
 MAX_LABEL_VALUE_BYTES = 256
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1_000
+# Clients take messages of 4 MiB unless told otherwise.
+_PAGE_CHARACTERS = 500_000
 
 Query = str | Condition
 Labels = Mapping[str, str]
@@ -36,7 +38,7 @@ class _Saved(Protocol):
     @property
     def details(self) -> Details: ...
     @property
-    def etag(self) -> str: ...
+    def characters(self) -> int: ...
 
 
 Saved = TypeVar("Saved", bound=_Saved)
@@ -371,7 +373,13 @@ def _page(
     filters = xxh3_64_digest(repr((name_contains, sorted(labels.items()))).encode(errors="surrogatepass"))
     after = _name_of(page_token, filters)
     rest = [each for each in wanted if after is None or each.name > after]
-    items = rest[: page_size or DEFAULT_PAGE_SIZE]
+    items: list[Saved] = []
+    characters = 0
+    for each in rest[: page_size or DEFAULT_PAGE_SIZE]:
+        characters += each.characters
+        if items and characters > _PAGE_CHARACTERS:
+            break
+        items.append(each)
     is_last = len(items) == len(rest)
     return NamedPage(tuple(items), "" if is_last else _token(items[-1].name, filters), len(wanted))
 

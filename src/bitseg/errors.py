@@ -112,7 +112,7 @@ class VersionGoneError(BitsegError):
 
 
 class NotReadyError(BitsegError):
-    """A server that is opening its workspace."""
+    """A server that is opening its workspace, or stopping."""
 
 
 class OverloadedError(BitsegError):

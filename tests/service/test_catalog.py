@@ -26,6 +26,8 @@ from bitseg.errors import (
 from bitseg.pb import catalog_pb2, catalog_pb2_grpc, query_pb2, query_pb2_grpc
 from bitseg.results import on_all_pages
 from bitseg.segment import parse
+from bitseg.service.server import Server
+from bitseg.service.settings import Settings
 from bitseg.wire.segments import to_message
 from tests.conftest import NOW_MS
 
@@ -243,6 +245,21 @@ def test_All_pages_together_are_all_segments(names, page_size):
     assert [each.name for each in found] == sorted(names)
 
 
+def test_Pages_of_long_segments_fit_into_messages(stub, engine):
+    for number in range(12):
+        engine.catalogue.create_segment(f"s{number:02}", " or ".join(f"n = {each}" for each in range(20_000)))
+    names, token = [], ""
+    while True:
+        page = stub.ListSegments(catalog_pb2.ListSegmentsRequest(page_size=100, page_token=token))
+        names += [each.name for each in page.segments]
+        token = page.next_page_token
+        assert page.ByteSize() < 4 * 2**20
+        if not token:
+            break
+        assert page.total_size == 12
+    assert names == [f"s{number:02}" for number in range(12)]
+
+
 # Lists
 
 
@@ -386,6 +403,28 @@ def test_Upload_that_breaks_off_or_is_out_of_order_changes_nothing(stub, engine)
         refused(lambda messages=messages: stub.UploadList(iter(messages)), grpc.StatusCode.INVALID_ARGUMENT)
     assert engine.catalogue.get_list("L").size == 1
     assert stub.UploadList(iter([head, part, part])).list.size == 2
+
+
+def test_Upload_that_the_server_stops_in_is_not_taken_for_whole(engine):
+    engine.catalogue.create_list("L", ["u1"])
+    server = Server(engine, Settings(address="127.0.0.1:0"))
+    server.start()
+    half_way, stopped = threading.Event(), threading.Event()
+
+    def parts():
+        yield catalog_pb2.UploadListRequest(list={"name": "L"})
+        yield catalog_pb2.UploadListRequest(user_ids={"user_ids": ["u2", "u3"]})
+        half_way.set()
+        stopped.wait(20)
+        yield catalog_pb2.UploadListRequest(user_ids={"user_ids": ["u4"]})
+
+    with grpc.insecure_channel(server.address) as channel:
+        upload = catalog_pb2_grpc.CatalogServiceStub(channel).UploadList.future(parts())
+        assert half_way.wait(10)
+        server.stop()
+        stopped.set()
+        assert upload.code() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE)
+    assert engine.catalogue.get_list("L").size == 1
 
 
 def test_Queries_name_saved_segments(server, engine):

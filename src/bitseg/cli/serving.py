@@ -1,5 +1,6 @@
 """`bitseg serve`: the options, where they come from, and the life of the server."""
 
+import ctypes
 import resource
 import tomllib
 from collections.abc import Callable, Mapping
@@ -28,6 +29,10 @@ _SOURCES = {
     ParameterSource.DEFAULT_MAP: "configuration file",
     ParameterSource.DEFAULT: "default",
 }
+
+# As in glibc's malloc.h.
+_M_ARENA_MAX = -8
+_HEAPS = 2
 
 Decorated = Callable[..., Any]
 
@@ -120,6 +125,7 @@ def serve_command(context: click.Context, /, config: Path | None, print_config: 
         return
     logs.configure(options["log_format"], options["log_level"])
     _raise_file_limit()
+    _share_heaps()
     server = Server(None, _settings(options))
     server.start()
     sync, snapshot_after_bytes = SyncPolicy(options["sync"]), options["snapshot_mib"] << 20
@@ -160,6 +166,13 @@ def _print(context: click.Context, options: Mapping[str, Any]) -> None:
         else:
             text = str(value).replace("\\", "\\\\").replace('"', '\\"')
             click.echo(f'{name} = "{text}"  # {source}')
+
+
+def _share_heaps() -> None:
+    """Have all threads allocate from few heaps: each of many would keep what its largest answers took."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, _HEAPS)
 
 
 def _raise_file_limit() -> None:

@@ -31,6 +31,11 @@ class SavedSegment:
         """The segment of a canonical text."""
         return cls(name, parse(text), text, details, _etag((name, text), details))
 
+    @property
+    def characters(self) -> int:
+        """How much text there is of it."""
+        return len(self.name) + len(self.text) + _characters(self.details)
+
 
 @dataclass(frozen=True, slots=True)
 class StaticList:
@@ -48,6 +53,15 @@ class StaticList:
     def of(cls, name: str, size: int, details: Details, revision: int) -> "StaticList":
         """The list whose ids have a revision, which no others of that name have."""
         return cls(name, size, details, _etag((name, revision), details))
+
+    @property
+    def characters(self) -> int:
+        """How much text there is of it, apart from its ids."""
+        return len(self.name) + _characters(self.details)
+
+
+def _characters(details: Details) -> int:
+    return len(details.description) + sum(len(key) + len(value) for key, value in details.labels.items())
 
 
 def _etag(contents: Iterable[object], details: Details) -> str:

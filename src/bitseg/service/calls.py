@@ -221,11 +221,11 @@ class CallInterceptor(grpc.ServerInterceptor):
                 self._ended(call, context, code)
 
     def _received(self, call: Call, context: grpc.ServicerContext, requests: Iterator[Any]) -> Iterator[Any]:
-        """The messages of a caller, until the server stops."""
+        """The messages of a caller; an error where the server stops, so that what came is not taken for the whole."""
         while True:
             try:
-                with self._streams.waiting(context) as may_wait:
-                    request = next(requests, None) if may_wait else None
+                with self._streams.waiting(context):
+                    request = next(requests, None)
             except grpc.RpcError:
                 raise CancelledError(_GIVEN_UP) from None
             if request is None:

@@ -55,7 +55,7 @@ class Settings:
     max_message_bytes: int = 16 * 2**20
     max_streams: int = 64
     max_producers: int = 32
-    max_query_seconds: float = 30.0
+    max_query_seconds: float = 120.0
     stall_seconds: float = 60.0
     grace_seconds: float = 30.0
 

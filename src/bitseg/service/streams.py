@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import grpc
 
-from bitseg.errors import OverloadedError
+from bitseg.errors import NotReadyError, OverloadedError
 
 _LOOK_SECONDS = 0.25
 
@@ -41,7 +41,7 @@ class OpenStreams:
         self._lock = threading.Lock()
         # Since when a message has been on its way.
         self._sending: dict[grpc.ServicerContext, float] = {}
-        # Streams that wait for their callers, and can end without loss.
+        # Streams that wait for their callers, who know what was acknowledged.
         self._waiting: set[grpc.ServicerContext] = set()
         self._is_stopping = False
         self._stopped = threading.Event()
@@ -63,14 +63,14 @@ class OpenStreams:
                 self._sending.pop(context, None)
 
     @contextmanager
-    def waiting(self, context: grpc.ServicerContext) -> Iterator[bool]:
-        """While nothing is to be done until the caller sends something; whether there is to be any waiting at all."""
+    def waiting(self, context: grpc.ServicerContext) -> Iterator[None]:
+        """While nothing is to be done until the caller sends something; NotReadyError where the server stops."""
         with self._lock:
-            is_stopping = self._is_stopping
-            if not is_stopping:
-                self._waiting.add(context)
+            if self._is_stopping:
+                raise NotReadyError("the server is stopping", hint="try again in a while")
+            self._waiting.add(context)
         try:
-            yield not is_stopping
+            yield
         finally:
             with self._lock:
                 self._waiting.discard(context)
