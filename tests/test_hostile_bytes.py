@@ -17,7 +17,7 @@ from bitseg.clock import FixedClock
 from bitseg.engine import Engine
 from bitseg.errors import BitsegError, DataDirectoryError, ImportFileError, InvalidArgumentError
 from bitseg.importers.base import ColumnMapping
-from bitseg.importers.csv import read_csv
+from bitseg.importers.csv import read_csv, read_user_ids
 from bitseg.importers.jsonl import read_jsonl
 from bitseg.importers.load import RejectsFile, load
 from bitseg.importers.parquet import exported_mapping, read_parquet
@@ -213,6 +213,16 @@ def test_Import_of_any_bytes_is_an_error_or_rejects(tmp_path_factory, kind, sour
 
     bounded(read)
     assert engine.verify() == []
+
+
+@steadily
+@given(st.binary(max_size=200) | st.text(max_size=100).map(str.encode), st.sampled_from([None, "id", ""]))
+def test_Table_of_user_ids_of_any_bytes_is_an_error_or_ids(content, column):
+    try:
+        found = bounded(lambda: list(read_user_ids(b"id,name\n" + content, column)))
+    except ImportFileError:
+        return
+    assert all(isinstance(each, str) and each for each in found)
 
 
 def sample(factory, kind) -> Path:

@@ -133,7 +133,9 @@ class Catalogue(Mapping[str, Condition]):
         return {"segments": segments, "lists": lists}
 
     def restore(self, state: Mapping[str, Mapping[str, Any]]) -> None:
-        """Take back what `state` gave."""
+        """Take back what `state` gave; ValueError and its like for what it never gives."""
+        if not all(isinstance(name, str) for part in state.values() for name in part):
+            raise ValueError("a segment or a list has a name that is no text")
         self.saved = {
             name: SavedSegment.of(name, text, details_of(details))
             for name, (text, *details) in state["segments"].items()

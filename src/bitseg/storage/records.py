@@ -170,7 +170,8 @@ def details_of(packed: Sequence[Any]) -> Details:
     """The details that `pack_details` made plain; ValueError for what are none."""
     match packed:
         case [str(description), dict(labels), int(created_ms), int(updated_ms)]:
-            return Details(description, labels, created_ms, updated_ms)
+            if all(isinstance(text, str) for label in labels.items() for text in label):
+                return Details(description, labels, created_ms, updated_ms)
     raise ValueError("the details of a saved segment or list make no sense")
 
 
