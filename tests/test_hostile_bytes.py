@@ -351,7 +351,7 @@ def test_Journal_is_read_by_its_documented_layout(tmp_path):
         engine.ingest([ops.Track("u", "E", {"n": 1}, NOW_MS)])
         (path,) = (tmp_path / "a").glob("journal-*")
         data = path.read_bytes()
-    assert data[:8] == b"BITSEGJ\x01"
+    assert data[:8] == b"BITSEGJ\x02"
     length = int.from_bytes(data[8:12], "little")
     opening = msgpack.unpackb(data[20 : 20 + length])
     assert opening.keys() == {"workspace", "first_record"}
