@@ -357,9 +357,16 @@ def test_Journal_is_read_by_its_documented_layout(tmp_path):
     assert opening.keys() == {"workspace", "first_record"}
     start = 20 + length
     length = int.from_bytes(data[start : start + 4], "little")
+    # The segments that a workspace starts with.
+    kind, version, segments, lists = msgpack.unpackb(data[start + 12 : start + 12 + length])
+    assert (kind, version, lists) == ("catalogue", 0, {})
+    details = ["Did anything today.", {}, NOW_MS, NOW_MS]
+    assert segments["Active today"] == ["did any event today", *details]
+    start += 12 + length
+    length = int.from_bytes(data[start : start + 4], "little")
     assert start + 12 + length == len(data)
     kind, version, changes, blocks, ids, oldest_day, producer, sequence = msgpack.unpackb(data[start + 12 :])
-    assert (kind, version, blocks, ids, oldest_day, producer, sequence) == ("batch", 0, [], b"", None, None, 0)
+    assert (kind, version, blocks, ids, oldest_day, producer, sequence) == ("batch", 1, [], b"", None, None, 0)
     user_ids, event, _, values = msgpack.unpackb(changes[0])
     assert (user_ids, event, values[0][0]) == (["u"], "E", "n")
     assert np.frombuffer(frames.unpack(changes[0])[2].tobytes(), np.int64).tolist() == [NOW_MS]
