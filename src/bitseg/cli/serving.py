@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 from click.core import ParameterSource
+from prometheus_client import disable_created_metrics
 
 from bitseg.cli.output import message
 from bitseg.cli.signals import stop_on_signals
@@ -126,6 +127,8 @@ def serve_command(context: click.Context, /, config: Path | None, print_config: 
     logs.configure(options["log_format"], options["log_level"])
     _raise_file_limit()
     _share_heaps()
+    # When each counter was made is of no use to anybody, and doubles their number.
+    disable_created_metrics()
     server = Server(None, _settings(options))
     server.start()
     sync, snapshot_after_bytes = SyncPolicy(options["sync"]), options["snapshot_mib"] << 20

@@ -149,7 +149,8 @@ def as_bitseg_error(error: grpc.RpcError, target: str, query: Query | None) -> B
     code, details = error.code(), error.details()
     if code is grpc.StatusCode.UNAVAILABLE:
         return ServerUnavailableError(
-            f"no bitseg server answers at {target}", hint="start one with bitseg serve, or check the address"
+            f"no bitseg server answers at {target}",
+            hint="start one with bitseg serve, or check the address, and whether it asks for TLS",
         )
     return RequestError(f"{code.name}: {details}")
 

@@ -42,6 +42,10 @@ METHOD_ROLES: dict[str, Role | None] = {
 }
 
 _SCHEME = "bearer "
+_HOW = (
+    "send authorization: Bearer TOKEN, as bitseg token create printed it; "
+    "the commands take it from BITSEG_TOKEN or --token-file"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +109,9 @@ class Access:
             if token is not None:
                 return Caller(token.name, token.role, token)
             if self._asks_for_tokens:
-                raise UnauthenticatedError(
-                    "the token is not valid", hint="send authorization: Bearer TOKEN, as bitseg token create printed it"
-                )
+                raise UnauthenticatedError("the token is not valid", hint=_HOW)
         if self._certificate_role is not None:
             return Caller("certificate", self._certificate_role)
         if self._asks_for_tokens:
-            raise UnauthenticatedError(
-                "there is no token", hint="send authorization: Bearer TOKEN, as bitseg token create printed it"
-            )
+            raise UnauthenticatedError("there is no token", hint=_HOW)
         return Caller("anybody", Role.ADMIN)
