@@ -1,6 +1,7 @@
 """Fixtures that several tests share."""
 
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -28,3 +29,11 @@ def server(engine):
     server.start()
     yield server
     server.stop(0)
+
+
+def until(condition, seconds=10):
+    """Wait until a condition holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came about"
+        time.sleep(0.02)

@@ -37,7 +37,7 @@ from bitseg.service.server import SERVICES, Server
 from bitseg.service.settings import Role, Settings, is_loopback
 from bitseg.service.tokens import TokenFile
 from bitseg.values import Column, ValueType
-from tests.conftest import NOW_MS
+from tests.conftest import NOW_MS, until
 
 USERS = [ops.Identify(f"u{number}", {"n": number}, NOW_MS) for number in range(1_000)]
 
@@ -160,14 +160,6 @@ def test_Client_errors_say_what_is_missing(secured, tokens):
         with pytest.raises(PermissionDeniedError, match="needs the role admin"):
             client.backup("/tmp/anywhere")
     assert "bitseg_" not in repr(Credentials(tokens["admin"]))
-
-
-def until(condition, seconds=10):
-    """Wait until a condition holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came about"
-        time.sleep(0.02)
 
 
 def is_refused(client):

@@ -30,7 +30,7 @@ from bitseg.pb import ingest_pb2, ingest_pb2_grpc, query_pb2, query_pb2_grpc
 from bitseg.service import logs
 from bitseg.service.server import Server
 from bitseg.service.settings import Settings
-from tests.conftest import COMMAND, NOW_MS
+from tests.conftest import COMMAND, NOW_MS, until
 
 USERS = [ops.Identify(f"u{number}", {"n": number}, NOW_MS) for number in range(100)]
 
@@ -41,13 +41,6 @@ def scraped(server):
         text = response.read().decode()
     lines = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     return {name: float(value) for name, value in lines}
-
-
-def until(condition, seconds=10):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came about"
-        time.sleep(0.02)
 
 
 def test_Metrics_tell_of_calls_and_of_the_workspace(tmp_path):

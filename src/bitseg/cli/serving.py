@@ -128,7 +128,7 @@ def serve_command(context: click.Context, /, config: Path | None, print_config: 
     _raise_file_limit()
     _share_heaps()
     # When each counter was made is of no use to anybody, and doubles their number.
-    disable_created_metrics()
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     server = Server(None, _settings(options))
     server.start()
     sync, snapshot_after_bytes = SyncPolicy(options["sync"]), options["snapshot_mib"] << 20
