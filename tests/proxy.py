@@ -46,13 +46,15 @@ class BreakingProxy:
             threading.Thread(target=self._forward, args=(far, near, self.cut_after_bytes), daemon=True).start()
 
     def _forward(self, source, sink, limit):
+        """Copy what comes, up to a limit; what was copied arrives, for the connection is ended and not torn down."""
         total = 0
         try:
             while data := source.recv(4_096):
-                sink.sendall(data)
-                total += len(data)
-                if limit is not None and total >= limit:
-                    break
+                if limit is None or total < limit:
+                    sink.sendall(data)
+                    total += len(data)
+                    if limit is not None and total >= limit:
+                        sink.shutdown(socket.SHUT_WR)
         except OSError:
             total = -1
         _close(source)

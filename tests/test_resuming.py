@@ -19,7 +19,7 @@ from bitseg import ops
 from bitseg.client import AsyncClient, Client
 from bitseg.clock import FixedClock
 from bitseg.engine import Engine
-from bitseg.errors import InvalidArgumentError, VersionGoneError
+from bitseg.errors import InvalidArgumentError, NotDurableError, VersionGoneError
 from bitseg.storage import members as kept_members
 from bitseg.storage.journal import SyncPolicy
 from bitseg.storage.members import KeptMembers, ResumeToken
@@ -168,6 +168,32 @@ def test_Members_are_safe_before_a_token_stands_for_them(tmp_path, monkeypatch):
         _, token = taken(engine.members(QUERY, page_size=5), 1)
         assert synced == [engine._store.last_record]
         assert ResumeToken.parse(token).position == 5
+
+
+def test_Disk_that_failed_does_not_stop_a_stream_either(tmp_path, monkeypatch):
+    with opened(tmp_path / "a") as engine:
+        engine.ingest(users(range(30)))
+
+        def failed(record):
+            raise NotDurableError("the disk has failed")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(engine._store, "sync", failed)
+            found, token = taken(engine.members(QUERY, page_size=5), 1)
+            assert len(found + everyone_of(engine.members(resume_token=token))) == 21
+    # What the version has may be lost with the process.
+    with opened(tmp_path / "a") as again, pytest.raises(VersionGoneError):
+        again.members(resume_token=token)
+
+
+def test_Number_of_kept_members_is_bounded(monkeypatch):
+    monkeypatch.setattr(kept_members, "MAX_KEPT", 3)
+    kept = KeptMembers()
+    tokens = [ResumeToken(kept.keep(1, b"abc"), bytes(8), 1, 0, 9, False) for _ in range(5)]
+    assert kept.size_bytes == 9
+    assert kept.find(tokens[2]) == b"abc"
+    with pytest.raises(VersionGoneError):
+        kept.find(tokens[1])
 
 
 def test_Oldest_members_go_when_all_take_too_much(tmp_path):

@@ -708,9 +708,7 @@ class Engine:
             dense, warnings = to_array(found), prepared.warnings
             kept_id = NOT_KEPT
             if len(dense) > page_size:
-                # What the stream goes by must not be lost when it is to go on.
-                self._sync(record)
-                kept_id = self._kept.keep(version, found.serialize())
+                kept_id = self._kept.keep(version, found.serialize(), is_durable=self._is_durable(record))
             token = ResumeToken(kept_id, _query_digest(prepared, as_of), version, 0, len(dense), is_dense)
         starts = range(0, len(dense), page_size)
         pages = (
@@ -720,6 +718,14 @@ class Engine:
         )
         can_resume = token.position == token.total or token.kept_id != NOT_KEPT
         return Members(token.total, token.version, warnings, Pages(pages, token.text() if can_resume else ""))
+
+    def _is_durable(self, record: int) -> bool:
+        """Whether a record is safe, so that what is of it can be found again after a restart."""
+        try:
+            self._sync(record)
+        except NotDurableError:
+            return False
+        return True
 
     def _whole(self, evaluator: Evaluator, prepared: _Prepared) -> tuple[BitMap, int, int]:
         """All members of a query, the version that they are of, and the last record it has."""

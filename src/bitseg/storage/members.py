@@ -26,6 +26,7 @@ _log = logging.getLogger("bitseg.storage")
 
 FOLDER = "members"
 MAX_KEPT_BYTES = 256 * 2**20
+MAX_KEPT = 10_000
 MAX_KEPT_SECONDS = 24 * 3600
 _KIND, _FORMAT = "R", 1
 
@@ -68,7 +69,10 @@ class ResumeToken:
 
 
 class KeptMembers:
-    """Sets of members by id, in memory or in a directory, safe to use from many threads."""
+    """Sets of members by id, in memory or in a directory, safe to use from many threads.
+
+    `size_bytes` is what all of them take.
+    """
 
     def __init__(self, directory: Path | None = None, version: int = 0, max_bytes: int = MAX_KEPT_BYTES) -> None:
         self._folder = None if directory is None else directory / FOLDER
@@ -77,21 +81,21 @@ class KeptMembers:
         # By id, those first that were not asked for the longest: version, bytes, and when they were asked for.
         self._sizes: OrderedDict[bytes, tuple[int, int, float]] = OrderedDict()
         self._in_memory: dict[bytes, bytes] = {}
+        self.size_bytes = 0
         if self._folder is not None:
             self._find(self._folder, version)
 
-    @property
-    def size_bytes(self) -> int:
-        """What all of it takes."""
-        return sum(size for _, size, _ in self._sizes.values())
+    def keep(self, version: int, members: bytes, *, is_durable: bool = True) -> bytes:
+        """Keep the members of a version; the id by which they are found.
 
-    def keep(self, version: int, members: bytes) -> bytes:
-        """Keep the members of a version, in memory alone where the disk refuses; the id by which they are found."""
+        They are in memory alone where the disk refuses, or the version may be lost.
+        """
         kept_id = secrets.token_bytes(16)
         with self._lock:
-            if self._folder is None or not self._is_written(self._path(self._folder, version, kept_id), members):
+            folder = self._folder if is_durable else None
+            if folder is None or not self._is_written(self._path(folder, version, kept_id), members):
                 self._in_memory[kept_id] = members
-            self._sizes[kept_id] = (version, len(members), time.time())
+            self._add(kept_id, version, len(members), time.time())
             self._make_room()
         return kept_id
 
@@ -135,7 +139,7 @@ class KeptMembers:
                     status = path.stat()
                     found.append((status.st_mtime, bytes.fromhex(name), int(number), status.st_size))
         for used, kept_id, of_version, size in sorted(found):
-            self._sizes[kept_id] = (of_version, size, used)
+            self._add(kept_id, of_version, size, used)
         self._make_room()
 
     def _is_written(self, path: Path, members: bytes) -> bool:
@@ -153,19 +157,23 @@ class KeptMembers:
             return False
         return True
 
+    def _add(self, kept_id: bytes, version: int, size: int, used: float) -> None:
+        self._sizes[kept_id] = (version, size, used)
+        self.size_bytes += size
+
     def _make_room(self) -> None:
         oldest = time.time() - MAX_KEPT_SECONDS
-        total = self.size_bytes
-        for kept_id, (_, size, used) in list(self._sizes.items()):
-            # The one that was asked for last is kept in any case.
-            is_last = len(self._sizes) == 1
-            if used >= oldest and (total <= self._max_bytes or is_last):
+        while self._sizes:
+            kept_id, (_, _, used) = next(iter(self._sizes.items()))
+            is_full = self.size_bytes > self._max_bytes or len(self._sizes) > MAX_KEPT
+            # The one that was asked for last is kept however large it is.
+            if used >= oldest and (not is_full or len(self._sizes) == 1):
                 return
-            total -= size
             self._forget(kept_id)
 
     def _forget(self, kept_id: bytes) -> None:
-        version, _, _ = self._sizes.pop(kept_id)
+        version, size, _ = self._sizes.pop(kept_id)
+        self.size_bytes -= size
         if self._in_memory.pop(kept_id, None) is None and self._folder is not None:
             with suppress(OSError):
                 self._path(self._folder, version, kept_id).unlink()
