@@ -109,7 +109,9 @@ def _read_configuration(context: click.Context, _: click.Parameter, path: Path |
 @_number("--max-streams", _DEFAULTS.max_streams, "Streams of members at the same time.")
 @_number("--max-producers", _DEFAULTS.max_producers, "Ingest streams at the same time.")
 @_number("--max-query-seconds", _DEFAULTS.max_query_seconds, "Longest time for the answer to a query.")
-@_number("--stall-seconds", _DEFAULTS.stall_seconds, "End streams whose callers take nothing for so long.")
+@_number(
+    "--stall-seconds", _DEFAULTS.stall_seconds, "End calls whose callers neither send nor take a message for so long."
+)
 @_number("--grace-seconds", _DEFAULTS.grace_seconds, "Time for calls under way to end when the server stops.")
 @_option("--log-format", type=click.Choice(logs.FORMATS), default="text", help="How logs are written.")
 @_option("--log-level", type=click.Choice(logs.LEVELS), default="info", help="debug has a line for every call.")

@@ -13,14 +13,14 @@ from typing import Any
 import grpc
 from google.rpc import code_pb2, status_pb2
 
-from bitseg.errors import BitsegError, CancelledError, TimeLimitError
+from bitseg.errors import BitsegError, CancelledError, InvalidArgumentError, TimeLimitError
 from bitseg.interruption import interruptible
 from bitseg.service import tracing
 from bitseg.service.access import Access, Caller
 from bitseg.service.metrics import Metrics
 from bitseg.service.settings import Settings
 from bitseg.service.streams import OpenStreams, Places
-from bitseg.wire.errors import to_status
+from bitseg.wire.errors import STATUS_CODES, to_status
 
 REQUEST_ID = "x-request-id"
 DETAILS = "grpc-status-details-bin"
@@ -73,13 +73,14 @@ class CallInterceptor(grpc.ServerInterceptor):
         }
         total = settings.max_streams + settings.max_producers + MAX_UPLOADS + MAX_REFLECTIONS + _MORE_THREADS
         self._stream_threads = ThreadPoolExecutor(total, thread_name_prefix="bitseg-stream")
-        # Nobody has to say who they are to ask for the health, so that it has threads of its own.
+        # Nobody has to say who they are to ask for the health or to be refused: both have threads of their own.
         self._health_threads = ThreadPoolExecutor(_MORE_THREADS, thread_name_prefix="bitseg-health")
+        self._refusal_threads = ThreadPoolExecutor(_MORE_THREADS, thread_name_prefix="bitseg-refusal")
         self._watchers = Places("watchers of the health", MAX_WATCHERS)
 
     def close(self) -> None:
         """Let the threads go that have ended their calls."""
-        for pool in (self._stream_threads, self._health_threads):
+        for pool in (self._stream_threads, self._health_threads, self._refusal_threads):
             pool.shutdown(wait=False)
 
     def intercept_service(
@@ -96,16 +97,19 @@ class CallInterceptor(grpc.ServerInterceptor):
             call.caller = self._access.admit(method, metadata)
         except BitsegError as error:
             # Before anything of the request is read.
-            return grpc.stream_stream_rpc_method_handler(self._pooled(self._refusal(call, error), self._health_threads))
+            return grpc.stream_stream_rpc_method_handler(
+                self._pooled(self._refusal(call, error), self._refusal_threads)
+            )
         if method.startswith(_HEALTH):
             return self._health(handler)
         call.span = tracing.begin(method, call.request_id, metadata)
         codecs = (handler.request_deserializer, handler.response_serializer)
         if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(self._unary(call, handler.unary_unary), *codecs)
+            # As a stream of one message: the wait for it can be ended then, which else holds a thread for good.
+            return grpc.stream_unary_rpc_method_handler(self._unary(call, handler.unary_unary), *codecs)
         if handler.unary_stream:
             behaviour = self._stream(call, handler.unary_stream)
-            return grpc.unary_stream_rpc_method_handler(self._pooled(behaviour, self._stream_threads), *codecs)
+            return grpc.stream_stream_rpc_method_handler(self._pooled(behaviour, self._stream_threads), *codecs)
         if handler.stream_unary:
             behaviour = self._upload(call, handler.stream_unary)
             return grpc.stream_unary_rpc_method_handler(self._pooled(behaviour, self._stream_threads), *codecs)
@@ -122,8 +126,9 @@ class CallInterceptor(grpc.ServerInterceptor):
     # The kinds of calls
 
     def _unary(self, call: Call, behaviour: Behaviour) -> Behaviour:
-        def run(request: Any, context: grpc.ServicerContext) -> Any:
+        def run(requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
             try:
+                request = self._only(requests, context)
                 with self._bounded(call, context):
                     response = behaviour(request, context)
             except Exception as error:
@@ -150,8 +155,8 @@ class CallInterceptor(grpc.ServerInterceptor):
         return run
 
     def _stream(self, call: Call, behaviour: Behaviour) -> Behaviour:
-        def run(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-            return self._sent(call, context, lambda: behaviour(request, context))
+        def run(requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+            return self._sent(call, context, lambda: behaviour(self._only(requests, context), context))
 
         return run
 
@@ -171,12 +176,16 @@ class CallInterceptor(grpc.ServerInterceptor):
         codecs = (handler.request_deserializer, handler.response_serializer)
         if handler.unary_unary:
             inner = handler.unary_unary
-            check = self._pooled(lambda request, context: inner(request, context), self._health_threads)
-            return grpc.unary_unary_rpc_method_handler(check, *codecs)
+
+            def check(requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
+                return inner(self._asked(requests, context), context)
+
+            return grpc.stream_unary_rpc_method_handler(self._pooled(check, self._health_threads), *codecs)
         watched: Any = handler.unary_stream
         places = self._watchers
 
-        def watch(request: Any, context: grpc.ServicerContext, send_response_callback: Any) -> None:
+        def watch(requests: Iterator[Any], context: grpc.ServicerContext, send_response_callback: Any) -> None:
+            request = self._asked(requests, context)
             try:
                 places.take()
             except BitsegError as error:
@@ -188,7 +197,14 @@ class CallInterceptor(grpc.ServerInterceptor):
 
         # A watcher holds no thread.
         watch.experimental_non_blocking = True  # type: ignore[attr-defined]
-        return grpc.unary_stream_rpc_method_handler(self._pooled(watch, self._health_threads), *codecs)
+        return grpc.stream_stream_rpc_method_handler(self._pooled(watch, self._health_threads), *codecs)
+
+    def _asked(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
+        """The message of a call of the health service, which has no errors of its own."""
+        try:
+            return self._only(requests, context)
+        except BitsegError as error:
+            context.abort(STATUS_CODES[type(error)], str(error))
 
     # What they have in common
 
@@ -206,7 +222,7 @@ class CallInterceptor(grpc.ServerInterceptor):
             with self._bounded(call, context):
                 response = next(responses, None)
             while response is not None:
-                with self._streams.sending(context):
+                with self._streams.depending(context):
                     yield response
                 self._require_wanted(call, context)
                 response = next(responses, None)
@@ -219,6 +235,17 @@ class CallInterceptor(grpc.ServerInterceptor):
             self._metrics.streams(call.method, -1)
             if code:
                 self._ended(call, context, code)
+
+    def _only(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
+        """The message of a call that has one."""
+        try:
+            with self._streams.depending(context):
+                request = next(requests, None)
+        except grpc.RpcError:
+            raise CancelledError(_GIVEN_UP) from None
+        if request is None:
+            raise InvalidArgumentError("the call has no request")
+        return request
 
     def _received(self, call: Call, context: grpc.ServicerContext, requests: Iterator[Any]) -> Iterator[Any]:
         """The messages of a caller; an error where the server stops, so that what came is not taken for the whole."""

@@ -40,8 +40,8 @@ class Settings:
 
     `address` is HOST:PORT, port 0 for any free one. Without `tokens`, the file that has them, and `tls_client_ca`,
     everybody may do everything, which is refused off loopback unless `insecure` is set. Who has a certificate of
-    `tls_client_ca` and no token has the `certificate_role`. A stream of members whose reader takes nothing for
-    `stall_seconds` is ended.
+    `tls_client_ca` and no token has the `certificate_role`. A call whose caller has to send or take a message, and does
+    not for `stall_seconds`, is ended; producers may wait as long as they like.
     """
 
     address: str = DEFAULT_ADDRESS

@@ -1,4 +1,4 @@
-"""Streams: how many at the same time, and the end of those whose callers take nothing."""
+"""Streams: how many at the same time, and the end of calls whose callers neither send nor take anything."""
 
 import threading
 import time
@@ -34,13 +34,13 @@ class Places:
 
 
 class OpenStreams:
-    """Ends streams whose callers have taken nothing for a while, and those that wait when the server stops."""
+    """Ends calls that have depended on their callers for too long, and streams that wait when the server stops."""
 
     def __init__(self, stall_seconds: float) -> None:
         self._stall_seconds = stall_seconds
         self._lock = threading.Lock()
-        # Since when a message has been on its way.
-        self._sending: dict[grpc.ServicerContext, float] = {}
+        # Since when the caller has had to do something.
+        self._depending: dict[grpc.ServicerContext, float] = {}
         # Streams that wait for their callers, who know what was acknowledged.
         self._waiting: set[grpc.ServicerContext] = set()
         self._is_stopping = False
@@ -52,15 +52,15 @@ class OpenStreams:
         self._thread.start()
 
     @contextmanager
-    def sending(self, context: grpc.ServicerContext) -> Iterator[None]:
-        """While a message is on its way to the caller."""
+    def depending(self, context: grpc.ServicerContext) -> Iterator[None]:
+        """While a message is on its way to the caller, or from there, and holds a thread."""
         with self._lock:
-            self._sending[context] = time.monotonic()
+            self._depending[context] = time.monotonic()
         try:
             yield
         finally:
             with self._lock:
-                self._sending.pop(context, None)
+                self._depending.pop(context, None)
 
     @contextmanager
     def waiting(self, context: grpc.ServicerContext) -> Iterator[None]:
@@ -93,8 +93,8 @@ class OpenStreams:
         while not self._stopped.wait(_LOOK_SECONDS):
             before = time.monotonic() - self._stall_seconds
             with self._lock:
-                stalled = [context for context, since in self._sending.items() if since < before]
+                stalled = [context for context, since in self._depending.items() if since < before]
                 for context in stalled:
-                    del self._sending[context]
+                    del self._depending[context]
             for context in stalled:
                 context.cancel()
