@@ -41,7 +41,8 @@ class Target:
     def opened(self, *, create: bool = False, sync: SyncPolicy = SyncPolicy.ALWAYS) -> Iterator[Engine | Client]:
         """The engine of the directory, made if it is missing and `create` is set, or a client of the server."""
         if self.server is not None:
-            with Client(self.server.address, credentials=self.server.credentials) as client:
+            # Who waits at a terminal can end it themselves.
+            with Client(self.server.address, credentials=self.server.credentials, timeout_seconds=None) as client:
                 yield client
         else:
             with opened(self.data, create=create, sync=sync) as engine:
