@@ -123,10 +123,7 @@ class AsyncClient:
         """The same of a stream that ended with an error, once a server answers again."""
         retrying = Retrying(self._retry_seconds)
         while True:
-            found = passing_error(error, self._target)
-            if found is None:
-                raise convert.as_bitseg_error(error, self._target, None) from None
-            await asyncio.sleep(retrying.next_wait(found))
+            await asyncio.sleep(retrying.next_wait(passing_error(error, self._target)))
             try:
                 return await self._begun(request)
             except grpc.RpcError as again:

@@ -15,12 +15,14 @@ _LONGEST_WAIT_SECONDS = 2.0
 Answer = TypeVar("Answer")
 
 
-def passing_error(error: grpc.RpcError, target: str) -> BitsegError | None:
-    """The error that a failed call stands for, where the server may answer in a while; else None."""
+def passing_error(error: grpc.RpcError, target: str) -> BitsegError:
+    """The error that a failed call stands for; raised where the server will not answer in a while either."""
     found = convert.as_bitseg_error(error, target, None)
     # A server that stops cancels what is under way.
     is_passing = error.code() is grpc.StatusCode.CANCELLED
-    return found if is_passing or isinstance(found, ServerUnavailableError | NotReadyError | NotDurableError) else None
+    if is_passing or isinstance(found, ServerUnavailableError | NotReadyError | NotDurableError):
+        return found
+    raise found from None
 
 
 class Retrying:
@@ -41,13 +43,12 @@ class Retrying:
 def retried(attempt: Callable[[], Answer], target: str, retry_seconds: float) -> Answer:
     """What an attempt returns, made again while the server is away."""
     retrying = Retrying(retry_seconds)
+    found: BitsegError
     while True:
         try:
             return attempt()
         except grpc.RpcError as error:
             found = passing_error(error, target)
-            if found is None:
-                raise convert.as_bitseg_error(error, target, None) from None
         except ServerUnavailableError as error:
             found = error
         time.sleep(retrying.next_wait(found))

@@ -130,8 +130,7 @@ class Client:
         self, request: query_pb2.StreamMembersRequest, error: grpc.RpcError
     ) -> Iterator[query_pb2.StreamMembersResponse]:
         """What follows a stream that ended with an error, once a server answers again."""
-        if passing_error(error, self._target) is None:
-            raise convert.as_bitseg_error(error, self._target, None) from None
+        passing_error(error, self._target)
         first, rest = retried(lambda: self._begun(request), self._target, self._retry_seconds)
         return chain([first], rest)
 
