@@ -126,27 +126,30 @@ class CallInterceptor(grpc.ServerInterceptor):
     # The kinds of calls
 
     def _unary(self, call: Call, behaviour: Behaviour) -> Behaviour:
-        def run(requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
-            try:
-                request = self._only(requests, context)
-                with self._bounded(call, context):
-                    response = behaviour(request, context)
-            except Exception as error:
-                return self._failed(call, context, error)
-            self._ended(call, context, "OK")
-            return response
+        def answer(requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
+            request = self._only(requests, context)
+            with self._bounded(call, context):
+                return behaviour(request, context)
 
-        return run
+        return self._answered(call, answer)
 
     def _upload(self, call: Call, behaviour: Behaviour) -> Behaviour:
-        def run(requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
+        def answer(requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
             places = self._places[call.method]
+            places.take()
             try:
-                places.take()
-                try:
-                    response = behaviour(self._received(call, context, requests), context)
-                finally:
-                    places.give_back()
+                return behaviour(self._received(call, context, requests), context)
+            finally:
+                places.give_back()
+
+        return self._answered(call, answer)
+
+    def _answered(self, call: Call, answer: Behaviour) -> Behaviour:
+        """What gives a single answer, or ends with the status that stands for an error."""
+
+        def run(requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
+            try:
+                response = answer(requests, context)
             except Exception as error:
                 return self._failed(call, context, error)
             self._ended(call, context, "OK")
