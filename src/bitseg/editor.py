@@ -4,7 +4,7 @@ import base64
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from xxhash import xxh3_64_digest
 
@@ -32,16 +32,7 @@ Query = str | Condition
 Labels = Mapping[str, str]
 
 
-class _Saved(Protocol):
-    @property
-    def name(self) -> str: ...
-    @property
-    def details(self) -> Details: ...
-    @property
-    def characters(self) -> int: ...
-
-
-Saved = TypeVar("Saved", bound=_Saved)
+Saved = TypeVar("Saved", SavedSegment, StaticList)
 
 
 class CatalogueEditor:
@@ -231,15 +222,13 @@ class CatalogueEditor:
 
     def rename_list(self, name: str, new_name: str, *, etag: str = "") -> StaticList:
         """Give a list a name that none has, also in the segments that refer to it."""
-        reason = malformed_text(new_name, "list name", MAX_NAME_BYTES)
-        if reason is not None:
-            raise InvalidArgumentError(reason)
+        _require_list_name(new_name)
         with self._editing():
             found = self._list(name)
             _require_current(found, etag)
             self._require_free_list(new_name)
             changed, details = self._referring(InList, name, new_name)
-            segments = {each: (format(condition), self._touched(details[each])) for each, condition in changed.items()}
+            segments = self._contents(changed, details)
             lists = {name: None, new_name: (name, self._touched(found.details))}
             self._change(CatalogueChanged(self._index.version, segments, lists))
             return self._list(new_name)
@@ -308,16 +297,19 @@ class CatalogueEditor:
 
     def _write_segments(self, changed: Mapping[str, Condition | None], details: Mapping[str, Details]) -> None:
         self._catalogue.check(changed, self._index.lists)
-        saved = {
+        self._change(CatalogueChanged(self._index.version, self._contents(changed, details)))
+
+    def _contents(
+        self, changed: Mapping[str, Condition | None], details: Mapping[str, Details]
+    ) -> dict[str, tuple[str, Details] | None]:
+        """Segments that change at this instant, as a record has them."""
+        return {
             name: None if condition is None else (format(condition), self._touched(details[name]))
             for name, condition in changed.items()
         }
-        self._change(CatalogueChanged(self._index.version, saved))
 
     def _save_list(self, name: str, user_ids: Sequence[str] | str, details: Details) -> StaticList:
-        reason = malformed_text(name, "list name", MAX_NAME_BYTES)
-        if reason is not None:
-            raise InvalidArgumentError(reason)
+        _require_list_name(name)
         self._change(CatalogueChanged(self._index.version, lists={name: (user_ids, self._touched(details))}))
         return self._list(name)
 
@@ -336,6 +328,12 @@ def _condition(query: Query) -> Condition:
         return parse(query)
     validate(query)
     return query
+
+
+def _require_list_name(name: str) -> None:
+    reason = malformed_text(name, "list name", MAX_NAME_BYTES)
+    if reason is not None:
+        raise InvalidArgumentError(reason)
 
 
 def _distinct(user_ids: Iterable[str]) -> list[str]:

@@ -40,7 +40,6 @@ from bitseg.index.messages import digest, split
 from bitseg.ops import (
     MAX_NAME_BYTES,
     Columns,
-    Details,
     Grouped,
     Limits,
     Operation,
@@ -77,6 +76,7 @@ from bitseg.segment.windows import Interval, resolve
 from bitseg.storage.journal import SyncPolicy
 from bitseg.storage.members import NOT_KEPT, KeptMembers, ResumeToken
 from bitseg.storage.records import (
+    NO_DETAILS,
     Batch,
     CatalogueChanged,
     Record,
@@ -84,7 +84,6 @@ from bitseg.storage.records import (
     pack,
     pack_batch,
     pack_change,
-    pack_details,
 )
 from bitseg.storage.snapshot import Key, Part
 from bitseg.storage.store import Progress, Store
@@ -369,7 +368,7 @@ class Engine:
             self._catalogue.restore(state)
         elif key == ("segments",):
             # Of snapshots that knew no details.
-            segments = {name: [text, *pack_details(Details())] for name, text in state.items()}
+            segments = {name: [text, *NO_DETAILS] for name, text in state.items()}
             self._catalogue.restore({"segments": segments, "lists": {}})
         else:
             self._index.restore(key, state, revision)

@@ -32,8 +32,8 @@ from bitseg.values import DICTIONARY_TYPES, Column, SparseValues, ValueType, emp
 _PLAIN = frozenset({str, float, bool, type(None)})
 # Beyond 2^53, and therefore refused as what it stands for was.
 _LARGE_INTEGER = 2**63
-# Of segments and lists in records that had none.
-_NO_DETAILS: Sequence[Any] = ("", {}, 0, 0)
+# As plain values, of segments and lists in records and snapshots that had none.
+NO_DETAILS: Sequence[Any] = ("", {}, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +134,9 @@ def record_of(value: Any) -> Record:
             case ["catalogue", int(version), segments, lists]:
                 return CatalogueChanged(version, _saved(segments), _saved(lists))
             case ["segment", int(version), str(name), text]:
-                return CatalogueChanged(version, segments=_saved({name: text and [text, *_NO_DETAILS]}))
+                return CatalogueChanged(version, segments=_saved({name: text and [text, *NO_DETAILS]}))
             case ["list", int(version), str(name), ids]:
-                return CatalogueChanged(version, lists=_saved({name: None if ids is None else [ids, *_NO_DETAILS]}))
+                return CatalogueChanged(version, lists=_saved({name: None if ids is None else [ids, *NO_DETAILS]}))
             case ["type", int(version), str(name), str(value_type), event]:
                 return TypeDeclared(version, name, ValueType(value_type), event)
     except (TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
