@@ -8,8 +8,8 @@ from bitseg.calendar import Calendar
 from bitseg.clock import SystemClock
 from bitseg.demo.store import write_store
 from bitseg.engine import Engine
-from bitseg.importers.jsonl import read_jsonl
-from bitseg.importers.load import RejectsFile, load
+from bitseg.formats.jsonl import read_jsonl
+from bitseg.formats.load import RejectsFile, load
 
 USERS = int(os.environ.get("BENCH_USERS", "100000"))
 

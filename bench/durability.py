@@ -1,4 +1,4 @@
-"""Opening a data directory, writing to it so that nothing is lost, and snapshots of it while it answers."""
+"""Readiness a data directory, writing to it so that nothing is lost, and snapshots of it while it answers."""
 
 import sys
 import threading
@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 import data
-from bitseg import ops
 from bitseg.clock import FixedClock
+from bitseg.columns import Columns
 from bitseg.engine import Engine
+from bitseg.operations import Identify, Track
 from queries import QUERIES
 
 # As in the server.
@@ -43,7 +44,7 @@ def write_rate(engine: Engine, writers: int, seconds: float = 3.0) -> float:
     def write(writer: int) -> int:
         done = 0
         while time.perf_counter() < deadline:
-            engine.ingest([ops.Track(f"u-{writer:09d}", "Visited", {}, data.NOW_MS)])
+            engine.ingest([Track(f"u-{writer:09d}", "Visited", {}, data.NOW_MS)])
             done += 1
         return done
 
@@ -57,7 +58,7 @@ def change_everywhere(engine: Engine, users: int) -> None:
     for field in engine.schema():
         if field.event is None:
             value = VALUES[field.type.value]
-            engine.ingest([ops.Identify(user, {field.name: value}, data.NOW_MS) for user in some])
+            engine.ingest([Identify(user, {field.name: value}, data.NOW_MS) for user in some])
 
 
 def snapshot_beside_counts(engine: Engine, users: int) -> dict[str, float]:
@@ -78,7 +79,7 @@ def snapshot_beside_counts(engine: Engine, users: int) -> dict[str, float]:
         while not stopped.wait(0.1):
             user_ids = [f"u-{user:09d}" for user in source.integers(0, users, 5_000)]
             times_ms = np.full(5_000, data.NOW_MS)
-            engine.ingest_columns(ops.Columns("Visited", user_ids, times_ms, {}, np.arange(5_000)))
+            engine.ingest_columns(Columns("Visited", user_ids, times_ms, {}, np.arange(5_000)))
 
     for text in texts:
         engine.count(text)

@@ -12,12 +12,12 @@ import numpy as np
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from bitseg.client import Client
+from bitseg.columns import Columns
 from bitseg.engine import Engine
-from bitseg.ops import Columns
 from bitseg.pb import query_pb2, query_pb2_grpc
 from bitseg.service.server import Server
 from bitseg.service.settings import Settings
-from bitseg.texts import Texts
+from bitseg.strings import StringArray
 from bitseg.values import Column, ValueType
 from data import NOW_MS
 
@@ -110,7 +110,7 @@ def stream_rate(address: str, text: str, kind: int, page_size: int) -> float:
 def event_columns(users: int, rows: int, seed: int, time_ms: int) -> Columns:
     """Purchases of random users with an amount, at one instant."""
     source = np.random.default_rng(seed)
-    ids = Texts.of([f"u-{number:09d}" for number in source.integers(0, users, rows).tolist()])
+    ids = StringArray.of([f"u-{number:09d}" for number in source.integers(0, users, rows).tolist()])
     amounts = Column(ValueType.NUMBER, np.round(source.lognormal(4, 1, rows), 2))
     return Columns("Purchased", ids, np.full(rows, time_ms), {"amount": amounts}, np.arange(rows))
 

@@ -28,10 +28,10 @@ import grpc.aio
 import numpy as np
 
 from bitseg.client import Client
+from bitseg.columns import Columns
 from bitseg.engine import Engine
-from bitseg.ops import Columns
 from bitseg.pb import ingest_pb2, ingest_pb2_grpc, query_pb2, query_pb2_grpc
-from bitseg.texts import Texts
+from bitseg.strings import StringArray
 from bitseg.values import Column, ValueType
 
 DAY_MS = 86_400_000
@@ -63,7 +63,7 @@ GROWTH_SHARE, GROWTH_BYTES = 0.05, 24 * 2**20
 def make_workspace(folder: Path, users: int) -> None:
     """Users with three attributes, and five events each over 30 days."""
     source = np.random.default_rng(1)
-    ids = Texts.of([f"user-{number:08}" for number in range(users)])
+    ids = StringArray.of([f"user-{number:08}" for number in range(users)])
     now_ms = time.time_ns() // 1_000_000
     attributes = {
         "plan": Column(ValueType.STRING, source.choice(4, users, p=[0.7, 0.2, 0.08, 0.02]).astype(np.uint32), PLANS),
@@ -75,7 +75,7 @@ def make_workspace(folder: Path, users: int) -> None:
         for event in EVENTS:
             rows = users * 5 // 3
             amounts = Column(ValueType.NUMBER, np.round(source.lognormal(4, 1, rows), 2))
-            who = Texts.of([f"user-{number:08}" for number in source.integers(0, users, rows).tolist()])
+            who = StringArray.of([f"user-{number:08}" for number in source.integers(0, users, rows).tolist()])
             times = now_ms - source.integers(0, 30 * DAY_MS, rows)
             engine.ingest_columns(Columns(event, who, times, {"amount": amounts}, np.arange(rows)))
 

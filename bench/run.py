@@ -25,10 +25,10 @@ import durability
 import grpc_load
 from bitseg.clock import FixedClock
 from bitseg.engine import Engine
-from bitseg.importers.base import ColumnMapping
-from bitseg.importers.jsonl import read_jsonl
-from bitseg.importers.load import RejectsFile, load
-from bitseg.importers.parquet import read_parquet
+from bitseg.formats.base import ColumnMapping
+from bitseg.formats.jsonl import read_jsonl
+from bitseg.formats.load import RejectsFile, load
+from bitseg.formats.parquet import read_parquet
 from bitseg.pb import query_pb2
 from queries import QUERIES, Query
 

@@ -10,9 +10,9 @@ from random import Random
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
-from bitseg import ops
 from bitseg.clock import FixedClock
 from bitseg.engine import Engine, Workspace
+from bitseg.operations import Delete, Identify, Operation, Track
 from bitseg.segment import nodes as n
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -159,20 +159,20 @@ class Generator:
             if self.chance(share)
         }
 
-    def operation(self) -> ops.Operation:
+    def operation(self) -> Operation:
         user = self.random.choices(USERS, weights=USER_WEIGHTS)[0]
         message = self.pick((None, None, None, f"m{self.random.randint(0, 30)}"))
         if self.chance(0.03):
-            return ops.Delete(user)
+            return Delete(user)
         if self.chance(0.2):
-            return ops.Identify(user, self.values(ATTRIBUTES), self.instant_ms(), message)
-        return ops.Track(user, self.pick(("A", *EVENTS)), self.values(PROPERTIES), self.instant_ms(), message)
+            return Identify(user, self.values(ATTRIBUTES), self.instant_ms(), message)
+        return Track(user, self.pick(("A", *EVENTS)), self.values(PROPERTIES), self.instant_ms(), message)
 
-    def batches(self) -> list[list[ops.Operation]]:
+    def batches(self) -> list[list[Operation]]:
         """Batches of operations; the first begins by fixing the type of everything."""
         now_ms = to_ms(self.centre)
-        seed: list[ops.Operation] = [
-            ops.Identify(
+        seed: list[Operation] = [
+            Identify(
                 "u0",
                 {name: self.raw(kind) for name, kind in ATTRIBUTES.items()} | {"country": "US", "email": "x"},
                 now_ms,
@@ -180,7 +180,7 @@ class Generator:
         ]
         for event in EVENTS:
             properties = {name: self.raw(kind) for name, kind in PROPERTIES.items()} | {"color": "red"}
-            seed.append(ops.Track("u0", event, properties, now_ms))
+            seed.append(Track("u0", event, properties, now_ms))
         sizes = [self.random.randint(20, 80) for _ in range(self.random.randint(1, 3))]
         first, *rest = ([self.operation() for _ in range(size)] for size in sizes)
         return [seed + first, *rest]
@@ -424,7 +424,7 @@ def workspace(generator: Generator) -> Engine:
     """
     engine = Engine(Workspace(generator.zone), clock=FixedClock(generator.now_ms + 100 * 24 * HOUR_MS))
     for name, user_ids in generator.lists.items():
-        engine.catalogue.save_list(name, user_ids)
+        engine.catalog.save_list(name, user_ids)
     for name, condition in generator.saved.items():
-        engine.catalogue.save_segment(name, condition)
+        engine.catalog.save_segment(name, condition)
     return engine

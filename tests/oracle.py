@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import xxhash
 
-from bitseg import ops
+from bitseg.operations import Delete, Identify, Operation
 from bitseg.segment import nodes as n
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -37,9 +37,9 @@ class Oracle:
         self.segments: dict[str, n.Condition] = {}
         self.lists: dict[str, list[str]] = {}
 
-    def take(self, operations: Iterable[ops.Operation]) -> None:
+    def take(self, operations: Iterable[Operation]) -> None:
         for op in operations:
-            if isinstance(op, ops.Delete):
+            if isinstance(op, Delete):
                 self.users.discard(op.user_id)
                 for each in self.lists.values():
                     if op.user_id in each:
@@ -52,7 +52,7 @@ class Oracle:
                     continue
                 self.seen.add(op.message_id)
             self.users.add(op.user_id)
-            if isinstance(op, ops.Identify):
+            if isinstance(op, Identify):
                 mine = self.attributes.setdefault(op.user_id, {})
                 for name, raw in op.traits.items():
                     kind, value = self.typed(None, name, raw)

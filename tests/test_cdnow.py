@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from bitseg.engine import Engine
-from bitseg.importers.base import ColumnMapping
-from bitseg.importers.csv import WHITESPACE, read_csv
-from bitseg.importers.load import RejectsFile, load
+from bitseg.formats.base import ColumnMapping
+from bitseg.formats.csv import WHITESPACE, read_csv
+from bitseg.formats.load import RejectsFile, load
 from tests.conftest import NOW_MS
 
 DOWNLOADS = Path(__file__).parent.parent / ".downloads"

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 import grpc
 import pytest
 
-from bitseg import ops
 from bitseg.client import Client
 from bitseg.engine import Engine
 from bitseg.errors import BitsegError
+from bitseg.operations import Identify, Track
 from tests.conftest import COMMAND
 
 ROUNDS = int(os.environ.get("BITSEG_CRASH_ROUNDS", "10"))
@@ -53,8 +53,8 @@ def started(data):
 def batch(name, sequence):
     now_ms = int(time.time() * 1000)
     users = [f"{name}-{(sequence * 7 + number) % 40}" for number in range(sequence % 5 + 1)]
-    operations = [ops.Track(user, name, {"batch": sequence, "text": f"t{sequence}"}, now_ms) for user in users]
-    return [*operations, ops.Identify(users[0], {"last": sequence}, now_ms)]
+    operations = [Track(user, name, {"batch": sequence, "text": f"t{sequence}"}, now_ms) for user in users]
+    return [*operations, Identify(users[0], {"last": sequence}, now_ms)]
 
 
 def produce(address, name, known):
@@ -74,7 +74,7 @@ def send_messages(address, known, source):
             messages += source.sample(sorted(known.tried), min(len(known.tried), 5))
             known.tried.update(messages)
             now_ms = int(time.time() * 1000)
-            client.ingest([ops.Track("sender", "Sent", {"id": each}, now_ms, each) for each in messages])
+            client.ingest([Track("sender", "Sent", {"id": each}, now_ms, each) for each in messages])
             known.messages.update(messages)
 
 

@@ -4,10 +4,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bitseg import ops
 from bitseg.clock import FixedClock
 from bitseg.engine import Engine, Workspace
 from bitseg.errors import InvalidArgumentError, TypeMismatchError, UnknownAttributeError
+from bitseg.operations import Delete, Identify, Track
 from tests.conftest import NOW_MS
 
 MINUTE_MS = 60_000
@@ -20,11 +20,11 @@ def who(engine, text, as_of=None):
 
 
 def identify(engine, user, at_ms=NOW_MS, /, **traits):
-    return engine.ingest([ops.Identify(user, traits, at_ms)])
+    return engine.ingest([Identify(user, traits, at_ms)])
 
 
 def track(engine, user, event, at_ms=NOW_MS, /, **properties):
-    return engine.ingest([ops.Track(user, event, properties, at_ms)])
+    return engine.ingest([Track(user, event, properties, at_ms)])
 
 
 @pytest.mark.parametrize(
@@ -147,16 +147,14 @@ def test_Whole_iso_string_makes_a_date_or_a_datetime(engine):
 
 
 def test_Repeated_message_id_changes_nothing(engine):
-    again = [ops.Track("u", "E", {}, NOW_MS, "m1")]
+    again = [Track("u", "E", {}, NOW_MS, "m1")]
     engine.ingest(again)
     assert engine.ingest(again).duplicates == 1
     assert who(engine, 'did "E" exactly 1 times') == {"u"}
 
 
 def test_Repeated_message_id_within_a_batch_keeps_the_first(engine):
-    engine.ingest(
-        [ops.Track("a", "X", {}, NOW_MS), ops.Track("u", "Y", {}, NOW_MS, "m"), ops.Track("v", "X", {}, NOW_MS, "m")]
-    )
+    engine.ingest([Track("a", "X", {}, NOW_MS), Track("u", "Y", {}, NOW_MS, "m"), Track("v", "X", {}, NOW_MS, "m")])
     assert who(engine, 'did "Y"') == {"u"}
     assert who(engine, 'did "X"') == {"a"}
 
@@ -174,7 +172,7 @@ def test_Deleting_a_user_removes_them_from_every_answer_at_once(engine):
         track(engine, user, "E", NOW_MS - HOUR_MS, amount=1)
     texts = ("everyone", 'country = "US"', "age > 1", 'did "E"', 'did "E" with sum(amount) = 1', "age is set")
     assert all(len(who(engine, text)) == 2 for text in texts)
-    engine.ingest([ops.Delete("gone")])
+    engine.ingest([Delete("gone")])
     assert all(who(engine, text) == {"stays"} for text in texts)
     assert who(engine, 'not country = "US"') == set()
     identify(engine, "gone", city="Rome")
@@ -251,14 +249,14 @@ def test_Order_of_deletions_within_a_batch_is_kept(engine):
     """Deletions are made together, but never across an operation that came between them."""
     engine.ingest(
         [
-            ops.Identify("a", {"n": 1}, NOW_MS),
-            ops.Delete("a"),
-            ops.Identify("a", {"m": 2}, NOW_MS),
-            ops.Delete("b"),
-            ops.Identify("b", {"m": 3}, NOW_MS),
-            ops.Track("c", "E", {}, NOW_MS),
-            ops.Delete("c"),
-            ops.Delete("nobody"),
+            Identify("a", {"n": 1}, NOW_MS),
+            Delete("a"),
+            Identify("a", {"m": 2}, NOW_MS),
+            Delete("b"),
+            Identify("b", {"m": 3}, NOW_MS),
+            Track("c", "E", {}, NOW_MS),
+            Delete("c"),
+            Delete("nobody"),
         ]
     )
     assert who(engine, "everyone") == {"a", "b"}

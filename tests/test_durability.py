@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bitseg import ops
 from bitseg.clock import FixedClock
+from bitseg.columns import Columns
 from bitseg.engine import Engine, Workspace
 from bitseg.errors import (
     BitsegError,
@@ -25,7 +25,8 @@ from bitseg.errors import (
     NotDurableError,
     UnsupportedFormatError,
 )
-from bitseg.index import attributes, dictionary, messages, users
+from bitseg.index import attributes, deduplication, dictionary, users
+from bitseg.operations import Delete, Identify, Track
 from bitseg.storage import journal
 from bitseg.storage.journal import SyncPolicy
 from bitseg.values import Column, SparseValues, ValueType
@@ -47,7 +48,7 @@ def crash(engine, path, copy):
 
 
 def track(user, number=0, message_id=None, **more):
-    return ops.Track(user, "E", {"n": number, **more}, NOW_MS, message_id)
+    return Track(user, "E", {"n": number, **more}, NOW_MS, message_id)
 
 
 @settings(max_examples=25, deadline=None)
@@ -61,9 +62,9 @@ def test_History_survives_snapshots_closings_and_crashes(tmp_path_factory, seed)
     memory = workspace(generator)
     engine = Engine.create(folder / "0", Workspace(generator.zone), clock=clock, default_segments=False)
     for name, user_ids in generator.lists.items():
-        engine.catalogue.save_list(name, user_ids)
+        engine.catalog.save_list(name, user_ids)
     for name, condition in generator.saved.items():
-        engine.catalogue.save_segment(name, condition)
+        engine.catalog.save_segment(name, condition)
     with pytest.MonkeyPatch.context() as patch:
         # Small parts, so that there are many.
         patch.setattr(attributes, "_STRETCH_BITS", 2)
@@ -111,9 +112,9 @@ def test_Whatever_a_batch_may_hold_is_done_again_as_it_was(tmp_path):
             for first, value in enumerate(odd):
                 for second, other in enumerate(odd):
                     name = f"a{first}_{second}"
-                    each.ingest([ops.Identify("u", {name: value}, NOW_MS), ops.Identify("v", {name: other}, NOW_MS)])
+                    each.ingest([Identify("u", {name: value}, NOW_MS), Identify("v", {name: other}, NOW_MS)])
             each.ingest_columns(
-                ops.Columns(
+                Columns(
                     None,
                     ["u", "w", "é"],
                     np.full(3, NOW_MS),
@@ -138,7 +139,7 @@ def test_Whatever_a_batch_may_hold_is_done_again_as_it_was(tmp_path):
 def test_Queries_and_writes_go_on_while_a_snapshot_is_taken(tmp_path):
     """A snapshot has exactly what was there when it began, whatever is changed while it is written."""
     engine = opened(tmp_path / "a")
-    engine.ingest([ops.Identify(f"u{number}", {"n": number, "s": f"s{number}"}, NOW_MS) for number in range(5_000)])
+    engine.ingest([Identify(f"u{number}", {"n": number, "s": f"s{number}"}, NOW_MS) for number in range(5_000)])
     engine.ingest([track(f"u{number}", number) for number in range(5_000)])
     stop, failures = threading.Event(), []
 
@@ -150,11 +151,11 @@ def test_Queries_and_writes_go_on_while_a_snapshot_is_taken(tmp_path):
                 users = [f"u{(round_number * 37 + number) % 5_000}" for number in range(50)]
                 engine.ingest(
                     [
-                        ops.Identify(user, {"n": -round_number, "s": f"t{round_number}"}, NOW_MS + round_number)
+                        Identify(user, {"n": -round_number, "s": f"t{round_number}"}, NOW_MS + round_number)
                         for user in users
                     ]
                     + [track(user, round_number) for user in users]
-                    + [ops.Delete(users[0])]
+                    + [Delete(users[0])]
                 )
         except Exception as error:
             failures.append(error)
@@ -204,8 +205,8 @@ def test_Batches_of_a_producer_are_taken_once_and_in_order(tmp_path):
 
 
 def test_Message_ids_are_known_after_a_crash_and_within_the_window(tmp_path, monkeypatch):
-    monkeypatch.setattr(messages, "_PART_IDS", 2)
-    monkeypatch.setattr(messages.SeenMessages.__init__, "__defaults__", (5,))
+    monkeypatch.setattr(deduplication, "_PART_IDS", 2)
+    monkeypatch.setattr(deduplication.SeenMessages.__init__, "__defaults__", (5,))
     engine = opened(tmp_path / "0")
     for number in range(20):
         assert engine.ingest([track("u", message_id=f"m{number}")]).accepted == 1
@@ -224,15 +225,15 @@ def test_Message_ids_are_known_after_a_crash_and_within_the_window(tmp_path, mon
 
 def contents(engine):
     """How much there is, and what is kept by name."""
-    catalogue = engine.catalogue
-    return engine.version, engine.user_count, engine.event_count, list(catalogue.segments), dict(catalogue.lists)
+    catalog = engine.catalog
+    return engine.version, engine.user_count, engine.event_count, list(catalog.segments), dict(catalog.lists)
 
 
 def batches(engine, count=6):
     for number in range(count):
-        engine.ingest([ops.Identify(f"u{number}", {"a": "x" * 40}, NOW_MS), track(f"u{number}", number)])
-    engine.catalogue.save_segment("s", 'did "E"')
-    engine.catalogue.save_list("l", ["u1", "u2"])
+        engine.ingest([Identify(f"u{number}", {"a": "x" * 40}, NOW_MS), track(f"u{number}", number)])
+    engine.catalog.save_segment("s", 'did "E"')
+    engine.catalog.save_list("l", ["u1", "u2"])
 
 
 def test_Journal_cut_at_every_byte_gives_the_last_whole_record(tmp_path):
@@ -254,7 +255,7 @@ def test_Journal_cut_at_every_byte_gives_the_last_whole_record(tmp_path):
                 0 if length in ends else length - max(e for e in ends if e <= length)
             )
             assert engine.user_count == engine.event_count == min(kept, 6)
-            names = (list(engine.catalogue.segments), list(engine.catalogue.lists))
+            names = (list(engine.catalog.segments), list(engine.catalog.lists))
             assert names == (["s"] * (kept > 6), ["l"] * (kept > 7))
             if engine.recovered.torn_bytes:
                 saved = tmp_path / "b" / os.path.basename(engine.recovered.torn_saved_as)
@@ -433,8 +434,8 @@ def test_Refused_write_changes_nothing_and_later_ones_succeed(tmp_path, disk, co
         disk.failing = {"write": code}
         for attempt in (
             lambda: engine.ingest([track("u1", message_id="m1")]),
-            lambda: engine.catalogue.save_segment("s", "everyone"),
-            lambda: engine.catalogue.save_list("l", ["x"]),
+            lambda: engine.catalog.save_segment("s", "everyone"),
+            lambda: engine.catalog.save_list("l", ["x"]),
             lambda: engine.declare("a", ValueType.NUMBER),
             lambda: engine.ingest_all([track("u1")], (), producer="p", sequence=1),
         ):
@@ -477,7 +478,7 @@ def test_Full_disk_refuses_writes_until_there_is_room(tmp_path, largest_file):
         assert survivor.recovered.torn_bytes == 0
     largest_file(20_000)
     with pytest.raises(DiskFullError):
-        engine.ingest([ops.Identify("big", {f"a{number}": "x" * 1_000 for number in range(30)}, NOW_MS)])
+        engine.ingest([Identify("big", {f"a{number}": "x" * 1_000 for number in range(30)}, NOW_MS)])
     largest_file(resource.RLIM_INFINITY)
     for number in range(300):
         engine.ingest([track(f"u{number}", number, message_id=f"m{number}")])
@@ -672,9 +673,7 @@ def test_Every_policy_keeps_what_a_killed_process_wrote(tmp_path, policy):
 def test_Snapshot_writes_what_changed_only(tmp_path):
     with opened(tmp_path / "a") as engine:
         for day in range(40):
-            engine.ingest(
-                [ops.Track(f"u{number}", "E", {"n": number}, NOW_MS - day * DAY_MS) for number in range(2_000)]
-            )
+            engine.ingest([Track(f"u{number}", "E", {"n": number}, NOW_MS - day * DAY_MS) for number in range(2_000)])
         engine.snapshot()
         first = max((tmp_path / "a").glob("parts-*")).stat().st_size
         engine.ingest([track("u1")])
@@ -683,7 +682,7 @@ def test_Snapshot_writes_what_changed_only(tmp_path):
         assert second < first / 5
         # A directory does not grow with the number of snapshots.
         for number in range(60):
-            engine.ingest([ops.Track("u1", "E", {"n": number}, NOW_MS - number % 40 * DAY_MS)])
+            engine.ingest([Track("u1", "E", {"n": number}, NOW_MS - number % 40 * DAY_MS)])
             engine.snapshot()
         total = sum(path.stat().st_size for path in (tmp_path / "a").iterdir())
         assert total < 3 * first
@@ -770,11 +769,11 @@ def test_User_deleted_while_a_snapshot_is_written_is_whole_in_it(tmp_path):
     with opened(tmp_path / "a") as engine:
         batches(engine)
         engine.snapshot()
-        engine.ingest([track("u0"), ops.Delete("u5")])
+        engine.ingest([track("u0"), Delete("u5")])
         with engine._lock:
             captured = engine._index.capture(engine._lock)
             parts, cut = engine._parts(captured), engine._store.cut()
-        engine.ingest([ops.Delete("u1"), ops.Identify("u2", {"a": "changed"}, NOW_MS)])
+        engine.ingest([Delete("u1"), Identify("u2", {"a": "changed"}, NOW_MS)])
         engine._store.publish(cut, parts, purge=True)
         with engine._lock:
             engine._index.release(captured, is_stored=True)
@@ -792,11 +791,11 @@ def test_User_deleted_while_a_snapshot_is_written_is_whole_in_it(tmp_path):
 def test_Deleted_user_leaves_no_trace_in_a_file_that_is_mostly_current(tmp_path):
     with opened(tmp_path) as engine:
         for day in range(30):
-            events = [ops.Track(f"user {number}", "E", {}, NOW_MS - day * DAY_MS) for number in range(3_000)]
+            events = [Track(f"user {number}", "E", {}, NOW_MS - day * DAY_MS) for number in range(3_000)]
             engine.ingest(events)
-        engine.ingest([ops.Track("id-of-alice", "Rare", {"order": "order-of-alice"}, NOW_MS)])
+        engine.ingest([Track("id-of-alice", "Rare", {"order": "order-of-alice"}, NOW_MS)])
         engine.snapshot()
-        engine.ingest([ops.Delete("id-of-alice")])
+        engine.ingest([Delete("id-of-alice")])
         engine.snapshot()
         for path in tmp_path.iterdir():
             assert b"of-alice" not in path.read_bytes(), path.name
@@ -807,24 +806,24 @@ def test_Deleted_user_leaves_no_trace(tmp_path):
     """Neither id, nor values that only they had, are in any byte on disk after the next snapshot."""
     secrets = ["id-of-alice", "alice@example.org", "alice@old.example.org", "order-of-alice", "tag-of-alice"]
     with opened(tmp_path) as engine:
-        engine.ingest([ops.Identify("id-of-alice", {"email": "alice@old.example.org"}, NOW_MS - 1)])
+        engine.ingest([Identify("id-of-alice", {"email": "alice@old.example.org"}, NOW_MS - 1)])
         engine.snapshot()
         engine.ingest(
             [
-                ops.Identify("id-of-alice", {"email": "alice@example.org", "tags": ["tag-of-alice"]}, NOW_MS),
-                ops.Track("id-of-alice", "Bought", {"order": "order-of-alice"}, NOW_MS),
+                Identify("id-of-alice", {"email": "alice@example.org", "tags": ["tag-of-alice"]}, NOW_MS),
+                Track("id-of-alice", "Bought", {"order": "order-of-alice"}, NOW_MS),
                 *(
-                    ops.Identify(f"u{number}", {"email": f"u{number}@x.org", "tags": ["t"]}, NOW_MS)
+                    Identify(f"u{number}", {"email": f"u{number}@x.org", "tags": ["t"]}, NOW_MS)
                     for number in range(3_000)
                 ),
-                *(ops.Track(f"u{number}", "Bought", {"order": f"o{number}"}, NOW_MS) for number in range(3_000)),
+                *(Track(f"u{number}", "Bought", {"order": f"o{number}"}, NOW_MS) for number in range(3_000)),
             ]
         )
-        engine.catalogue.save_list("friends", ["id-of-alice", "u1"])
+        engine.catalog.save_list("friends", ["id-of-alice", "u1"])
         assert all(any(secret.encode() in path.read_bytes() for path in tmp_path.iterdir()) for secret in secrets[:1])
         engine.snapshot()
         assert all(any(secret.encode() in path.read_bytes() for path in tmp_path.iterdir()) for secret in secrets[:2])
-        engine.ingest([ops.Delete("id-of-alice")])
+        engine.ingest([Delete("id-of-alice")])
         engine.snapshot()
         for path in tmp_path.iterdir():
             for secret in secrets:
@@ -832,7 +831,7 @@ def test_Deleted_user_leaves_no_trace(tmp_path):
         assert engine.count('did "Bought" where order = "o7"').count == 1
         assert engine.count('email = "u7@x.org"').count == 1
         # The same value again is another's.
-        engine.ingest([ops.Identify("bob", {"email": "alice@example.org"}, NOW_MS)])
+        engine.ingest([Identify("bob", {"email": "alice@example.org"}, NOW_MS)])
         assert list(engine.members('email = "alice@example.org"').pages) == [["bob"]]
     with opened(tmp_path) as engine:
         assert list(engine.members('email = "alice@example.org"').pages) == [["bob"]]
@@ -843,12 +842,12 @@ def test_Deleted_user_leaves_no_trace(tmp_path):
 def test_Value_given_again_while_a_snapshot_drops_it_stays(tmp_path):
     """The dictionary entry nobody had when the snapshot began has an owner when it ends."""
     with opened(tmp_path / "a") as engine:
-        engine.ingest([ops.Identify("a", {"s": "rare"}, NOW_MS), ops.Identify("b", {"s": "common"}, NOW_MS)])
-        engine.ingest([ops.Identify("a", {"s": "other"}, NOW_MS)])
+        engine.ingest([Identify("a", {"s": "rare"}, NOW_MS), Identify("b", {"s": "common"}, NOW_MS)])
+        engine.ingest([Identify("a", {"s": "other"}, NOW_MS)])
         with engine._lock:
             captured = engine._index.capture(engine._lock)
             parts, cut = engine._parts(captured), engine._store.cut()
-        engine.ingest([ops.Identify("c", {"s": "rare"}, NOW_MS)])
+        engine.ingest([Identify("c", {"s": "rare"}, NOW_MS)])
         engine._store.publish(cut, parts, purge=True)
         with engine._lock:
             engine._index.release(captured, is_stored=True)

@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyroaring import BitMap
 
-from bitseg import ops
 from bitseg.clock import FixedClock
+from bitseg.columns import Columns, rows_of
 from bitseg.engine import Engine, Workspace
 from bitseg.errors import CorruptSnapshotError, DataDirectoryError, DirectoryLockedError, InvalidArgumentError
+from bitseg.operations import Delete, Identify, Track
 from bitseg.segment import parse
 from bitseg.values import Column, SparseValues, ValueType
 from tests.conftest import NOW_MS
@@ -27,9 +28,9 @@ def test_What_was_ingested_is_there_after_reopening(tmp_path):
     as_of = EPOCH + timedelta(milliseconds=generator.now_ms)
     with Engine.create(tmp_path, Workspace(generator.zone), clock=clock) as engine:
         for name, user_ids in generator.lists.items():
-            engine.catalogue.save_list(name, user_ids)
+            engine.catalog.save_list(name, user_ids)
         for name, condition in generator.saved.items():
-            engine.catalogue.save_segment(name, condition)
+            engine.catalog.save_segment(name, condition)
     segments = [generator.segment() for _ in range(60)]
     for batch in generator.batches():
         with Engine.open(tmp_path, clock=clock) as engine:
@@ -45,12 +46,12 @@ def test_What_was_ingested_is_there_after_reopening(tmp_path):
 def test_Repeats_are_known_after_reopening(tmp_path):
     for duplicates in (0, 1):
         with Engine.open(tmp_path, clock=FixedClock(NOW_MS)) as engine:
-            assert engine.ingest([ops.Track("u", "E", {}, NOW_MS, "m1")]).duplicates == duplicates
+            assert engine.ingest([Track("u", "E", {}, NOW_MS, "m1")]).duplicates == duplicates
 
 
 def test_Closing_without_a_change_writes_nothing(tmp_path):
     with Engine.open(tmp_path, clock=FixedClock(NOW_MS)) as engine:
-        engine.ingest([ops.Track("u", "E", {}, NOW_MS)])
+        engine.ingest([Track("u", "E", {}, NOW_MS)])
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     with Engine.open(tmp_path) as engine:
         engine.count("everyone")
@@ -83,7 +84,7 @@ def test_Workspace_is_made_once(tmp_path):
 def test_Retention_refuses_and_drops_old_events():
     clock = FixedClock(NOW_MS)
     engine = Engine(Workspace(retention_days=3), clock=clock)
-    result = engine.ingest([ops.Track("u", "E", {}, NOW_MS - back * DAY_MS) for back in range(5)])
+    result = engine.ingest([Track("u", "E", {}, NOW_MS - back * DAY_MS) for back in range(5)])
     assert result.accepted == 3
     assert "older than the retention" in result.rejections[0].reason
     assert engine.event_count == 3
@@ -100,7 +101,7 @@ def test_Retention_out_of_range_is_refused(days):
 
 
 def columns(event, users, times, values):
-    return ops.Columns(event, users, np.array(times, np.int64), values, np.arange(len(users)) + 1)
+    return Columns(event, users, np.array(times, np.int64), values, np.arange(len(users)) + 1)
 
 
 def test_Columns_are_the_same_as_their_rows(engine):
@@ -115,7 +116,7 @@ def test_Columns_are_the_same_as_their_rows(engine):
         },
     )
     other = Engine(clock=FixedClock(NOW_MS))
-    by_columns, by_rows = engine.ingest_columns(block), other.ingest(ops.rows_of(block))
+    by_columns, by_rows = engine.ingest_columns(block), other.ingest(rows_of(block))
     assert by_columns.accepted == by_rows.accepted == 4
     assert [each.name for each in by_columns.rejections] == [each.name for each in by_rows.rejections] == ["odd"]
     for text in ('did "E" with sum(amount) = 4', 'did "E" where color = "red"', 'did "E" where odd = true'):
@@ -137,7 +138,7 @@ def test_Malformed_rows_of_columns_are_left_out_by_their_own_numbers(engine):
 
 
 def test_Column_of_another_type_loses_its_values_only(engine):
-    engine.ingest([ops.Identify("a", {"zip": "01234"}, NOW_MS)])
+    engine.ingest([Identify("a", {"zip": "01234"}, NOW_MS)])
     block = columns(None, ["a", "b"], [NOW_MS, NOW_MS], {"zip": Column(ValueType.NUMBER, np.array([1.0, np.nan]))})
     result = engine.ingest_columns(block)
     assert result.accepted == 2
@@ -148,18 +149,18 @@ def test_Column_of_another_type_loses_its_values_only(engine):
 @pytest.mark.parametrize(
     ("operation", "words"),
     [
-        (ops.Identify("", {}, NOW_MS), "user id is empty"),
-        (ops.Identify("é" * 257, {}, NOW_MS), "514 bytes"),
-        (ops.Identify("\ud800", {}, NOW_MS), "not valid Unicode"),
-        (ops.Track("u", "", {}, NOW_MS), "event name is empty"),
-        (ops.Track("u", "E" * 300, {}, NOW_MS), "event name has 300"),
-        (ops.Track("u", "E", {}, NOW_MS, "m" * 200), "message id"),
-        (ops.Track("u", "E", {}, -(10**17)), "years"),
-        (ops.Delete(""), "user id is empty"),
+        (Identify("", {}, NOW_MS), "user id is empty"),
+        (Identify("é" * 257, {}, NOW_MS), "514 bytes"),
+        (Identify("\ud800", {}, NOW_MS), "not valid Unicode"),
+        (Track("u", "", {}, NOW_MS), "event name is empty"),
+        (Track("u", "E" * 300, {}, NOW_MS), "event name has 300"),
+        (Track("u", "E", {}, NOW_MS, "m" * 200), "message id"),
+        (Track("u", "E", {}, -(10**17)), "years"),
+        (Delete(""), "user id is empty"),
     ],
 )
 def test_Malformed_operation_is_refused_whole(engine, operation, words):
-    result = engine.ingest([operation, ops.Identify("good", {}, NOW_MS)])
+    result = engine.ingest([operation, Identify("good", {}, NOW_MS)])
     assert result.accepted == 1
     assert words in result.rejections[0].reason
     assert engine.user_count == 1
@@ -181,7 +182,7 @@ def test_Malformed_operation_is_refused_whole(engine, operation, words):
     ],
 )
 def test_Bad_value_is_left_out_with_a_reason(engine, value, words):
-    result = engine.ingest([ops.Identify("u", {"a": value, "b": 1}, NOW_MS)])
+    result = engine.ingest([Identify("u", {"a": value, "b": 1}, NOW_MS)])
     assert result.accepted == 1
     assert [each.name for each in result.rejections] == ["a"]
     assert words in result.rejections[0].reason
@@ -189,7 +190,7 @@ def test_Bad_value_is_left_out_with_a_reason(engine, value, words):
 
 
 def test_Sample_is_spread_and_the_bitmap_holds_all_members(engine):
-    engine.ingest([ops.Identify(f"u{number:03}", {"even": number % 2 == 0}, NOW_MS) for number in range(100)])
+    engine.ingest([Identify(f"u{number:03}", {"even": number % 2 == 0}, NOW_MS) for number in range(100)])
     result = engine.evaluate("even = true", sample_size=5, include_bitmap=True)
     assert result.sample == ("u000", "u020", "u040", "u060", "u080")
     assert BitMap.deserialize(result.bitmap) == BitMap(range(0, 100, 2))
@@ -199,18 +200,18 @@ def test_Sample_is_spread_and_the_bitmap_holds_all_members(engine):
 
 @pytest.mark.parametrize("size", [1, 7, 100, 1_000])
 def test_Pages_hold_every_member_once(engine, size):
-    engine.ingest([ops.Identify(f"u{number}", {}, NOW_MS) for number in range(100)])
+    engine.ingest([Identify(f"u{number}", {}, NOW_MS) for number in range(100)])
     pages = list(engine.members("everyone", page_size=size).pages)
     assert [len(page) for page in pages[:-1]] == [size] * (len(pages) - 1)
     assert sorted(user for page in pages for user in page) == sorted(f"u{number}" for number in range(100))
 
 
 def test_Members_are_of_one_version_while_users_come_and_go(engine):
-    engine.ingest([ops.Identify(f"u{number}", {"plan": "gold"}, NOW_MS) for number in range(10)])
+    engine.ingest([Identify(f"u{number}", {"plan": "gold"}, NOW_MS) for number in range(10)])
     members = engine.members('plan = "gold"', page_size=3)
     first = next(members.pages)
-    engine.ingest([ops.Identify("late", {"plan": "gold"}, NOW_MS), ops.Identify("u9", {"plan": "free"}, NOW_MS + 1)])
-    engine.ingest([ops.Delete("u8")])
+    engine.ingest([Identify("late", {"plan": "gold"}, NOW_MS), Identify("u9", {"plan": "free"}, NOW_MS + 1)])
+    engine.ingest([Delete("u8")])
     rest = [user for page in members.pages for user in page]
     assert [*first, *rest] == [f"u{number}" for number in (*range(8), 9)]
 
@@ -226,7 +227,7 @@ def test_Tree_given_as_nodes_is_validated(engine):
 
 def test_Queries_beside_ingest_see_whole_batches(engine):
     """Each batch moves one user in and one out of a segment, whose size therefore never changes."""
-    engine.ingest([ops.Identify(f"u{number}", {"on": number < 50}, NOW_MS) for number in range(100)])
+    engine.ingest([Identify(f"u{number}", {"on": number < 50}, NOW_MS) for number in range(100)])
     stop, seen, failures = threading.Event(), set(), []
 
     def ask():
@@ -241,8 +242,8 @@ def test_Queries_beside_ingest_see_whole_batches(engine):
     for thread in threads:
         thread.start()
     for step in range(300):
-        swap = [ops.Identify(f"u{step % 50}", {"on": step // 50 % 2 == 1}, NOW_MS + step)]
-        swap.append(ops.Identify(f"u{50 + step % 50}", {"on": step // 50 % 2 == 0}, NOW_MS + step))
+        swap = [Identify(f"u{step % 50}", {"on": step // 50 % 2 == 1}, NOW_MS + step)]
+        swap.append(Identify(f"u{50 + step % 50}", {"on": step // 50 % 2 == 0}, NOW_MS + step))
         engine.ingest(swap)
     stop.set()
     for thread in threads:
@@ -272,7 +273,7 @@ def test_Slow_scan_beside_new_values_is_exact():
     """A scan goes on while values come that its dictionary did not have when it began, from who never pauses."""
     engine = Engine(clock=FixedClock(NOW_MS))
     total = 3_000
-    engine.ingest([ops.Identify(f"u{number}", {"email": f"a{number}@x"}, NOW_MS) for number in range(total)])
+    engine.ingest([Identify(f"u{number}", {"email": f"a{number}@x"}, NOW_MS) for number in range(total)])
     stop = threading.Event()
 
     def write():
@@ -280,7 +281,7 @@ def test_Slow_scan_beside_new_values_is_exact():
             if stop.is_set():
                 break
             emails = [f"{'ab'[number % 2]}{round_number}-{number}@y" for number in range(50)]
-            engine.ingest([ops.Identify(f"u{number}", {"email": each}, NOW_MS) for number, each in enumerate(emails)])
+            engine.ingest([Identify(f"u{number}", {"email": each}, NOW_MS) for number, each in enumerate(emails)])
 
     writer = threading.Thread(target=write)
     writer.start()

@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bitseg import ops
 from bitseg.calendar import Calendar
 from bitseg.clock import FixedClock
 from bitseg.engine import Engine
 from bitseg.errors import BitsegError, DataDirectoryError, ImportFileError, InvalidArgumentError
-from bitseg.importers.base import ColumnMapping
-from bitseg.importers.csv import read_csv, read_user_ids
-from bitseg.importers.jsonl import read_jsonl
-from bitseg.importers.load import RejectsFile, load
-from bitseg.importers.parquet import exported_mapping, read_parquet
+from bitseg.formats.base import ColumnMapping
+from bitseg.formats.csv import read_csv, read_user_ids
+from bitseg.formats.jsonl import read_jsonl
+from bitseg.formats.load import RejectsFile, load
+from bitseg.formats.parquet import exported_mapping, read_parquet
+from bitseg.operations import Delete, Identify, Track
 from bitseg.pb import ingest_pb2
 from bitseg.storage import frames, journal
 from bitseg.storage.snapshot import MANIFEST
@@ -44,15 +44,15 @@ def folder(tmp_path_factory):
             more = {"l": ["x", f"{number}"], "g": {"lat": 1, "lon": number}}
             engine.ingest(
                 [
-                    ops.Identify(f"u{number}", traits | more, NOW_MS, f"i{number}"),
-                    ops.Track(f"u{number}", "E", traits | more, NOW_MS, f"t{number}"),
-                    ops.Delete("u1"),
+                    Identify(f"u{number}", traits | more, NOW_MS, f"i{number}"),
+                    Track(f"u{number}", "E", traits | more, NOW_MS, f"t{number}"),
+                    Delete("u1"),
                 ]
             )
-            engine.catalogue.save_segment("s", 'did "E" and s is set')
-            engine.catalogue.save_list("l", ["u0", f"u{number}"])
+            engine.catalog.save_segment("s", 'did "E" and s is set')
+            engine.catalog.save_list("l", ["u0", f"u{number}"])
             engine.declare(f"declared{number}", ops_type(number))
-            engine.ingest_all([ops.Delete("u9")], (), producer="p", sequence=number + 1)
+            engine.ingest_all([Delete("u9")], (), producer="p", sequence=number + 1)
             if number == 1:
                 engine.snapshot()
         shutil.copytree(folder / "a", folder / "whole")
@@ -105,7 +105,7 @@ def outcome(folder):
     try:
         with Engine.open(folder, clock=CLOCK, create=False) as engine:
             engine.verify()
-            for segment in engine.catalogue.segments:
+            for segment in engine.catalog.segments:
                 engine.count(f'in segment "{segment}"')
             engine.count("everyone")
     except DataDirectoryError as error:
@@ -284,13 +284,13 @@ def test_Columns_of_any_shape_are_refused_or_taken(event, user_ids, times_ms, va
 
 
 def test_Hostile_operations_are_rejected_one_by_one_and_the_rest_stands(tmp_path):
-    good = ops.Track("good", "E", {"n": 1}, NOW_MS)
+    good = Track("good", "E", {"n": 1}, NOW_MS)
     far, year_1, year_9999 = 2**62, -62_135_596_800_000, 253_370_764_800_000
     hostile = {
-        "user id": [ops.Track(each, "E", {}, NOW_MS) for each in ("", "x" * 513, "é" * 257, "\ud800")],
-        "event name": [ops.Track("u", each, {}, NOW_MS) for each in ("", "x" * 257, "\udfff")],
-        "message id": [ops.Track("u", "E", {}, NOW_MS, each) for each in ("x" * 129, "\ud800")],
-        "timestamp": [ops.Track("u", "E", {}, each) for each in (far, -far, year_1, year_9999, NOW_MS + 3_600_001)],
+        "user id": [Track(each, "E", {}, NOW_MS) for each in ("", "x" * 513, "é" * 257, "\ud800")],
+        "event name": [Track("u", each, {}, NOW_MS) for each in ("", "x" * 257, "\udfff")],
+        "message id": [Track("u", "E", {}, NOW_MS, each) for each in ("x" * 129, "\ud800")],
+        "timestamp": [Track("u", "E", {}, each) for each in (far, -far, year_1, year_9999, NOW_MS + 3_600_001)],
     }
     with Engine.open(tmp_path / "a", clock=CLOCK) as engine:
         for what, operations in hostile.items():
@@ -309,15 +309,15 @@ def test_Hostile_operations_are_rejected_one_by_one_and_the_rest_stands(tmp_path
             object(),
         ]
         result = engine.ingest(
-            [ops.Identify(f"v{number}", {f"a{number}": each}, NOW_MS) for number, each in enumerate(values)]
+            [Identify(f"v{number}", {f"a{number}": each}, NOW_MS) for number, each in enumerate(values)]
         )
         assert (result.accepted, len(result.rejections)) == (len(values), len(values))
         # NUL bytes are bytes as others are.
-        result = engine.ingest([ops.Identify("nul\0id", {"nul\0name": "nul\0value"}, NOW_MS)])
+        result = engine.ingest([Identify("nul\0id", {"nul\0name": "nul\0value"}, NOW_MS)])
         assert (result.accepted, result.rejections) == (1, ())
         assert engine.count('did "E" where n = 1').count == 1
         # Sums beyond all numbers are infinite rather than an error.
-        engine.ingest([ops.Track(user, "Big", {"n": 1e308}, NOW_MS) for user in ("a", "b", "a", "a")])
+        engine.ingest([Track(user, "Big", {"n": 1e308}, NOW_MS) for user in ("a", "b", "a", "a")])
         assert engine.count('did "Big" with sum(n) > 1e308').count == 1
         users, events = engine.user_count, engine.event_count
     with Engine.open(tmp_path / "a", clock=CLOCK) as engine:
@@ -329,7 +329,7 @@ def test_Million_attribute_names_stop_at_the_limit():
     rejected = 0
     for start in range(0, 1_000_000, 100_000):
         traits = {f"a{number}": 1 for number in range(start, start + 100_000)}
-        result = engine.ingest([ops.Identify("u", traits, NOW_MS)])
+        result = engine.ingest([Identify("u", traits, NOW_MS)])
         assert result.accepted == 1
         rejected += len(result.rejections)
     assert (len(engine.schema()), rejected) == (2_000, 998_000)
@@ -340,7 +340,7 @@ def test_Million_attribute_names_stop_at_the_limit():
 def test_Million_event_names_stop_at_the_limit():
     engine = Engine(clock=CLOCK)
     names = [f"e{number}" for number in range(20_000)]
-    result = engine.ingest([ops.Track("u", name, {}, NOW_MS) for name in names])
+    result = engine.ingest([Track("u", name, {}, NOW_MS) for name in names])
     assert (result.accepted, len(result.rejections)) == (5_000, 15_000)
     assert "event names already, the limit" in result.rejections[0].reason
 
@@ -348,7 +348,7 @@ def test_Million_event_names_stop_at_the_limit():
 def test_Journal_is_read_by_its_documented_layout(tmp_path):
     """Frames as the module says, by hand: another program could read them."""
     with Engine.open(tmp_path / "a", clock=CLOCK) as engine:
-        engine.ingest([ops.Track("u", "E", {"n": 1}, NOW_MS)])
+        engine.ingest([Track("u", "E", {"n": 1}, NOW_MS)])
         (path,) = (tmp_path / "a").glob("journal-*")
         data = path.read_bytes()
     assert data[:8] == b"BITSEGJ\x02"

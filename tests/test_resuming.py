@@ -15,14 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bitseg import ops
 from bitseg.client import AsyncClient, Client
 from bitseg.clock import FixedClock
 from bitseg.engine import Engine
 from bitseg.errors import InvalidArgumentError, NotDurableError, VersionGoneError
-from bitseg.storage import members as kept_members
+from bitseg.operations import Delete, Identify
+from bitseg.storage import cursors as kept_members
+from bitseg.storage.cursors import CursorStore, ResumeToken
 from bitseg.storage.journal import SyncPolicy
-from bitseg.storage.members import KeptMembers, ResumeToken
 from tests.conftest import COMMAND, NOW_MS
 from tests.proxy import BreakingProxy
 
@@ -31,7 +31,7 @@ AS_OF = datetime(2024, 1, 30, tzinfo=UTC)
 
 
 def users(numbers, n=None, prefix="u"):
-    return [ops.Identify(f"{prefix}{number}", {"n": number % 10 if n is None else n}, NOW_MS) for number in numbers]
+    return [Identify(f"{prefix}{number}", {"n": number % 10 if n is None else n}, NOW_MS) for number in numbers]
 
 
 def everyone_of(members):
@@ -98,7 +98,7 @@ def test_Token_before_the_first_page_is_the_whole(engine):
 def test_Deleted_users_are_left_out_of_what_follows(engine):
     engine.ingest(users(range(20)))
     found, token = taken(engine.members("everyone", page_size=5), 1)
-    engine.ingest([ops.Delete("u7"), ops.Delete("u2"), *users([7, 30])])
+    engine.ingest([Delete("u7"), Delete("u2"), *users([7, 30])])
     rest = everyone_of(engine.members(resume_token=token))
     assert found + rest == [f"u{number}" for number in range(20) if number != 7]
 
@@ -188,7 +188,7 @@ def test_Disk_that_failed_does_not_stop_a_stream_either(tmp_path, monkeypatch):
 
 def test_Number_of_kept_members_is_bounded(monkeypatch):
     monkeypatch.setattr(kept_members, "MAX_KEPT", 3)
-    kept = KeptMembers()
+    kept = CursorStore()
     tokens = [ResumeToken(kept.keep(1, b"abc"), bytes(8), 1, 0, 9, False) for _ in range(5)]
     assert kept.size_bytes == 9
     assert kept.find(tokens[2]) == b"abc"
@@ -198,7 +198,7 @@ def test_Number_of_kept_members_is_bounded(monkeypatch):
 
 def test_Oldest_members_go_when_all_take_too_much(tmp_path):
     for folder in (None, tmp_path):
-        kept = KeptMembers(folder, max_bytes=2_500)
+        kept = CursorStore(folder, max_bytes=2_500)
         tokens = [ResumeToken(kept.keep(1, bytes([n]) * 1_000), bytes(8), 1, 0, 9, False) for n in range(2)]
         kept.find(tokens[0])
         tokens.append(ResumeToken(kept.keep(1, b"z" * 1_000), bytes(8), 1, 0, 9, False))
@@ -211,7 +211,7 @@ def test_Oldest_members_go_when_all_take_too_much(tmp_path):
 
 
 def test_Members_go_after_a_day(tmp_path, monkeypatch):
-    kept = KeptMembers(tmp_path)
+    kept = CursorStore(tmp_path)
     token = ResumeToken(kept.keep(1, b"abc"), bytes(8), 1, 0, 9, False)
     now = time.time()
     monkeypatch.setattr(kept_members.time, "time", lambda: now + 23 * 3600)

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from bitseg import ops
 from bitseg.clock import FixedClock
 from bitseg.engine import Engine, Workspace
-from bitseg.ops import Details
+from bitseg.entries import Details
+from bitseg.operations import Delete, Identify, Track
 from bitseg.values import ValueType
 from tests.conftest import NOW_MS
 
@@ -28,19 +28,19 @@ def write(folder):
     for stage in range(3):
         engine.ingest(
             [
-                *(ops.Identify(f"u{number}", {**VALUES, "n": number + stage / 4}, NOW_MS) for number in range(8)),
-                ops.Identify("v", {"g": {"lat": 40.4, "lon": -3.7}, f"stage{stage}": None}, NOW_MS),
+                *(Identify(f"u{number}", {**VALUES, "n": number + stage / 4}, NOW_MS) for number in range(8)),
+                Identify("v", {"g": {"lat": 40.4, "lon": -3.7}, f"stage{stage}": None}, NOW_MS),
                 *(
-                    ops.Track(f"u{number}", "Bought", {**VALUES, "n": number}, NOW_MS - number * 86_400_000)
+                    Track(f"u{number}", "Bought", {**VALUES, "n": number}, NOW_MS - number * 86_400_000)
                     for number in range(8)
                 ),
-                ops.Track("u1", "Seen", {}, NOW_MS, f"message-{stage}"),
-                ops.Delete(f"u{stage}"),
+                Track("u1", "Seen", {}, NOW_MS, f"message-{stage}"),
+                Delete(f"u{stage}"),
             ]
         )
         details = {"description": f"of stage {stage}", "labels": {"stage": str(stage)}}
-        engine.catalogue.create_segment(f"segment {stage}", f'did "Bought" where n >= {stage}', **details)
-        engine.catalogue.create_list(f"list {stage}", ["u6", "u7", f"u{stage}"], **details)
+        engine.catalog.create_segment(f"segment {stage}", f'did "Bought" where n >= {stage}', **details)
+        engine.catalog.create_list(f"list {stage}", ["u6", "u7", f"u{stage}"], **details)
         engine.declare(f"declared {stage}", ValueType.GEO, "Seen")
         engine.ingest_all([], (), producer="shop", sequence=stage + 1)
         if stage < 2:
@@ -65,16 +65,16 @@ def test_Directory_of_every_format_is_read(tmp_path, folder):
             assert engine.recovered.records == (0 if is_again else 5)
             assert (engine.user_count, engine.event_count, engine.version) == (8, 19, 15)
             assert engine.last_sequence("shop") == 3
-            assert list(engine.catalogue.segments) == ["segment 0", "segment 1", "segment 2"]
-            sizes = {name: each.size for name, each in engine.catalogue.lists.items()}
+            assert list(engine.catalog.segments) == ["segment 0", "segment 1", "segment 2"]
+            sizes = {name: each.size for name, each in engine.catalog.lists.items()}
             assert sizes == {"list 0": 3, "list 1": 3, "list 2": 3}
             assert sorted(field.name for field in engine.schema() if field.declared) == [
                 f"declared {n}" for n in range(3)
             ]
             # Before format 4 there were none.
             details = Details() if folder.name == "format-3" else Details("of stage 2", {"stage": "2"}, NOW_MS, NOW_MS)
-            assert engine.catalogue.get_segment("segment 2").details == details
-            assert engine.catalogue.get_list("list 2").details == details
+            assert engine.catalog.get_segment("segment 2").details == details
+            assert engine.catalog.get_list("list 2").details == details
             assert engine.count('in segment "segment 2" and n >= 6.5').count == 2
             assert engine.count('in list "list 2"').count == 2
             assert list(engine.members('did "Seen"').pages) == [["u1"]]
@@ -83,7 +83,7 @@ def test_Directory_of_every_format_is_read(tmp_path, folder):
             ]
             assert engine.count('l has all ("a", "b")').count == 7
             assert engine.count("g within 10 km of (40.4, -3.7)").count == 1
-            duplicates = engine.ingest([ops.Track("u1", "Seen", {}, NOW_MS, f"message-{stage}") for stage in range(3)])
+            duplicates = engine.ingest([Track("u1", "Seen", {}, NOW_MS, f"message-{stage}") for stage in range(3)])
             assert (duplicates.duplicates, duplicates.accepted) == (3, 0)
 
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bitseg import ops
 from bitseg.client import AsyncClient, Client
 from bitseg.errors import InvalidArgumentError, NotFoundError
+from bitseg.operations import Delete, Identify, Track
 from bitseg.results import EventSummary, UserRecord, UserSegments
 from tests.conftest import COMMAND, NOW_MS
 from tests.generate import EPOCH, Generator, workspace
@@ -30,18 +30,18 @@ def test_User_is_in_the_segments_whose_members_have_the_user(seed):
     for batch in generator.batches():
         engine.ingest(batch)
         for operation in batch:
-            if isinstance(operation, ops.Delete):
+            if isinstance(operation, Delete):
                 done.pop(operation.user_id, None)
                 continue
             is_repeated = operation.message_id in seen
             seen |= {operation.message_id} - {None}
-            if isinstance(operation, ops.Track) and not is_repeated:
+            if isinstance(operation, Track) and not is_repeated:
                 done.setdefault(operation.user_id, Counter())[operation.event] += 1
     for number in range(8):
-        engine.catalogue.save_segment(f"random {number}", generator.segment())
+        engine.catalog.save_segment(f"random {number}", generator.segment())
     members = {
         name: {user for page in engine.members(saved.definition, as_of).pages for user in page}
-        for name, saved in engine.catalogue.segments.items()
+        for name, saved in engine.catalog.segments.items()
     }
     for user in {user for page in engine.members("everyone").pages for user in page}:
         found = engine.user_segments(user, as_of)
@@ -53,18 +53,18 @@ def test_User_is_in_the_segments_whose_members_have_the_user(seed):
 def filled(engine):
     engine.ingest(
         [
-            ops.Identify("ann", {"plan": "gold", "tags": ["a", "b"], "age": 30, "born": "1994-01-31"}, NOW_MS),
-            ops.Identify("ann", {"age": None}, NOW_MS),
-            ops.Identify("bob", {"plan": "free"}, NOW_MS),
-            ops.Track("ann", "Charged", {"amount": 1}, NOW_MS - 30 * HOUR_MS),
-            ops.Track("ann", "Charged", {"amount": 2}, NOW_MS),
-            ops.Track("ann", "Charged", {"amount": 3}, NOW_MS - HOUR_MS),
-            ops.Track("bob", "Seen", {}, NOW_MS),
+            Identify("ann", {"plan": "gold", "tags": ["a", "b"], "age": 30, "born": "1994-01-31"}, NOW_MS),
+            Identify("ann", {"age": None}, NOW_MS),
+            Identify("bob", {"plan": "free"}, NOW_MS),
+            Track("ann", "Charged", {"amount": 1}, NOW_MS - 30 * HOUR_MS),
+            Track("ann", "Charged", {"amount": 2}, NOW_MS),
+            Track("ann", "Charged", {"amount": 3}, NOW_MS - HOUR_MS),
+            Track("bob", "Seen", {}, NOW_MS),
         ]
     )
-    engine.catalogue.save_segment("payers", 'did "Charged" in last 2 days')
-    engine.catalogue.save_segment("gold payers", 'in segment "payers" and plan = "gold"')
-    engine.catalogue.save_segment("not gold", 'not plan = "gold"')
+    engine.catalog.save_segment("payers", 'did "Charged" in last 2 days')
+    engine.catalog.save_segment("gold payers", 'in segment "payers" and plan = "gold"')
+    engine.catalog.save_segment("not gold", 'not plan = "gold"')
     return engine
 
 
@@ -85,7 +85,7 @@ def test_User_is_shown_with_attributes_and_events(filled, server):
                 ask("cyd")
         with pytest.raises(InvalidArgumentError, match="offset"):
             client.user_segments("ann", datetime(2024, 1, 28))
-    filled.ingest([ops.Delete("ann")])
+    filled.ingest([Delete("ann")])
     with pytest.raises(NotFoundError):
         filled.user("ann")
 
@@ -102,16 +102,16 @@ def test_Asyncio_client_shows_users_too(filled, server):
 
 def test_Segments_follow_what_is_saved_and_deleted(filled):
     assert filled.user_segments("bob").segments == ("not gold",)
-    filled.catalogue.save_segment("seen", 'did "Seen"')
+    filled.catalog.save_segment("seen", 'did "Seen"')
     assert filled.user_segments("bob").segments == ("not gold", "seen")
-    filled.catalogue.delete_segment("not gold")
+    filled.catalog.delete_segment("not gold")
     assert filled.user_segments("bob").segments == ("seen",)
-    filled.ingest([ops.Track("ann", "Seen", {}, NOW_MS)])
+    filled.ingest([Track("ann", "Seen", {}, NOW_MS)])
     assert filled.user_segments("ann").segments == ("gold payers", "payers", "seen")
 
 
 def test_Segment_that_cannot_be_answered_is_a_warning(filled):
-    filled.catalogue.save_segment("broken", "no_such_attribute = 1")
+    filled.catalog.save_segment("broken", "no_such_attribute = 1")
     found = filled.user_segments("ann")
     assert found.segments == ("gold payers", "payers")
     assert len(found.warnings) == 1

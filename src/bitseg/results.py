@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from bitseg.ops import Rejection
+from bitseg.columns import Rejection
 from bitseg.values import Value
 
 

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from bitseg.cli.main import main
-from bitseg.ops import Identify
+from bitseg.operations import Identify
 from tests.conftest import COMMAND, NOW_MS
 
 USERS = "id,country,plan\nann,US,gold\nbob,US,free\ncyd,CA,gold\n"
@@ -176,15 +176,15 @@ def inline(folder, monkeypatch, capsys):
 def test_Segments_and_lists_are_saved_shown_used_and_deleted(folder, inline):
     for name in DEFAULT_NAMES:
         inline("segments", "delete", name)
-    catalogue(folder, inline)
+    catalog(folder, inline)
 
 
 def test_Segments_and_lists_of_a_server_too(folder, inline, engine, server):
     engine.ingest([Identify("ann", {"country": "US", "plan": "gold"}, NOW_MS), Identify("bob", {}, NOW_MS)])
-    catalogue(folder, inline, "--server", server.address)
+    catalog(folder, inline, "--server", server.address)
 
 
-def catalogue(folder, inline, *target):
+def catalog(folder, inline, *target):
     """Goes through what can be done with segments and lists, of which there are none."""
 
     def run(*arguments, **options):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from bitseg.clock import FixedClock
+from bitseg.columns import Columns
 from bitseg.engine import Engine
 from bitseg.errors import InvalidSegmentError
-from bitseg.ops import Columns
 from bitseg.segment import parse
 from bitseg.values import Column, ValueType
 from tests.conftest import NOW_MS

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bitseg.index import buckets
 from bitseg.index.bitmaps import to_array
+from bitseg.index.operators import buckets
 from bitseg.index.users import UserDirectory
 from bitseg.segment.nodes import InBucket
-from bitseg.texts import Texts
+from bitseg.strings import StringArray
 
 IDS = ["u0", "u1", "", "ü", "\0", "\0\0", "u0\0", "eight888", "nine99999", "x" * 511, "x" * 512, "é" * 100]
 ids = st.sampled_from(IDS)
@@ -25,13 +25,15 @@ def restored(directory):
     return again
 
 
-@pytest.mark.parametrize("hashes", [Texts.hashes, lambda texts, seed: texts.lengths.astype(np.uint64) << np.uint64(60)])
+@pytest.mark.parametrize(
+    "hashes", [StringArray.hashes, lambda texts, seed: texts.lengths.astype(np.uint64) << np.uint64(60)]
+)
 @settings(deadline=None)
 @given(steps)
 def test_Directory_is_a_dict(hashes, plan):
     """Also where most ids have the same hash, and the bytes decide."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Texts, "hashes", hashes)
+        patch.setattr(StringArray, "hashes", hashes)
         directory, model, given_out = UserDirectory(), {}, 0
         for verb, what in plan:
             if verb == "assign":

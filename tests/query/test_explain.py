@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bitseg import ops
 from bitseg.errors import NotFoundError
+from bitseg.operations import Identify, Track
 from bitseg.segment import nodes as n
 from bitseg.segment import parse
 from tests.conftest import NOW_MS
@@ -62,9 +62,9 @@ def check(explanation, user, engine, as_of):
 def engine(engine):
     engine.ingest(
         [
-            ops.Identify("u", {"country": "CA", "age": 20}, NOW_MS),
-            *(ops.Track("u", "Charged", {"amount": 1.5}, NOW_MS - back * DAY_MS) for back in range(30)),
-            ops.Track("u", "Charged", {}, NOW_MS),
+            Identify("u", {"country": "CA", "age": 20}, NOW_MS),
+            *(Track("u", "Charged", {"amount": 1.5}, NOW_MS - back * DAY_MS) for back in range(30)),
+            Track("u", "Charged", {}, NOW_MS),
         ]
     )
     return engine
@@ -97,14 +97,14 @@ def test_Every_function_shows_its_result(engine, function, note):
 
 
 def test_Events_without_the_property_say_so(engine):
-    engine.ingest([ops.Track("v", "Charged", {}, NOW_MS)])
+    engine.ingest([Track("v", "Charged", {}, NOW_MS)])
     assert engine.explain("v", 'did "Charged" with sum(amount) > 0').explanation.note.endswith(
         "none of them has amount"
     )
 
 
 def test_Sequence_shows_the_events_of_all_steps(engine):
-    engine.ingest([ops.Track("u", "Left", {}, NOW_MS + 5)])
+    engine.ingest([Track("u", "Left", {}, NOW_MS + 5)])
     as_of = datetime(2024, 1, 31, 13, tzinfo=UTC)
     found = engine.explain("u", 'did "Charged" then did "Left" within 1 hour today', as_of).explanation
     assert found.matches
@@ -112,7 +112,7 @@ def test_Sequence_shows_the_events_of_all_steps(engine):
 
 
 def test_Saved_segment_is_explained_within(engine):
-    engine.catalogue.save_segment("Adults", "age >= 18")
+    engine.catalog.save_segment("Adults", "age >= 18")
     found = engine.explain("u", 'in segment "Adults"').explanation
     assert [(each.condition, each.value) for each in found.conditions] == [("age >= 18", 20.0)]
 

@@ -4,9 +4,9 @@ from typing import get_args
 
 import pytest
 
-from bitseg.index import aggregates, predicates
+from bitseg.index.operators import aggregates, predicates
 from bitseg.query.estimate import estimate
-from bitseg.query.leaves import capture
+from bitseg.query.leaves import compile_leaf
 from bitseg.segment import nodes as n
 from bitseg.segment.format import _text
 
@@ -20,7 +20,7 @@ def kinds(union):
 
 @pytest.mark.parametrize("kind", kinds(n.Condition))
 def test_Condition_is_evaluated_by_the_index_or_elsewhere(kind):
-    registered = capture.dispatch(kind) is not capture.dispatch(object)
+    registered = compile_leaf.dispatch(kind) is not compile_leaf.dispatch(object)
     assert registered == (kind not in ELSEWHERE)
 
 
@@ -50,7 +50,7 @@ def test_Predicate_knows_its_types(kind):
 
 
 def test_Unknown_nodes_raise_and_are_named():
-    for function, arguments in ((capture, (None, None)), (aggregates.members, (None,)), (_text, ())):
+    for function, arguments in ((compile_leaf, (None, None)), (aggregates.members, (None,)), (_text, ())):
         with pytest.raises(TypeError, match="object"):
             function(object(), *arguments)
     assert estimate.dispatch(n.Comparison) is not estimate.dispatch(object)

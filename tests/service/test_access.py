@@ -15,9 +15,9 @@ import trustme
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from bitseg import ops
 from bitseg.client import Client, Credentials
 from bitseg.client.connection import channel_options
+from bitseg.columns import Columns
 from bitseg.errors import (
     AlreadyExistsError,
     BitsegError,
@@ -31,6 +31,7 @@ from bitseg.errors import (
     TimeLimitError,
     UnauthenticatedError,
 )
+from bitseg.operations import Identify, Track
 from bitseg.pb import catalog_pb2, catalog_pb2_grpc, ingest_pb2, ingest_pb2_grpc, query_pb2, query_pb2_grpc
 from bitseg.service.access import METHOD_ROLES
 from bitseg.service.server import SERVICES, Server
@@ -39,7 +40,7 @@ from bitseg.service.tokens import TokenFile
 from bitseg.values import Column, ValueType
 from tests.conftest import NOW_MS, until
 
-USERS = [ops.Identify(f"u{number}", {"n": number}, NOW_MS) for number in range(1_000)]
+USERS = [Identify(f"u{number}", {"n": number}, NOW_MS) for number in range(1_000)]
 
 
 @contextmanager
@@ -154,7 +155,7 @@ def test_Client_errors_say_what_is_missing(secured, tokens):
         with pytest.raises(PermissionDeniedError, match="needs the role writer"):
             client.ingest(USERS)
         with pytest.raises(PermissionDeniedError, match="needs the role writer"):
-            client.catalogue.create_segment("S", "everyone")
+            client.catalog.create_segment("S", "everyone")
     with client_of(secured, tokens["writer"]) as client:
         assert client.ingest(USERS[:1]).accepted == 1
         with pytest.raises(PermissionDeniedError, match="needs the role admin"):
@@ -189,11 +190,11 @@ def test_Revoked_token_ends_streams_before_anything_more_is_taken(secured, engin
     events = engine.event_count
     with client_of(secured, tokens["writer"]) as client:
         producer = client.producer("shop", retry_seconds=0)
-        assert producer.ingest([ops.Track("u1", "E", {}, NOW_MS)]).accepted == 1
+        assert producer.ingest([Track("u1", "E", {}, NOW_MS)]).accepted == 1
         TokenFile(tmp_path / "tokens.json").revoke("the writer")
         until(lambda: is_refused(client))
         with pytest.raises(UnauthenticatedError):
-            producer.ingest([ops.Track("u1", "E", {}, NOW_MS)])
+            producer.ingest([Track("u1", "E", {}, NOW_MS)])
         producer.close()
     assert engine.event_count == events + 1
 
@@ -418,11 +419,11 @@ def test_Bad_certificates_are_refused_at_the_start(engine, tmp_path, authority):
 def test_Oversize_messages_are_refused_and_the_limit_named(engine):
     with serving(engine, max_message_bytes=2**20) as server, Client(server.address) as client:
         with pytest.raises(RequestError, match=r"RESOURCE_EXHAUSTED.*1048576"):
-            client.ingest([ops.Identify("u", {"a": "x" * 2**21}, NOW_MS)])
+            client.ingest([Identify("u", {"a": "x" * 2**21}, NOW_MS)])
         with pytest.raises(RequestError, match=r"RESOURCE_EXHAUSTED.*1048576"):
-            client.catalogue.create_list("l", [f"{number:0500}" for number in range(4_000)])
+            client.catalog.create_list("l", [f"{number:0500}" for number in range(4_000)])
         # Which parts of a list do not have to fit into.
-        assert client.catalogue.save_list("l", (f"{number:020}" for number in range(60_000))).size == 60_000
+        assert client.catalog.save_list("l", (f"{number:020}" for number in range(60_000))).size == 60_000
         for text, message in (
             ("n = 1 " * 50_000, "262,144"),
             ("(" * 200 + "n = 1" + ")" * 200, "100"),
@@ -450,7 +451,7 @@ def large(engine):
     names = [f"{number * 7919 % total:06}-and-so-on@example.org" for number in range(total)]
     values = {"email": Column(ValueType.STRING, np.arange(total, dtype=np.uint32), names)}
     users = [f"{number:06}" + "u" * 200 for number in range(total)]
-    engine.ingest_columns(ops.Columns(None, users, np.full(total, NOW_MS), values, np.arange(total)))
+    engine.ingest_columns(Columns(None, users, np.full(total, NOW_MS), values, np.arange(total)))
     return engine
 
 

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bitseg import ops
-from bitseg.catalogue import DEFAULT_SEGMENTS
+from bitseg.catalog import DEFAULT_SEGMENTS
 from bitseg.client import AsyncClient, Client
 from bitseg.clock import FixedClock
 from bitseg.engine import Engine
@@ -23,6 +22,7 @@ from bitseg.errors import (
     SegmentSyntaxError,
     StaleEtagError,
 )
+from bitseg.operations import Delete, Identify, Track
 from bitseg.pb import catalog_pb2, catalog_pb2_grpc, query_pb2, query_pb2_grpc
 from bitseg.results import on_all_pages
 from bitseg.segment import parse
@@ -31,7 +31,7 @@ from bitseg.service.settings import Settings
 from bitseg.wire.segments import to_message
 from tests.conftest import NOW_MS
 
-USERS = [ops.Identify(f"u{number}", {"n": number}, NOW_MS) for number in range(10)]
+USERS = [Identify(f"u{number}", {"n": number}, NOW_MS) for number in range(10)]
 
 
 class SteppingClock:
@@ -59,62 +59,62 @@ def client(server):
 
 
 @pytest.fixture(params=["engine", "client"])
-def catalogue(request, engine):
+def catalog(request, engine):
     """What is kept by name, as the engine has it and as a client sees it."""
     if request.param == "engine":
-        return engine.catalogue
-    return request.getfixturevalue("client").catalogue
+        return engine.catalog
+    return request.getfixturevalue("client").catalog
 
 
 # Segments
 
 
-def test_Segment_is_created_changed_renamed_cloned_and_deleted(catalogue, engine):
-    made = catalogue.create_segment("Low", "n   < 5", description="Below five", labels={"team": "crm"})
+def test_Segment_is_created_changed_renamed_cloned_and_deleted(catalog, engine):
+    made = catalog.create_segment("Low", "n   < 5", description="Below five", labels={"team": "crm"})
     assert (made.name, made.text, made.definition) == ("Low", "n < 5", parse("n < 5"))
     assert (made.details.description, made.details.labels) == ("Below five", {"team": "crm"})
     assert made.details.created_ms == made.details.updated_ms > NOW_MS
-    assert catalogue.get_segment("Low") == made
-    changed = catalogue.update_segment("Low", query=parse("n < 4"), etag=made.etag)
+    assert catalog.get_segment("Low") == made
+    changed = catalog.update_segment("Low", query=parse("n < 4"), etag=made.etag)
     assert (changed.text, changed.details.description) == ("n < 4", "Below five")
     assert changed.details.created_ms == made.details.created_ms < changed.details.updated_ms
-    described = catalogue.update_segment("Low", description="", labels={"a": "b", "c": ""})
+    described = catalog.update_segment("Low", description="", labels={"a": "b", "c": ""})
     assert (described.text, described.details.description, described.details.labels) == (
         "n < 4",
         "",
         {"a": "b", "c": ""},
     )
-    assert catalogue.update_segment("Low", labels={}).details.labels == {}
-    clone = catalogue.clone_segment("Low", "Low too")
+    assert catalog.update_segment("Low", labels={}).details.labels == {}
+    clone = catalog.clone_segment("Low", "Low too")
     assert (clone.text, clone.details.created_ms > described.details.created_ms) == ("n < 4", True)
-    renamed = catalogue.rename_segment("Low", "Lower")
+    renamed = catalog.rename_segment("Low", "Lower")
     assert (renamed.name, renamed.details.created_ms) == ("Lower", made.details.created_ms)
-    assert sorted(catalogue.segments) == ["Low too", "Lower"]
-    catalogue.delete_segment("Low too")
-    catalogue.delete_segment("Lower", etag=renamed.etag)
-    assert catalogue.segments == {}
+    assert sorted(catalog.segments) == ["Low too", "Lower"]
+    catalog.delete_segment("Low too")
+    catalog.delete_segment("Lower", etag=renamed.etag)
+    assert catalog.segments == {}
     assert engine.user_count == 10
 
 
-def test_Etags_differ_after_every_change_and_stale_ones_are_refused(catalogue, engine):
+def test_Etags_differ_after_every_change_and_stale_ones_are_refused(catalog, engine):
     changes = (
-        lambda: catalogue.create_segment("A", "n = 1"),
-        lambda: catalogue.update_segment("A", query="n = 2"),
-        lambda: catalogue.update_segment("A", query="n = 1"),
-        lambda: catalogue.update_segment("A", description="x"),
-        lambda: catalogue.update_segment("A", labels={"k": "v"}),
-        lambda: catalogue.rename_segment("A", "B"),
-        lambda: catalogue.rename_segment("B", "A"),
+        lambda: catalog.create_segment("A", "n = 1"),
+        lambda: catalog.update_segment("A", query="n = 2"),
+        lambda: catalog.update_segment("A", query="n = 1"),
+        lambda: catalog.update_segment("A", description="x"),
+        lambda: catalog.update_segment("A", labels={"k": "v"}),
+        lambda: catalog.rename_segment("A", "B"),
+        lambda: catalog.rename_segment("B", "A"),
     )
     seen = [change().etag for change in changes]
     assert len(set(seen)) == len(seen)
-    catalogue.update_segment("A", description="y", etag=seen[-1])
+    catalog.update_segment("A", description="y", etag=seen[-1])
     version = engine.version
     for stale in (
-        lambda: catalogue.update_segment("A", query="n = 5", etag=seen[-1]),
-        lambda: catalogue.rename_segment("A", "C", etag=seen[-1]),
-        lambda: catalogue.delete_segment("A", etag=seen[0]),
-        lambda: catalogue.update_segment("A", query="n = 5", etag="nonsense"),
+        lambda: catalog.update_segment("A", query="n = 5", etag=seen[-1]),
+        lambda: catalog.rename_segment("A", "C", etag=seen[-1]),
+        lambda: catalog.delete_segment("A", etag=seen[0]),
+        lambda: catalog.update_segment("A", query="n = 5", etag="nonsense"),
     ):
         with pytest.raises(StaleEtagError, match='the segment "A" has changed since it was read'):
             stale()
@@ -122,13 +122,13 @@ def test_Etags_differ_after_every_change_and_stale_ones_are_refused(catalogue, e
 
 
 def test_One_of_many_who_change_the_same_segment_wins(server, engine):
-    etag = engine.catalogue.create_segment("A", "n = 1").etag
+    etag = engine.catalog.create_segment("A", "n = 1").etag
     outcomes = []
 
     def change(number):
         with Client(server.address) as client:
             try:
-                client.catalogue.update_segment("A", query=f"n = {number}", etag=etag)
+                client.catalog.update_segment("A", query=f"n = {number}", etag=etag)
                 outcomes.append(number)
             except StaleEtagError:
                 outcomes.append(None)
@@ -139,96 +139,96 @@ def test_One_of_many_who_change_the_same_segment_wins(server, engine):
     for thread in threads:
         thread.join()
     (winner,) = [each for each in outcomes if each is not None]
-    assert engine.catalogue.get_segment("A").text == f"n = {winner}"
+    assert engine.catalog.get_segment("A").text == f"n = {winner}"
     assert len(outcomes) == 8
 
 
-def test_Renaming_follows_references_and_changes_no_members(catalogue, engine):
-    catalogue.create_list("vip", ["u1", "u2", "late"])
-    catalogue.create_segment("Low", 'n < 5 and in list "vip"')
-    catalogue.create_segment("Not low", 'not in segment "Low" and in list "vip" or in segment "Low" and n = 2')
+def test_Renaming_follows_references_and_changes_no_members(catalog, engine):
+    catalog.create_list("vip", ["u1", "u2", "late"])
+    catalog.create_segment("Low", 'n < 5 and in list "vip"')
+    catalog.create_segment("Not low", 'not in segment "Low" and in list "vip" or in segment "Low" and n = 2')
     before = {name: everyone_of(engine, name) for name in ("Low", "Not low")}
-    etag = catalogue.get_segment("Not low").etag
-    catalogue.rename_segment("Low", 'Lo"wer')
-    catalogue.rename_list("vip", "Very important")
-    texts = {name: each.text for name, each in catalogue.segments.items()}
+    etag = catalog.get_segment("Not low").etag
+    catalog.rename_segment("Low", 'Lo"wer')
+    catalog.rename_list("vip", "Very important")
+    texts = {name: each.text for name, each in catalog.segments.items()}
     assert texts == {
         'Lo"wer': 'n < 5 and in list "Very important"',
         "Not low": 'not in segment "Lo\\"wer" and in list "Very important" or in segment "Lo\\"wer" and n = 2',
     }
     assert everyone_of(engine, 'Lo\\"wer') == before["Low"]
     assert everyone_of(engine, "Not low") == before["Not low"]
-    assert catalogue.get_segment("Not low").etag != etag
+    assert catalog.get_segment("Not low").etag != etag
     with pytest.raises(InUseError, match='is used by "Not low"'):
-        catalogue.delete_segment('Lo"wer')
+        catalog.delete_segment('Lo"wer')
     with pytest.raises(InUseError, match='"Very important" is used by "Lo"wer", "Not low"'):
-        catalogue.delete_list("Very important")
+        catalog.delete_list("Very important")
 
 
 def everyone_of(engine, name):
     return [user for page in engine.members(f'in segment "{name}"').pages for user in page]
 
 
-def test_Names_that_are_taken_missing_or_bad_change_nothing(catalogue, engine):
-    catalogue.create_segment("A", "n = 1")
-    catalogue.create_segment("B", 'in segment "A"')
-    catalogue.create_list("L", ["u1"])
+def test_Names_that_are_taken_missing_or_bad_change_nothing(catalog, engine):
+    catalog.create_segment("A", "n = 1")
+    catalog.create_segment("B", 'in segment "A"')
+    catalog.create_list("L", ["u1"])
     version = engine.version
     for kind, call in (
-        (AlreadyExistsError, lambda: catalogue.create_segment("A", "n = 2")),
-        (AlreadyExistsError, lambda: catalogue.clone_segment("A", "B")),
-        (AlreadyExistsError, lambda: catalogue.rename_segment("A", "B")),
-        (AlreadyExistsError, lambda: catalogue.rename_segment("A", "A")),
-        (AlreadyExistsError, lambda: catalogue.create_list("L", [])),
-        (AlreadyExistsError, lambda: catalogue.rename_list("L", "L")),
-        (NotFoundError, lambda: catalogue.get_segment("C")),
-        (NotFoundError, lambda: catalogue.update_segment("C", query="n = 1")),
-        (NotFoundError, lambda: catalogue.rename_segment("C", "D")),
-        (NotFoundError, lambda: catalogue.clone_segment("C", "D")),
-        (NotFoundError, lambda: catalogue.delete_segment("C")),
-        (NotFoundError, lambda: catalogue.get_list("C")),
-        (NotFoundError, lambda: catalogue.update_list("C", description="x")),
-        (NotFoundError, lambda: catalogue.rename_list("C", "D")),
-        (NotFoundError, lambda: catalogue.delete_list("C")),
-        (InvalidSegmentError, lambda: catalogue.create_segment("", "n = 1")),
-        (InvalidSegmentError, lambda: catalogue.rename_segment("A", "x" * 257)),
-        (InvalidSegmentError, lambda: catalogue.update_segment("A", query='in segment "B"')),
-        (InvalidSegmentError, lambda: catalogue.create_segment("C", 'in list "none"')),
-        (SegmentSyntaxError, lambda: catalogue.update_segment("A", query="n =")),
-        (InvalidArgumentError, lambda: catalogue.rename_list("L", "")),
-        (InvalidArgumentError, lambda: catalogue.create_list("", [])),
-        (InvalidArgumentError, lambda: catalogue.create_list("M", ["", "a"])),
-        (InvalidArgumentError, lambda: catalogue.create_segment("C", "n = 1", description="x" * 4_097)),
-        (InvalidArgumentError, lambda: catalogue.update_segment("A", labels={"": "x"})),
-        (InvalidArgumentError, lambda: catalogue.update_segment("A", labels={"k" * 129: "x"})),
-        (InvalidArgumentError, lambda: catalogue.update_segment("A", labels={"k": "x" * 257})),
-        (InvalidArgumentError, lambda: catalogue.update_list("L", labels={str(n): "" for n in range(65)})),
+        (AlreadyExistsError, lambda: catalog.create_segment("A", "n = 2")),
+        (AlreadyExistsError, lambda: catalog.clone_segment("A", "B")),
+        (AlreadyExistsError, lambda: catalog.rename_segment("A", "B")),
+        (AlreadyExistsError, lambda: catalog.rename_segment("A", "A")),
+        (AlreadyExistsError, lambda: catalog.create_list("L", [])),
+        (AlreadyExistsError, lambda: catalog.rename_list("L", "L")),
+        (NotFoundError, lambda: catalog.get_segment("C")),
+        (NotFoundError, lambda: catalog.update_segment("C", query="n = 1")),
+        (NotFoundError, lambda: catalog.rename_segment("C", "D")),
+        (NotFoundError, lambda: catalog.clone_segment("C", "D")),
+        (NotFoundError, lambda: catalog.delete_segment("C")),
+        (NotFoundError, lambda: catalog.get_list("C")),
+        (NotFoundError, lambda: catalog.update_list("C", description="x")),
+        (NotFoundError, lambda: catalog.rename_list("C", "D")),
+        (NotFoundError, lambda: catalog.delete_list("C")),
+        (InvalidSegmentError, lambda: catalog.create_segment("", "n = 1")),
+        (InvalidSegmentError, lambda: catalog.rename_segment("A", "x" * 257)),
+        (InvalidSegmentError, lambda: catalog.update_segment("A", query='in segment "B"')),
+        (InvalidSegmentError, lambda: catalog.create_segment("C", 'in list "none"')),
+        (SegmentSyntaxError, lambda: catalog.update_segment("A", query="n =")),
+        (InvalidArgumentError, lambda: catalog.rename_list("L", "")),
+        (InvalidArgumentError, lambda: catalog.create_list("", [])),
+        (InvalidArgumentError, lambda: catalog.create_list("M", ["", "a"])),
+        (InvalidArgumentError, lambda: catalog.create_segment("C", "n = 1", description="x" * 4_097)),
+        (InvalidArgumentError, lambda: catalog.update_segment("A", labels={"": "x"})),
+        (InvalidArgumentError, lambda: catalog.update_segment("A", labels={"k" * 129: "x"})),
+        (InvalidArgumentError, lambda: catalog.update_segment("A", labels={"k": "x" * 257})),
+        (InvalidArgumentError, lambda: catalog.update_list("L", labels={str(n): "" for n in range(65)})),
     ):
         with pytest.raises(kind):
             call()
     assert engine.version == version
 
 
-def test_Pages_show_each_segment_once_in_order_whatever_comes_and_goes(catalogue):
+def test_Pages_show_each_segment_once_in_order_whatever_comes_and_goes(catalog):
     for number in range(25):
-        catalogue.create_segment(f"s{number:02}", f"n = {number}", labels={"odd": str(number % 2)})
-    first = catalogue.list_segments(page_size=10)
+        catalog.create_segment(f"s{number:02}", f"n = {number}", labels={"odd": str(number % 2)})
+    first = catalog.list_segments(page_size=10)
     assert [each.name for each in first.items] == [f"s{number:02}" for number in range(10)]
     assert first.total == 25
-    catalogue.create_segment("s05b", "n = 1")
-    catalogue.create_segment("s10b", "n = 1")
-    catalogue.delete_segment("s09")
-    second = catalogue.list_segments(page_size=10, page_token=first.next_page_token)
+    catalog.create_segment("s05b", "n = 1")
+    catalog.create_segment("s10b", "n = 1")
+    catalog.delete_segment("s09")
+    second = catalog.list_segments(page_size=10, page_token=first.next_page_token)
     assert [each.name for each in second.items] == ["s10", "s10b", *(f"s{number}" for number in range(11, 19))]
     with pytest.raises(InvalidArgumentError, match="none of this search"):
-        catalogue.list_segments(name_contains="s", page_token=first.next_page_token)
+        catalog.list_segments(name_contains="s", page_token=first.next_page_token)
     for token in ("nonsense", "é", first.next_page_token[:-2]):
         with pytest.raises(InvalidArgumentError, match="none of this search"):
-            catalogue.list_segments(page_token=token)
+            catalog.list_segments(page_token=token)
     for size in (-1, 1_001):
         with pytest.raises(InvalidArgumentError, match="out of range"):
-            catalogue.list_segments(page_size=size)
-    found = catalogue.list_segments(name_contains="S1", labels={"odd": "1"})
+            catalog.list_segments(page_size=size)
+    found = catalog.list_segments(name_contains="S1", labels={"odd": "1"})
     assert [each.name for each in found.items] == ["s11", "s13", "s15", "s17", "s19"]
     assert (found.total, found.next_page_token) == (5, "")
 
@@ -240,15 +240,15 @@ def test_Pages_show_each_segment_once_in_order_whatever_comes_and_goes(catalogue
 def test_All_pages_together_are_all_segments(names, page_size):
     engine = Engine(clock=FixedClock(NOW_MS))
     for name in names:
-        engine.catalogue.create_segment(name, "everyone")
-    found = on_all_pages(lambda token: engine.catalogue.list_segments(page_size=page_size, page_token=token))
+        engine.catalog.create_segment(name, "everyone")
+    found = on_all_pages(lambda token: engine.catalog.list_segments(page_size=page_size, page_token=token))
     assert [each.name for each in found] == sorted(names)
 
 
 def test_Pages_of_long_segments_fit_into_messages(stub, engine):
     labels = {f"{number:0128}": "é" * 128 for number in range(64)}
     for number in range(100):
-        engine.catalogue.create_segment(f"s{number:02}", "everyone", description="d" * 4_000, labels=labels)
+        engine.catalog.create_segment(f"s{number:02}", "everyone", description="d" * 4_000, labels=labels)
     names, token, pages = [], "", 0
     while True:
         page = stub.ListSegments(catalog_pb2.ListSegmentsRequest(page_size=1_000, page_token=token))
@@ -265,40 +265,40 @@ def test_Pages_of_long_segments_fit_into_messages(stub, engine):
 # Lists
 
 
-def test_List_is_created_changed_and_renamed(catalogue, engine):
-    made = catalogue.create_list("vip", ["u1", "u2", "u1", "late"], description="From the fair")
+def test_List_is_created_changed_and_renamed(catalog, engine):
+    made = catalog.create_list("vip", ["u1", "u2", "u1", "late"], description="From the fair")
     assert (made.size, made.details.description) == (3, "From the fair")
     assert engine.count('in list "vip"').count == 2
-    renamed = catalogue.rename_list("vip", "guests")
+    renamed = catalog.rename_list("vip", "guests")
     assert (renamed.size, renamed.details.description) == (3, "From the fair")
-    labelled = catalogue.update_list("guests", labels={"a": "b"})
+    labelled = catalog.update_list("guests", labels={"a": "b"})
     assert (labelled.size, labelled.details.labels) == (3, {"a": "b"})
-    replaced = catalogue.update_list("guests", user_ids=["u3"], etag=labelled.etag)
+    replaced = catalog.update_list("guests", user_ids=["u3"], etag=labelled.etag)
     assert (replaced.size, replaced.details.labels) == (1, {"a": "b"})
     with pytest.raises(StaleEtagError, match='the list "guests" has changed'):
-        catalogue.save_list("guests", [], etag=labelled.etag)
-    saved = catalogue.save_list("guests", ["u4", "u5"], description="Anew")
+        catalog.save_list("guests", [], etag=labelled.etag)
+    saved = catalog.save_list("guests", ["u4", "u5"], description="Anew")
     assert (saved.size, saved.details.description, saved.details.labels) == (2, "Anew", {"a": "b"})
-    assert catalogue.lists == {"guests": saved}
+    assert catalog.lists == {"guests": saved}
     assert [user for page in engine.members('in list "guests"').pages for user in page] == ["u4", "u5"]
     assert len({made.etag, renamed.etag, labelled.etag, replaced.etag, saved.etag}) == 5
-    found = catalogue.list_lists(name_contains="GUE", labels={"a": "b"})
+    found = catalog.list_lists(name_contains="GUE", labels={"a": "b"})
     assert (found.items, found.total) == ((saved,), 1)
-    catalogue.delete_list("guests", etag=saved.etag)
-    assert catalogue.lists == {}
+    catalog.delete_list("guests", etag=saved.etag)
+    assert catalog.lists == {}
 
 
-def test_Etag_of_a_list_differs_when_a_user_on_it_is_deleted(catalogue, engine):
-    etag = catalogue.create_list("vip", ["u1", "u2"]).etag
-    engine.ingest([ops.Delete("u1")])
-    found = catalogue.get_list("vip")
+def test_Etag_of_a_list_differs_when_a_user_on_it_is_deleted(catalog, engine):
+    etag = catalog.create_list("vip", ["u1", "u2"]).etag
+    engine.ingest([Delete("u1")])
+    found = catalog.get_list("vip")
     assert (found.size, found.etag != etag) == (1, True)
 
 
 def test_List_larger_than_a_message_is_uploaded_in_parts(client, engine):
     ids = [f"{number:0100}" for number in range(200_000)]
-    assert client.catalogue.save_list("large", iter(ids)).size == 200_000
-    assert engine.catalogue.get_list("large").size == 200_000
+    assert client.catalog.save_list("large", iter(ids)).size == 200_000
+    assert engine.catalog.get_list("large").size == 200_000
 
 
 # Over the wire alone
@@ -387,11 +387,11 @@ def test_Update_mask_of_a_list(stub):
 def test_Bad_csv_is_refused_whole(stub, engine, content, column, message):
     request = catalog_pb2.CreateListRequest(list={"name": "L"}, csv={"content": content, "user_column": column})
     assert message in refused(lambda: stub.CreateList(request), grpc.StatusCode.INVALID_ARGUMENT)
-    assert engine.catalogue.lists == {}
+    assert engine.catalog.lists == {}
 
 
 def test_Upload_that_breaks_off_or_is_out_of_order_changes_nothing(stub, engine):
-    engine.catalogue.create_list("L", ["u1"])
+    engine.catalog.create_list("L", ["u1"])
     head = catalog_pb2.UploadListRequest(list={"name": "L"})
     part = catalog_pb2.UploadListRequest(user_ids={"user_ids": ["u2", "u3"]})
 
@@ -403,12 +403,12 @@ def test_Upload_that_breaks_off_or_is_out_of_order_changes_nothing(stub, engine)
     refused(lambda: stub.UploadList(breaking()), grpc.StatusCode.UNKNOWN)
     for messages in ([], [part], [head, part, head]):
         refused(lambda messages=messages: stub.UploadList(iter(messages)), grpc.StatusCode.INVALID_ARGUMENT)
-    assert engine.catalogue.get_list("L").size == 1
+    assert engine.catalog.get_list("L").size == 1
     assert stub.UploadList(iter([head, part, part])).list.size == 2
 
 
 def test_Upload_that_the_server_stops_in_is_not_taken_for_whole(engine):
-    engine.catalogue.create_list("L", ["u1"])
+    engine.catalog.create_list("L", ["u1"])
     server = Server(engine, Settings(address="127.0.0.1:0"))
     server.start()
     half_way, stopped = threading.Event(), threading.Event()
@@ -426,11 +426,11 @@ def test_Upload_that_the_server_stops_in_is_not_taken_for_whole(engine):
         server.stop()
         stopped.set()
         assert upload.code() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE)
-    assert engine.catalogue.get_list("L").size == 1
+    assert engine.catalog.get_list("L").size == 1
 
 
 def test_Queries_name_saved_segments(server, engine):
-    engine.catalogue.create_segment("Low", "n < 5")
+    engine.catalog.create_segment("Low", "n < 5")
     with grpc.insecure_channel(server.address) as channel:
         query = query_pb2_grpc.QueryServiceStub(channel)
         assert query.Count(query_pb2.CountRequest(segment="Low")).count == 5
@@ -449,26 +449,26 @@ def test_Queries_name_saved_segments(server, engine):
 def test_Asyncio_client_manages_the_same(server, engine):
     async def manage():
         async with AsyncClient(server.address) as client:
-            catalogue = client.catalogue
-            made = await catalogue.create_segment("S", "n < 5", labels={"a": "b"})
-            assert await catalogue.get_segment("S") == made
-            assert (await catalogue.update_segment("S", description="d", etag=made.etag)).details.description == "d"
+            catalog = client.catalog
+            made = await catalog.create_segment("S", "n < 5", labels={"a": "b"})
+            assert await catalog.get_segment("S") == made
+            assert (await catalog.update_segment("S", description="d", etag=made.etag)).details.description == "d"
             with pytest.raises(StaleEtagError):
-                await catalogue.update_segment("S", description="e", etag=made.etag)
-            await catalogue.clone_segment("S", "T")
-            await catalogue.rename_segment("T", "U")
-            assert [each.name for each in (await catalogue.list_segments()).items] == ["S", "U"]
-            await catalogue.delete_segment("U")
-            await catalogue.create_list("L", ["u1"])
-            await catalogue.save_list("L", (f"u{number}" for number in range(30_000)))
-            await catalogue.update_list("L", description="x")
-            await catalogue.rename_list("L", "M")
-            assert (await catalogue.get_list("M")).size == 30_000
-            assert [each.size for each in (await catalogue.list_lists()).items] == [30_000]
-            await catalogue.delete_list("M")
+                await catalog.update_segment("S", description="e", etag=made.etag)
+            await catalog.clone_segment("S", "T")
+            await catalog.rename_segment("T", "U")
+            assert [each.name for each in (await catalog.list_segments()).items] == ["S", "U"]
+            await catalog.delete_segment("U")
+            await catalog.create_list("L", ["u1"])
+            await catalog.save_list("L", (f"u{number}" for number in range(30_000)))
+            await catalog.update_list("L", description="x")
+            await catalog.rename_list("L", "M")
+            assert (await catalog.get_list("M")).size == 30_000
+            assert [each.size for each in (await catalog.list_lists()).items] == [30_000]
+            await catalog.delete_list("M")
 
     asyncio.run(manage())
-    assert (list(engine.catalogue.segments), engine.catalogue.lists) == (["S"], {})
+    assert (list(engine.catalog.segments), engine.catalog.lists) == (["S"], {})
 
 
 # On disk
@@ -476,47 +476,47 @@ def test_Asyncio_client_manages_the_same(server, engine):
 
 def test_Everything_of_it_is_journaled_and_in_snapshots(tmp_path):
     with Engine.open(tmp_path / "0", clock=SteppingClock()) as engine:
-        catalogue = engine.catalogue
-        assert {*catalogue.segments} == {name for name, _, _ in DEFAULT_SEGMENTS}
-        catalogue.create_list("L", ["u1", "u2"], description="d", labels={"a": "b"})
-        catalogue.create_segment("S", 'in list "L"', description="e", labels={"c": "d"})
-        catalogue.create_segment("T", 'in segment "S"')
+        catalog = engine.catalog
+        assert {*catalog.segments} == {name for name, _, _ in DEFAULT_SEGMENTS}
+        catalog.create_list("L", ["u1", "u2"], description="d", labels={"a": "b"})
+        catalog.create_segment("S", 'in list "L"', description="e", labels={"c": "d"})
+        catalog.create_segment("T", 'in segment "S"')
         if (tmp_path / "0").exists():
             engine.snapshot()
-        catalogue.rename_list("L", "M")
-        catalogue.rename_segment("S", "R")
-        catalogue.clone_segment("R", "Q")
-        catalogue.update_list("M", labels={})
-        catalogue.delete_segment("Active today")
-        catalogue.update_segment("T", description="f")
-        catalogue.create_list("gone", ["u9"])
-        catalogue.delete_list("gone")
-        expected = (catalogue.segments, catalogue.lists, engine.version)
+        catalog.rename_list("L", "M")
+        catalog.rename_segment("S", "R")
+        catalog.clone_segment("R", "Q")
+        catalog.update_list("M", labels={})
+        catalog.delete_segment("Active today")
+        catalog.update_segment("T", description="f")
+        catalog.create_list("gone", ["u9"])
+        catalog.delete_list("gone")
+        expected = (catalog.segments, catalog.lists, engine.version)
         shutil.copytree(tmp_path / "0", tmp_path / "1", ignore=shutil.ignore_patterns("lock"))
     for number in (1, 1, 0):
         with Engine.open(tmp_path / str(number)) as again:
-            assert (again.catalogue.segments, again.catalogue.lists, again.version) == expected
+            assert (again.catalog.segments, again.catalog.lists, again.version) == expected
             assert again.verify() == []
     assert expected[0]["T"].text == 'in segment "R"'
 
 
 def test_Default_segments_come_to_new_workspaces_alone(tmp_path):
     with Engine.open(tmp_path / "a") as engine:
-        for name in engine.catalogue.segments:
-            engine.catalogue.delete_segment(name)
+        for name in engine.catalog.segments:
+            engine.catalog.delete_segment(name)
     with Engine.open(tmp_path / "a") as engine:
-        assert engine.catalogue.segments == {}
-        engine.catalogue.save_segment("Regulars", "everyone")
-        engine.catalogue.add_default_segments()
-        assert len(engine.catalogue.segments) == len(DEFAULT_SEGMENTS)
-        assert engine.catalogue.get_segment("Regulars").text == "everyone"
-    assert Engine().catalogue.segments == {}
+        assert engine.catalog.segments == {}
+        engine.catalog.save_segment("Regulars", "everyone")
+        engine.catalog.add_default_segments()
+        assert len(engine.catalog.segments) == len(DEFAULT_SEGMENTS)
+        assert engine.catalog.get_segment("Regulars").text == "everyone"
+    assert Engine().catalog.segments == {}
 
 
 def test_Default_segments_mean_what_they_are_called():
     day = 86_400_000
     engine = Engine(clock=FixedClock(NOW_MS))
-    engine.catalogue.add_default_segments()
+    engine.catalog.add_default_segments()
     seen = {
         "daily": range(28),
         "new": [2, 1],
@@ -525,8 +525,8 @@ def test_Default_segments_mean_what_they_are_called():
         "lapsed": [31, 90],
         "never": [],
     }
-    engine.ingest([ops.Identify(user, {}, NOW_MS) for user in seen])
-    engine.ingest([ops.Track(user, "Any", {}, NOW_MS - ago * day) for user, days in seen.items() for ago in days])
+    engine.ingest([Identify(user, {}, NOW_MS) for user in seen])
+    engine.ingest([Track(user, "Any", {}, NOW_MS - ago * day) for user, days in seen.items() for ago in days])
     members = {name: set(everyone_of(engine, name)) for name, _, _ in DEFAULT_SEGMENTS}
     assert members == {
         "Active today": {"daily", "today", "weekly"},

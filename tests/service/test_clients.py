@@ -8,16 +8,16 @@ from concurrent import futures
 import grpc
 import pytest
 
-from bitseg import ops
 from bitseg.client import AsyncClient, Client, connection
 from bitseg.errors import RequestError, ServerUnavailableError
+from bitseg.operations import Identify
 from bitseg.pb import catalog_pb2, catalog_pb2_grpc, ingest_pb2, ingest_pb2_grpc, query_pb2, query_pb2_grpc
 from bitseg.service.access import METHOD_ROLES
 from bitseg.service.server import Server
 from bitseg.service.settings import Settings
 from tests.conftest import NOW_MS
 
-USERS = [ops.Identify("u1", {}, NOW_MS)]
+USERS = [Identify("u1", {}, NOW_MS)]
 
 
 class Flaky:
@@ -86,7 +86,7 @@ def test_Call_is_not_made_for_ever(flaky):
 @pytest.mark.parametrize("flaky", [{"failures": 2}], indirect=True)
 def test_Call_that_changes_something_is_made_once(flaky):
     with Client(flaky.address) as client:
-        for number, call in enumerate((lambda: client.ingest(USERS), lambda: client.catalogue.delete_segment("S")), 1):
+        for number, call in enumerate((lambda: client.ingest(USERS), lambda: client.catalog.delete_segment("S")), 1):
             with pytest.raises(ServerUnavailableError):
                 call()
             assert flaky.seen == number

@@ -7,10 +7,10 @@ import threading
 import grpc
 import pytest
 
-from bitseg import ops
 from bitseg.client import AsyncClient, Client
 from bitseg.client.connection import channel_options
 from bitseg.clock import FixedClock
+from bitseg.columns import Columns
 from bitseg.engine import Engine
 from bitseg.errors import (
     DataDirectoryError,
@@ -20,6 +20,7 @@ from bitseg.errors import (
     OverloadedError,
     ServerUnavailableError,
 )
+from bitseg.operations import Track
 from bitseg.pb import ingest_pb2, ingest_pb2_grpc
 from bitseg.service.server import Server
 from bitseg.service.settings import Settings
@@ -50,7 +51,7 @@ def client(serving):
 
 
 def track(number):
-    return ops.Track(f"u{number}", "E", {"n": number}, NOW_MS)
+    return Track(f"u{number}", "E", {"n": number}, NOW_MS)
 
 
 def request(sequence, *operations):
@@ -63,9 +64,7 @@ def request(sequence, *operations):
 def test_Producer_goes_on_where_it_was(client, durable):
     with client.producer("shop") as producer:
         assert producer.last_sequence == 0
-        assert (
-            producer.ingest([track(1), ops.Track("", "E", {}, NOW_MS)]).rejections[0].reason == "the user id is empty"
-        )
+        assert producer.ingest([track(1), Track("", "E", {}, NOW_MS)]).rejections[0].reason == "the user id is empty"
         assert producer.ingest([track(2)]).accepted == 1
         assert producer.last_sequence == 2
     with client.producer("shop") as producer, client.producer("other") as other:
@@ -98,7 +97,7 @@ def test_Producer_sends_columns_too(client, durable):
     total = 150_000
     values = {"n": Column(ValueType.NUMBER, np.arange(total, dtype=float))}
     users = [f"u{number}" for number in range(total)]
-    columns = ops.Columns("E", users, np.full(total, NOW_MS), values, np.arange(total))
+    columns = Columns("E", users, np.full(total, NOW_MS), values, np.arange(total))
     with client.producer("loader") as producer:
         result = producer.ingest_columns(columns)
         assert (result.accepted, result.duplicates) == (total, 0)

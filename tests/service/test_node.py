@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bitseg import ops
 from bitseg.engine import Engine
+from bitseg.operations import Identify
 from bitseg.service.server import Server
 from bitseg.service.settings import Role, Settings
 from bitseg.service.tokens import TokenFile
@@ -40,7 +40,7 @@ def node_folder(request):
 def test_Node_client_counts_evaluates_streams_ingests_and_manages_segments(node_folder, tmp_path):
     token = TokenFile(tmp_path / "tokens.json").create("node", Role.WRITER)
     with Engine.open(tmp_path / "data") as engine:
-        engine.ingest([ops.Identify(f"u{number}", {"n": number % 20}, NOW_MS) for number in range(USERS)])
+        engine.ingest([Identify(f"u{number}", {"n": number % 20}, NOW_MS) for number in range(USERS)])
         server = Server(engine, Settings(address="127.0.0.1:0", tokens=tmp_path / "tokens.json"))
         server.start()
         expected = [user for page in engine.members("n >= 10").pages for user in page]
@@ -71,13 +71,13 @@ def test_Node_client_counts_evaluates_streams_ingests_and_manages_segments(node_
         assert found["ingested"] == [{"last": 0, "accepted": 0}, {"last": 1, "accepted": 1}, {"last": 2, "accepted": 1}]
         assert found["bought"] == 1
         assert engine.last_sequence("node") == 2
-        catalogue = found["catalogue"]
-        assert catalogue["expression"] == "n < 10"
-        assert catalogue["description"] == "Written by Node"
-        assert catalogue["stale"]["code"] == "ABORTED"
-        assert catalogue["used"]["code"] == "FAILED_PRECONDITION"
-        assert '"Above"' in catalogue["used"]["details"]
-        assert catalogue["above"] == 'in segment "By Node" and n > 2'
-        assert catalogue["above_count"] == engine.count("n < 10 and n > 2").count
-        assert (catalogue["list_size"], catalogue["list_count"]) == (3, 2)
-        assert catalogue["found"] == ["By Node"]
+        catalog = found["catalog"]
+        assert catalog["expression"] == "n < 10"
+        assert catalog["description"] == "Written by Node"
+        assert catalog["stale"]["code"] == "ABORTED"
+        assert catalog["used"]["code"] == "FAILED_PRECONDITION"
+        assert '"Above"' in catalog["used"]["details"]
+        assert catalog["above"] == 'in segment "By Node" and n > 2'
+        assert catalog["above_count"] == engine.count("n < 10 and n > 2").count
+        assert (catalog["list_size"], catalog["list_count"]) == (3, 2)
+        assert catalog["found"] == ["By Node"]

@@ -21,18 +21,19 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from bitseg import ops
 from bitseg.client import Client
 from bitseg.clock import FixedClock
+from bitseg.columns import Columns
 from bitseg.engine import Engine
 from bitseg.errors import InvalidArgumentError, NotReadyError, SegmentSyntaxError
+from bitseg.operations import Identify, Track
 from bitseg.pb import ingest_pb2, ingest_pb2_grpc, query_pb2, query_pb2_grpc
 from bitseg.service import logs
 from bitseg.service.server import Server
 from bitseg.service.settings import Settings
 from tests.conftest import COMMAND, NOW_MS, until
 
-USERS = [ops.Identify(f"u{number}", {"n": number}, NOW_MS) for number in range(100)]
+USERS = [Identify(f"u{number}", {"n": number}, NOW_MS) for number in range(100)]
 
 
 def scraped(server):
@@ -48,7 +49,7 @@ def test_Metrics_tell_of_calls_and_of_the_workspace(tmp_path):
         server = Server(engine, Settings(address="127.0.0.1:0", metrics_address="127.0.0.1:0"))
         server.start()
         with Client(server.address) as client:
-            client.ingest([*USERS, ops.Track("u1", "E", {}, NOW_MS - 5_000), ops.Track("u1", "E", {}, NOW_MS - 9_000)])
+            client.ingest([*USERS, Track("u1", "E", {}, NOW_MS - 5_000), Track("u1", "E", {}, NOW_MS - 9_000)])
             for _ in range(3):
                 client.count('did "E"')
             with pytest.raises(SegmentSyntaxError):
@@ -250,7 +251,7 @@ def many_users(total):
     import numpy as np
 
     users = [f"{number:06}" + "u" * 100 for number in range(total)]
-    return ops.Columns(None, users, np.full(total, NOW_MS), {}, np.arange(total))
+    return Columns(None, users, np.full(total, NOW_MS), {}, np.arange(total))
 
 
 def open_requests():

@@ -13,9 +13,10 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_status import rpc_status
 from pyroaring import BitMap
 
-from bitseg import errors, ops
+from bitseg import errors
 from bitseg.client import AsyncClient, Client
 from bitseg.clock import FixedClock
+from bitseg.columns import Columns
 from bitseg.engine import Engine
 from bitseg.errors import (
     BitsegError,
@@ -28,6 +29,7 @@ from bitseg.errors import (
     UnknownListError,
     UnknownSegmentError,
 )
+from bitseg.operations import Identify, Track
 from bitseg.pb import ingest_pb2, ingest_pb2_grpc, query_pb2, query_pb2_grpc
 from bitseg.segment import parse
 from bitseg.service.server import Server
@@ -37,7 +39,7 @@ from bitseg.wire.errors import STATUS_CODES, from_status, to_status
 from bitseg.wire.segments import to_message
 from tests.conftest import NOW_MS
 
-USERS = [ops.Identify(f"u{number}", {"n": number, "even": number % 2 == 0}, NOW_MS) for number in range(10)]
+USERS = [Identify(f"u{number}", {"n": number, "even": number % 2 == 0}, NOW_MS) for number in range(10)]
 
 
 @pytest.fixture
@@ -68,7 +70,7 @@ def test_Client_answers_what_the_engine_answers(engine, client):
 
 
 def test_As_of_travels(client):
-    client.ingest([ops.Track("u", "E", {}, NOW_MS)])
+    client.ingest([Track("u", "E", {}, NOW_MS)])
     assert client.count('did "E"', datetime(2024, 1, 31, 12, tzinfo=UTC)).count == 1
     assert client.count('did "E"', datetime(2024, 1, 31, 11, 59, 59, 999_000, tzinfo=UTC)).count == 0
     with pytest.raises(InvalidArgumentError, match="offset"):
@@ -76,7 +78,7 @@ def test_As_of_travels(client):
 
 
 def test_Warnings_travel(client):
-    client.ingest([ops.Track("u", "Charged", {}, NOW_MS)])
+    client.ingest([Track("u", "Charged", {}, NOW_MS)])
     for answer in (client.count, client.evaluate, client.members):
         assert "Charged" in answer('did "Chargd"').warnings[0]
 
@@ -221,7 +223,7 @@ def test_Oversize_batch_is_refused_whole(channel, engine):
 
 def test_Oversize_message_is_refused(client):
     with pytest.raises(RequestError, match="RESOURCE_EXHAUSTED"):
-        client.ingest([ops.Identify(f"u{number}", {"a": "x" * 8_000}, NOW_MS) for number in range(2_200)])
+        client.ingest([Identify(f"u{number}", {"a": "x" * 8_000}, NOW_MS) for number in range(2_200)])
 
 
 def test_Unforeseen_error_is_internal_without_a_traceback(channel, engine, monkeypatch, caplog):
@@ -237,11 +239,11 @@ def test_Explanation_travels_whole(engine, client):
     at_ms = NOW_MS - 3_600_000
     engine.ingest(
         [
-            ops.Identify("u", {"n": 1, "tags": ["a"], "home": {"lat": 1, "lon": 2}, "ok": False}, NOW_MS),
-            ops.Track("u", "E", {"amount": 2.5, "tags": ["x"]}, at_ms),
+            Identify("u", {"n": 1, "tags": ["a"], "home": {"lat": 1, "lon": 2}, "ok": False}, NOW_MS),
+            Track("u", "E", {"amount": 2.5, "tags": ["x"]}, at_ms),
         ]
     )
-    engine.catalogue.save_segment("S", "n = 1 and ok is set")
+    engine.catalog.save_segment("S", "n = 1 and ok is set")
     text = 'in segment "S" and tags has "a" and home is set and not did "E" where amount > 1 in last 2 days and m = 1'
     engine.declare("m", ValueType.NUMBER)
     assert client.explain("u", text) == engine.explain("u", text)
@@ -280,7 +282,7 @@ def test_Asyncio_client_answers_the_same(server, engine):
 
     async def ask():
         async with AsyncClient(server.address, timeout_seconds=10) as client:
-            assert (await client.ingest([ops.Identify("u10", {"n": 10}, NOW_MS)])).accepted == 1
+            assert (await client.ingest([Identify("u10", {"n": 10}, NOW_MS)])).accepted == 1
             assert (await client.count("n >= 5")).count == 6
             assert (await client.evaluate("n >= 5", sample_size=2)).sample == ("u5", "u8")
             assert (await client.explain("u3", "n = 3")).explanation.matches
@@ -339,7 +341,7 @@ def test_Batch_counts_at_one_version_and_faults_stay_with_their_segment(engine, 
 
 def columns(event, total, **values):
     users = [f"u{number}" for number in range(total)]
-    return ops.Columns(event, users, np.full(total, NOW_MS), values, np.arange(total) + 100)
+    return Columns(event, users, np.full(total, NOW_MS), values, np.arange(total) + 100)
 
 
 @pytest.mark.parametrize("whole", [True, False])
@@ -371,7 +373,7 @@ def test_Columns_that_have_no_place_in_the_protocol_go_as_operations(engine, cli
 
 
 def test_Rejected_rows_of_columns_have_their_own_numbers(client):
-    client.ingest([ops.Identify("u0", {"n": "text"}, NOW_MS)])
+    client.ingest([Identify("u0", {"n": "text"}, NOW_MS)])
     block = columns(None, 3, n=Column(ValueType.NUMBER, np.array([1.0, np.nan, 3.0])))
     block.timestamps_ms[2] = NOW_MS * 2
     result = client.ingest_columns(block)
@@ -381,7 +383,7 @@ def test_Rejected_rows_of_columns_have_their_own_numbers(client):
 
 def test_Many_rows_are_sent_in_messages_that_fit(client):
     long_ids = [f"{number:0>512}" for number in range(40_000)]
-    block = ops.Columns("A", long_ids, np.full(40_000, NOW_MS), {}, np.arange(40_000))
+    block = Columns("A", long_ids, np.full(40_000, NOW_MS), {}, np.arange(40_000))
     assert client.ingest_columns(block).accepted == 40_000
     assert client.count('did "A"').count == 40_000
 

@@ -13,9 +13,9 @@ from bitseg.cli.signals import stop_on_signals
 from bitseg.clock import SystemClock
 from bitseg.demo.store import write_store
 from bitseg.engine import Engine
-from bitseg.importers.base import size_bytes
-from bitseg.importers.jsonl import read_jsonl
-from bitseg.importers.load import RejectsFile, load
+from bitseg.formats.base import size_bytes
+from bitseg.formats.jsonl import read_jsonl
+from bitseg.formats.load import RejectsFile, load
 from bitseg.service.server import Server
 from bitseg.service.settings import DEFAULT_ADDRESS, Settings
 
@@ -56,9 +56,9 @@ def demo_command(users: int, write: Path | None, listen: str, no_serve: bool) ->
         engine.count("everyone")
         for name, expression in SEGMENTS.items():
             _show(name, expression, engine)
-        engine.catalogue.add_default_segments()
+        engine.catalog.add_default_segments()
         for name, expression in SEGMENTS.items():
-            engine.catalogue.save_segment(name, expression)
+            engine.catalog.save_segment(name, expression)
         if no_serve:
             return
         stopped = stop_on_signals()

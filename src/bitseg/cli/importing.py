@@ -12,14 +12,15 @@ from bitseg.cli.signals import interrupts_deferred
 from bitseg.cli.target import Remote, Target, target_options
 from bitseg.client import Client
 from bitseg.clock import SystemClock
+from bitseg.columns import Columns
 from bitseg.engine import Engine
 from bitseg.errors import InvalidArgumentError
-from bitseg.importers.base import STANDARD_INPUT, Batch, ColumnMapping, size_bytes
-from bitseg.importers.csv import WHITESPACE, read_csv
-from bitseg.importers.jsonl import read_jsonl
-from bitseg.importers.load import RejectsFile, Summary, load
-from bitseg.importers.parquet import exported_mapping, read_parquet
-from bitseg.ops import Columns, Operation
+from bitseg.formats.base import STANDARD_INPUT, Batch, ColumnMapping, size_bytes
+from bitseg.formats.csv import WHITESPACE, read_csv
+from bitseg.formats.jsonl import read_jsonl
+from bitseg.formats.load import RejectsFile, Summary, load
+from bitseg.formats.parquet import exported_mapping, read_parquet
+from bitseg.operations import Operation
 from bitseg.results import IngestResult
 from bitseg.storage.journal import SyncPolicy
 from bitseg.values import ValueType

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bitseg.cli.catalogue import lists_group, schema_group, segments_group
+from bitseg.cli.catalog import lists_group, schema_group, segments_group
 from bitseg.cli.demo import demo_command
 from bitseg.cli.explain import explain_command, explain_window_command
 from bitseg.cli.importing import import_command
@@ -74,7 +74,7 @@ def count_command(
         raise click.UsageError("--explain works on a data directory, not with --server")
     with Target(data, server).opened() as target:
         moment = parse_as_of(as_of, target)
-        plan = target.account(query, moment) if with_plan and isinstance(target, Engine) else None
+        plan = target.explain_plan(query, moment) if with_plan and isinstance(target, Engine) else None
         result = target.count(query, moment)
     if as_json:
         print_json(

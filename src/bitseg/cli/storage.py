@@ -9,7 +9,7 @@ from bitseg.cli.output import message, print_json
 from bitseg.cli.target import Remote, Target, data_option, opened, target_options
 from bitseg.engine import Engine
 from bitseg.errors import DataDirectoryError
-from bitseg.exporters.parquet import export
+from bitseg.formats.parquet_export import export
 from bitseg.results import SnapshotResult
 
 

@@ -1,7 +1,7 @@
 """The Python client, synchronous and asyncio."""
 
-from bitseg.client.asynchronous import AsyncClient
+from bitseg.client.aio import AsyncClient
 from bitseg.client.connection import Credentials
-from bitseg.client.synchronous import Client
+from bitseg.client.sync import Client
 
 __all__ = ["AsyncClient", "Client", "Credentials"]

@@ -11,8 +11,9 @@ from google.protobuf.message import Message
 
 from bitseg.client import convert
 from bitseg.client.convert import Query
+from bitseg.entries import SavedSegment, StaticList
 from bitseg.errors import BitsegError
-from bitseg.ops import Operation
+from bitseg.operations import Operation
 from bitseg.pb import admin_pb2, catalog_pb2, ingest_pb2, query_pb2
 from bitseg.results import (
     CountResult,
@@ -25,7 +26,6 @@ from bitseg.results import (
     UserRecord,
     UserSegments,
 )
-from bitseg.segment.saved import SavedSegment, StaticList
 from bitseg.wire.explanations import from_response
 from bitseg.wire.saved import from_saved_segment, from_user_list
 from bitseg.wire.segments import to_message

@@ -11,8 +11,9 @@ from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
 from bitseg.calendar import to_ms
+from bitseg.columns import Columns, Rejection, rows_of
 from bitseg.errors import BitsegError, InvalidArgumentError, RequestError, SegmentError, ServerUnavailableError
-from bitseg.ops import Columns, Operation, Rejection, rows_of
+from bitseg.operations import Operation
 from bitseg.pb import admin_pb2, ingest_pb2, query_pb2
 from bitseg.results import CountResult, Evaluation, IngestResult, SnapshotResult
 from bitseg.segment.nodes import Condition

@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 
 from bitseg.client import convert
 from bitseg.client.retrying import retried
+from bitseg.columns import Columns
 from bitseg.errors import ServerUnavailableError
-from bitseg.ops import Columns, Operation
+from bitseg.operations import Operation
 from bitseg.pb import ingest_pb2, ingest_pb2_grpc
 from bitseg.results import IngestResult
 

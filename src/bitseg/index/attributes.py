@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from bitseg.index import predicates
 from bitseg.index.bitmaps import from_array, from_mask, from_sorted, size_bytes, to_array, union
 from bitseg.index.changes import ChangeLog
 from bitseg.index.context import Context
 from bitseg.index.dictionary import CapturedDictionary, Dictionary
-from bitseg.index.packing import grown, shrunk
+from bitseg.index.operators import predicates
+from bitseg.index.packing import compress, decompress
 from bitseg.index.ranges import SMALLEST, RangeIndex
 from bitseg.index.runs import grouped
 from bitseg.segment.nodes import Boolean, Compare, IsSet, Operator, Predicate, Text
@@ -287,8 +287,8 @@ class Attribute:
     def restore(self, stretch: int, state: Mapping[str, Any], revision: int, total: int) -> None:
         """Take back one part of a snapshot, of a directory of `total` users; `restored` comes after the last."""
         first, most = stretch << _STRETCH_BITS, 1 << _STRETCH_BITS
-        data = grown(state["data"], _missing(self.type), most)
-        written_ms = grown(state["written_ms"], _NEVER, most)
+        data = decompress(state["data"], _missing(self.type), most)
+        written_ms = decompress(state["written_ms"], _NEVER, most)
         like = empty(self.type, 0)
         if data.dtype != like.dtype or data.shape[1:] != like.shape[1:] or written_ms.dtype != np.int64:
             raise ValueError(f"the values of {self.name!r} are of another type")
@@ -368,7 +368,7 @@ class CapturedAttribute:
 
     def _state(self, first: int, last: int) -> dict[str, Any]:
         data, written_ms = self.attribute.stretch(first, last, self.lock)
-        return {"data": shrunk(data, _missing(self.attribute.type)), "written_ms": shrunk(written_ms, _NEVER)}
+        return {"data": compress(data, _missing(self.attribute.type)), "written_ms": compress(written_ms, _NEVER)}
 
 
 def _missing(value_type: ValueType) -> int:

@@ -10,15 +10,16 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from bitseg.calendar import Calendar
+from bitseg.columns import Change, Columns, Deletion, Rejection
 from bitseg.errors import InvalidArgumentError, TypeMismatchError
 from bitseg.index.attributes import MAX_ATTRIBUTES, Attribute, CapturedAttribute
 from bitseg.index.coerce import coerce
+from bitseg.index.deduplication import Producers, SeenMessages
 from bitseg.index.dictionary import CapturedDictionary, Dictionary
 from bitseg.index.events import MAX_EVENT_NAMES, MAX_PROPERTIES, CapturedEvent, Event, Property
 from bitseg.index.lists import UserList
-from bitseg.index.messages import Producers, SeenMessages
 from bitseg.index.users import CapturedIds, UserDirectory
-from bitseg.ops import MAX_NAME_BYTES, Change, Columns, Deletion, Rejection, malformed_text
+from bitseg.names import MAX_NAME_BYTES, malformed_text
 from bitseg.segment.nodes import Comparison, Condition, Everyone, InList
 from bitseg.storage.snapshot import Key, Part
 from bitseg.values import Column, SparseValues, ValueType, empty, present

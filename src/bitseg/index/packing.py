@@ -87,7 +87,7 @@ def _narrowed(codes: NDArray[np.int32]) -> NDArray[Any]:
     return codes.astype(next(kind for kind in _INTEGERS if high <= np.iinfo(kind).max))
 
 
-def shrunk(data: NDArray[Any], missing: int) -> dict[str, Any] | NDArray[Any]:
+def compress(data: NDArray[Any], missing: int) -> dict[str, Any] | NDArray[Any]:
     """An array of integers, `missing` among them, in a form that takes few bytes; other arrays as they are."""
     if data.dtype.kind != "i" or not len(data):
         return data
@@ -106,8 +106,8 @@ def shrunk(data: NDArray[Any], missing: int) -> dict[str, Any] | NDArray[Any]:
     return {"type": data.dtype.str, "low": low, "length": len(data), "steps": steps}
 
 
-def grown(found: Any, missing: int, most: int) -> NDArray[Any]:
-    """The array, of at most so many items, that `shrunk` made something of; ValueError for what it never makes."""
+def decompress(found: Any, missing: int, most: int) -> NDArray[Any]:
+    """The array, of at most so many items, that `compress` made something of; ValueError for what it never makes."""
     if isinstance(found, np.ndarray):
         return found
     steps, length = found["steps"], found["length"]

@@ -15,7 +15,7 @@ from bitseg.index.bitmaps import from_array, to_array
 from bitseg.index.changes import ChangeLog
 from bitseg.index.runs import first_of_runs
 from bitseg.storage.snapshot import Part
-from bitseg.texts import PADDING_BYTES, Texts
+from bitseg.strings import PADDING_BYTES, StringArray
 
 _SMALLEST_BITS = 10
 _LARGEST_LOAD = 0.7
@@ -64,12 +64,12 @@ class UserDirectory:
 
     def find_all(self, user_ids: Sequence[str]) -> NDArray[np.int64]:
         """The dense id of each user, -1 for those who are not known; shape (n,)."""
-        texts = Texts.of(user_ids)
+        texts = StringArray.of(user_ids)
         return self._find(texts, texts.hashes(self._seed))
 
     def assign(self, user_ids: Sequence[str]) -> NDArray[np.uint32]:
         """The dense id of each user, with numbers for those met for the first time; shape (n,)."""
-        texts = Texts.of(user_ids)
+        texts = StringArray.of(user_ids)
         hashes = texts.hashes(self._seed)
         found = self._find(texts, hashes)
         missing = np.flatnonzero(found < 0)
@@ -79,7 +79,7 @@ class UserDirectory:
 
     def delete(self, user_ids: Sequence[str]) -> NDArray[np.uint32]:
         """Forget users; the numbers that stood for those who were known."""
-        texts = Texts.of(user_ids)
+        texts = StringArray.of(user_ids)
         hashes = texts.hashes(self._seed)
         found = self._find(texts, hashes)
         known = np.flatnonzero(found >= 0)
@@ -124,13 +124,13 @@ class UserDirectory:
         """What the directory takes in memory."""
         return self._data.nbytes + self._ends.nbytes + self._table.nbytes + self._stable_hashes.nbytes
 
-    def _texts(self, dense: NDArray[np.int64]) -> Texts:
+    def _texts(self, dense: NDArray[np.int64]) -> StringArray:
         return _texts(self._data, self._ends, dense)
 
     def _slots(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
         return (hashes >> np.uint64(64 - self._bits)).astype(np.int64)
 
-    def _find(self, texts: Texts, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
+    def _find(self, texts: StringArray, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
         found = np.full(len(texts), -1, np.int64)
         pending = np.arange(len(texts))
         slots, last_slot = self._slots(hashes), len(self._table) - 1
@@ -152,7 +152,7 @@ class UserDirectory:
             slots = (slots + 1) & last_slot
         return found
 
-    def _add(self, texts: Texts, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
+    def _add(self, texts: StringArray, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Number users who are not known, in order of first appearance; repeats get one number."""
         distinct, representative = _first_of_equals(texts, hashes)
         added = texts.take(distinct).compact()
@@ -165,7 +165,7 @@ class UserDirectory:
         self._changed(np.arange(first, self._count, dtype=np.uint32))
         return first + np.searchsorted(distinct, representative)
 
-    def _append(self, texts: Texts) -> None:
+    def _append(self, texts: StringArray) -> None:
         used = int(self._ends[self._count - 1]) if self._count else 0
         count, total = self._count + len(texts), used + int(texts.ends[-1])
         if count > len(self._ends):
@@ -251,7 +251,7 @@ class UserDirectory:
         if data.dtype != np.uint8 or not len(ends) or ends[-1] != len(data):
             raise ValueError("the user ids have other lengths than they say")
         first = self._count
-        self._append(Texts(np.concatenate([data, np.zeros(PADDING_BYTES, np.uint8)]), ends - lengths, ends))
+        self._append(StringArray(np.concatenate([data, np.zeros(PADDING_BYTES, np.uint8)]), ends - lengths, ends))
         alive = BitMap.deserialize(state["alive"])
         if alive and not first <= alive.min() <= alive.max() < self._count:
             raise ValueError("there are users beyond the last")
@@ -282,15 +282,15 @@ class CapturedIds:
         users.add_range(first, last)
         return to_array(self.everyone & users).astype(np.int64)
 
-    def texts(self, dense: NDArray[np.integer[Any]]) -> Texts:
+    def texts(self, dense: NDArray[np.integer[Any]]) -> StringArray:
         """The ids of users."""
         return _texts(self.data, self.ends, dense.astype(np.int64))
 
 
-def _texts(data: NDArray[np.uint8], ends: NDArray[np.int64], dense: NDArray[np.int64]) -> Texts:
+def _texts(data: NDArray[np.uint8], ends: NDArray[np.int64], dense: NDArray[np.int64]) -> StringArray:
     starts = ends[dense - 1]
     starts[dense == 0] = 0
-    return Texts(data, starts, ends[dense])
+    return StringArray(data, starts, ends[dense])
 
 
 def _state(data: NDArray[np.uint8], ends: NDArray[np.int64], everyone: BitMap, first: int, last: int) -> dict[str, Any]:
@@ -305,7 +305,7 @@ def _state(data: NDArray[np.uint8], ends: NDArray[np.int64], everyone: BitMap, f
     }
 
 
-def _first_of_equals(texts: Texts, hashes: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _first_of_equals(texts: StringArray, hashes: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The places where each distinct text appears first, ascending, and for every text the first place of its like."""
     order = np.argsort(hashes, kind="stable")
     ordered = hashes[order]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from bitseg.errors import TypeMismatchError, UnknownAttributeError, UnknownListError, UnknownSegmentError
 from bitseg.index.events import Event
 from bitseg.index.index import Index
-from bitseg.index.predicates import fitting_types, require_fit
+from bitseg.index.operators.predicates import fitting_types, require_fit
 from bitseg.segment import nodes
 from bitseg.segment.nodes import Aggregate, Comparison, Condition, Did, Function, InList, InSegment, children
 from bitseg.values import ValueType

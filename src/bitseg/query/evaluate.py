@@ -11,12 +11,12 @@ from pyroaring import BitMap
 from bitseg.index.bitmaps import union
 from bitseg.index.context import Context
 from bitseg.index.index import Index
-from bitseg.query.dense import BITSET_SHARE, DENSE_SHARE, DenseBitmaps
+from bitseg.query.cache import AnswerCache, CachedAnswer
 from bitseg.query.estimate import estimate
-from bitseg.query.freshness import Stale, Stamp, stale_users, stamp, standing_until
-from bitseg.query.leaves import Work, capture, is_quick, occurrences_of
-from bitseg.query.materialise import Materialised, MaterialisedConditions
+from bitseg.query.freshness import Stale, Stamp, stale_users, stamp, valid_until_ms
+from bitseg.query.leaves import Work, compile_leaf, is_quick, occurrences_of
 from bitseg.query.plan import Complement, Intersect, Leaf, Plan, Planner, Union
+from bitseg.query.wordwise import BITSET_SHARE, DENSE_SHARE, WordCounter
 from bitseg.segment.nodes import Condition, Did, InSegment
 
 # So many users are asked about one by one rather than worked out with all others: of a condition that has not been
@@ -33,27 +33,27 @@ class Task:
     """A condition that takes long to work out: `work` does so while others go on, and `result` stamps what it found."""
 
     work: Work
-    result: Callable[[BitMap], Materialised]
+    result: Callable[[BitMap], CachedAnswer]
 
 
 class Evaluator:
     """Answers plans over one index at one moment. Each distinct part is worked out once.
 
     `is_live` says that the moment is the present one, so that answers kept from a while ago are brought up to date.
-    `worked_out` has what came of earlier tasks.
+    `computed` has what came of earlier tasks.
     """
 
     def __init__(
         self,
         index: Index,
         context: Context,
-        materialised: MaterialisedConditions,
+        materialised: AnswerCache,
         planner: Planner,
-        dense: DenseBitmaps,
+        dense: WordCounter,
         segments: Mapping[str, Condition] | None = None,
         *,
         is_live: bool = False,
-        worked_out: Mapping[Hashable, Materialised] | None = None,
+        computed: Mapping[Hashable, CachedAnswer] | None = None,
     ) -> None:
         self.index = index
         self.context = context
@@ -62,7 +62,7 @@ class Evaluator:
         self._segments = segments or {}
         self._materialised = materialised
         self._is_live = is_live
-        self._worked_out = worked_out or {}
+        self._worked_out = computed or {}
         self._found: dict[Plan, BitMap] = {}
         self._tasks: dict[Plan, Mapping[Hashable, Task]] = {}
 
@@ -202,7 +202,7 @@ class Evaluator:
             return found
         if isinstance(node, Leaf) and len(rest) <= FEW_USERS and self._is_unknown(node):
             self._materialised.note_miss(self._key(node.condition))
-            return capture(node.condition, self.index, self.context, rest)()
+            return compile_leaf(node.condition, self.index, self.context, rest)()
         return self.members_of_plan(node)
 
     def _is_unknown(self, leaf: Leaf) -> bool:
@@ -251,15 +251,15 @@ class Evaluator:
         stale = None if before is None else self._stale(condition, before, at)
         if before is None or stale is None:
             self._materialised.misses += 1
-            work = capture(condition, self.index, self.context)
+            work = compile_leaf(condition, self.index, self.context)
         elif len(stale.users) > FEW_USERS:
             self._materialised.refreshes += 1
             work = self._refresh(condition, before.bitmap, stale)
         else:
             return None
         version, now_ms = self.index.version, self.context.now_ms
-        until_ms = standing_until(condition, self.index, self.context)
-        return Task(work, lambda bitmap: Materialised(bitmap, at, version, now_ms, until_ms))
+        until_ms = valid_until_ms(condition, self.index, self.context)
+        return Task(work, lambda bitmap: CachedAnswer(bitmap, at, version, now_ms, until_ms))
 
     def _known(self, node: Plan) -> BitMap | None:
         """The users in a plan, if that takes no work; a leaf that is kept is brought up to date."""
@@ -305,14 +305,14 @@ class Evaluator:
         found = self._known(leaf)
         if found is None:
             self._materialised.misses += 1
-            found = capture(condition, self.index, self.context)()
+            found = compile_leaf(condition, self.index, self.context)()
             self._keep(condition, found, stamp(condition, self.index, self.context))
         return found
 
     def _key(self, condition: Condition) -> Hashable:
         return condition if self._is_live else (condition, self.context.now_ms)
 
-    def _find(self, condition: Condition) -> Materialised | None:
+    def _find(self, condition: Condition) -> CachedAnswer | None:
         key = self._key(condition)
         return self._materialised.find(key) or self._worked_out.get(key)
 
@@ -336,10 +336,10 @@ class Evaluator:
             return bitmap
         self._materialised.hits += 1
         kept.stamp, kept.version, kept.now_ms = now, version, now_ms
-        kept.until_ms = standing_until(condition, self.index, self.context)
+        kept.until_ms = valid_until_ms(condition, self.index, self.context)
         return kept.bitmap
 
-    def _stale(self, condition: Condition, kept: Materialised, now: Stamp) -> Stale | None:
+    def _stale(self, condition: Condition, kept: CachedAnswer, now: Stamp) -> Stale | None:
         """Who has to be asked about again; None where that is not known, or nearly everyone."""
         if now == kept.stamp:
             return Stale(BitMap(), None)
@@ -353,10 +353,10 @@ class Evaluator:
             if arrived.interval == stale.added and arrived.is_any:
                 return lambda: union([before, stale.users])
             return lambda: union([before, arrived.users()])
-        again = capture(condition, self.index, self.context, stale.users)
+        again = compile_leaf(condition, self.index, self.context, stale.users)
         return lambda: (before - stale.users) | again()
 
     def _keep(self, condition: Condition, bitmap: BitMap, at: Stamp) -> None:
-        until_ms = standing_until(condition, self.index, self.context)
-        kept = Materialised(bitmap, at, self.index.version, self.context.now_ms, until_ms)
+        until_ms = valid_until_ms(condition, self.index, self.context)
+        kept = CachedAnswer(bitmap, at, self.index.version, self.context.now_ms, until_ms)
         self._materialised.keep(self._key(condition), kept)

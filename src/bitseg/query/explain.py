@@ -7,9 +7,9 @@ from functools import reduce, singledispatch
 
 from pyroaring import BitMap
 
-from bitseg.index import buckets
-from bitseg.index.history import events_of
-from bitseg.index.occurrences import Occurrences
+from bitseg.index.operators import buckets
+from bitseg.index.operators.occurrences import Occurrences
+from bitseg.index.operators.user_events import events_of
 from bitseg.query.evaluate import Evaluator
 from bitseg.query.leaves import occurrences_of, past
 from bitseg.results import Explanation, UserEvent

@@ -15,7 +15,7 @@ from bitseg.index.bitmaps import from_array, union
 from bitseg.index.changes import Change, ChangeLog
 from bitseg.index.context import Context
 from bitseg.index.index import Index
-from bitseg.index.occurrences import Occurrences
+from bitseg.index.operators.occurrences import Occurrences
 from bitseg.query.leaves import past
 from bitseg.segment.nodes import (
     Anniversary,
@@ -74,7 +74,7 @@ def stamp(condition: Condition, index: Index, context: Context) -> Stamp:
     )
 
 
-def standing_until(condition: Condition, index: Index, context: Context) -> int:
+def valid_until_ms(condition: Condition, index: Index, context: Context) -> int:
     """The first instant from the context's on at which the stamp may differ though no data change."""
     windows = list(_windows(condition))
     newest_ms = max((event.last_ms for did in _dids(condition) for event in index.events_named(did.event)), default=0)

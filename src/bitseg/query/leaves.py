@@ -5,10 +5,10 @@ from functools import singledispatch
 
 from pyroaring import BitMap
 
-from bitseg.index import aggregates, buckets, sequences
 from bitseg.index.context import Context
 from bitseg.index.index import Index
-from bitseg.index.occurrences import Occurrences
+from bitseg.index.operators import aggregates, buckets, sequences
+from bitseg.index.operators.occurrences import Occurrences
 from bitseg.segment.nodes import Comparison, Did, FirstTime, InBucket, InList, LastTime, Sequence, steps
 from bitseg.segment.windows import ALL_TIME, Interval, duration_ms, resolve
 
@@ -16,7 +16,7 @@ Work = Callable[[], BitMap]
 
 
 @singledispatch
-def capture(condition: object, index: Index, context: Context, among: BitMap | None = None) -> Work:
+def compile_leaf(condition: object, index: Index, context: Context, among: BitMap | None = None) -> Work:
     """What works out the users in a condition, or those among some users.
 
     It holds the data as they are now and may be called while others change them, with one exception: values of an
@@ -32,7 +32,7 @@ def is_quick(condition: object, index: Index, context: Context) -> bool:
     return True
 
 
-@capture.register
+@compile_leaf.register
 def _(condition: Comparison, index: Index, context: Context, among: BitMap | None = None) -> Work:
     attribute, predicate = index.attributes[condition.name], condition.predicate
     if among is None and not attribute.is_quick(predicate, context):
@@ -46,7 +46,7 @@ def _(condition: Comparison, index: Index, context: Context) -> bool:
     return index.attributes[condition.name].is_quick(condition.predicate, context)
 
 
-@capture.register
+@compile_leaf.register
 def _(condition: Did, index: Index, context: Context, among: BitMap | None = None) -> Work:
     quantity = condition.quantity
     if quantity is None:
@@ -71,7 +71,7 @@ def _(condition: Did, index: Index, context: Context) -> bool:
     return not has_quantity and condition.where is None and condition.time_of_day is None
 
 
-@capture.register
+@compile_leaf.register
 def _(condition: Sequence, index: Index, context: Context, among: BitMap | None = None) -> Work:
     start, *following = steps(condition)
     first = occurrences_of(start, index, context, among)
@@ -92,13 +92,13 @@ def _(condition: Sequence, index: Index, context: Context) -> bool:
     return False
 
 
-@capture.register
+@compile_leaf.register
 def _(condition: InList, index: Index, context: Context, among: BitMap | None = None) -> Work:
     found = index.lists[condition.name].members(index.users)
     return lambda: found if among is None else found & among
 
 
-@capture.register
+@compile_leaf.register
 def _(condition: InBucket, index: Index, context: Context, among: BitMap | None = None) -> Work:
     hashes, everyone = index.users.hashes(), index.users.everyone
     wanted = everyone if among is None else among & everyone

@@ -7,7 +7,7 @@ import grpc
 from bitseg.errors import InvalidArgumentError
 from bitseg.pb import admin_pb2, admin_pb2_grpc
 from bitseg.results import SnapshotResult
-from bitseg.service.opening import Opening
+from bitseg.service.readiness import Readiness
 from bitseg.wire.statistics import to_statistics
 from bitseg.wire.timestamps import to_duration
 
@@ -15,7 +15,7 @@ from bitseg.wire.timestamps import to_duration
 class AdminService(admin_pb2_grpc.AdminServiceServicer):
     """Keeps an engine's workspace safe."""
 
-    def __init__(self, opening: Opening) -> None:
+    def __init__(self, opening: Readiness) -> None:
         self._opening = opening
 
     def CreateSnapshot(  # noqa: N802

@@ -6,11 +6,11 @@ from typing import Any
 import grpc
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from bitseg.editor import CatalogueEditor
+from bitseg.engine.catalog import CatalogApi
 from bitseg.errors import InvalidArgumentError, OverloadedError
-from bitseg.importers.csv import read_user_ids
+from bitseg.formats.csv import read_user_ids
 from bitseg.pb import catalog_pb2, catalog_pb2_grpc
-from bitseg.service.opening import Opening
+from bitseg.service.readiness import Readiness
 from bitseg.wire.saved import masked, query_of, to_saved_segment, to_user_list
 
 # So many ids of ordinary length take a gigabyte.
@@ -23,12 +23,12 @@ _LIST_FIELDS = ("description", "labels")
 class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
     """Manages what an engine keeps by name."""
 
-    def __init__(self, opening: Opening) -> None:
+    def __init__(self, opening: Readiness) -> None:
         self._opening = opening
 
     @property
-    def _catalogue(self) -> CatalogueEditor:
-        return self._opening.engine.catalogue
+    def _catalog(self) -> CatalogApi:
+        return self._opening.engine.catalog
 
     def CreateSegment(  # noqa: N802
         self, request: catalog_pb2.CreateSegmentRequest, context: grpc.ServicerContext
@@ -37,7 +37,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         query = query_of(wanted)
         if query is None:
             raise InvalidArgumentError("the segment has no definition", hint="set expression or definition")
-        created = self._catalogue.create_segment(
+        created = self._catalog.create_segment(
             wanted.name, query, description=wanted.description, labels=dict(wanted.labels)
         )
         return catalog_pb2.CreateSegmentResponse(segment=to_saved_segment(created))
@@ -45,12 +45,12 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
     def GetSegment(  # noqa: N802
         self, request: catalog_pb2.GetSegmentRequest, context: grpc.ServicerContext
     ) -> catalog_pb2.GetSegmentResponse:
-        return catalog_pb2.GetSegmentResponse(segment=to_saved_segment(self._catalogue.get_segment(request.name)))
+        return catalog_pb2.GetSegmentResponse(segment=to_saved_segment(self._catalog.get_segment(request.name)))
 
     def ListSegments(  # noqa: N802
         self, request: catalog_pb2.ListSegmentsRequest, context: grpc.ServicerContext
     ) -> catalog_pb2.ListSegmentsResponse:
-        page = self._catalogue.list_segments(**_search(request))
+        page = self._catalog.list_segments(**_search(request))
         return catalog_pb2.ListSegmentsResponse(
             segments=[to_saved_segment(each, with_definition=False) for each in page.items],
             next_page_token=page.next_page_token,
@@ -68,32 +68,32 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         query = query_of(wanted)
         if query is None and {"expression", "definition"} & {*fields}:
             raise InvalidArgumentError("the segment has no definition", hint="set expression or definition")
-        updated = self._catalogue.update_segment(wanted.name, query=query, etag=wanted.etag, **_details(wanted, fields))
+        updated = self._catalog.update_segment(wanted.name, query=query, etag=wanted.etag, **_details(wanted, fields))
         return catalog_pb2.UpdateSegmentResponse(segment=to_saved_segment(updated))
 
     def RenameSegment(  # noqa: N802
         self, request: catalog_pb2.RenameSegmentRequest, context: grpc.ServicerContext
     ) -> catalog_pb2.RenameSegmentResponse:
-        renamed = self._catalogue.rename_segment(request.name, request.new_name, etag=request.etag)
+        renamed = self._catalog.rename_segment(request.name, request.new_name, etag=request.etag)
         return catalog_pb2.RenameSegmentResponse(segment=to_saved_segment(renamed))
 
     def CloneSegment(  # noqa: N802
         self, request: catalog_pb2.CloneSegmentRequest, context: grpc.ServicerContext
     ) -> catalog_pb2.CloneSegmentResponse:
-        clone = self._catalogue.clone_segment(request.name, request.new_name)
+        clone = self._catalog.clone_segment(request.name, request.new_name)
         return catalog_pb2.CloneSegmentResponse(segment=to_saved_segment(clone))
 
     def DeleteSegment(  # noqa: N802
         self, request: catalog_pb2.DeleteSegmentRequest, context: grpc.ServicerContext
     ) -> catalog_pb2.DeleteSegmentResponse:
-        self._catalogue.delete_segment(request.name, etag=request.etag)
+        self._catalog.delete_segment(request.name, etag=request.etag)
         return catalog_pb2.DeleteSegmentResponse()
 
     def CreateList(  # noqa: N802
         self, request: catalog_pb2.CreateListRequest, context: grpc.ServicerContext
     ) -> catalog_pb2.CreateListResponse:
         wanted = request.list
-        created = self._catalogue.create_list(
+        created = self._catalog.create_list(
             wanted.name, _user_ids(request) or (), description=wanted.description, labels=dict(wanted.labels)
         )
         return catalog_pb2.CreateListResponse(list=to_user_list(created))
@@ -105,7 +105,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         if opening is None or opening.WhichOneof("part") != "list":
             raise InvalidArgumentError("the first message names the list")
         wanted = opening.list
-        saved = self._catalogue.save_list(
+        saved = self._catalog.save_list(
             wanted.name,
             _uploaded(request_iterator),
             description=wanted.description or None,
@@ -117,12 +117,12 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
     def GetList(  # noqa: N802
         self, request: catalog_pb2.GetListRequest, context: grpc.ServicerContext
     ) -> catalog_pb2.GetListResponse:
-        return catalog_pb2.GetListResponse(list=to_user_list(self._catalogue.get_list(request.name)))
+        return catalog_pb2.GetListResponse(list=to_user_list(self._catalog.get_list(request.name)))
 
     def ListLists(  # noqa: N802
         self, request: catalog_pb2.ListListsRequest, context: grpc.ServicerContext
     ) -> catalog_pb2.ListListsResponse:
-        page = self._catalogue.list_lists(**_search(request))
+        page = self._catalog.list_lists(**_search(request))
         return catalog_pb2.ListListsResponse(
             lists=map(to_user_list, page.items), next_page_token=page.next_page_token, total_size=page.total
         )
@@ -132,7 +132,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
     ) -> catalog_pb2.UpdateListResponse:
         wanted = request.list
         fields = masked(_mask(request), _LIST_FIELDS, lambda name: _is_set(wanted, name))
-        updated = self._catalogue.update_list(
+        updated = self._catalog.update_list(
             wanted.name, user_ids=_user_ids(request), etag=wanted.etag, **_details(wanted, fields)
         )
         return catalog_pb2.UpdateListResponse(list=to_user_list(updated))
@@ -140,13 +140,13 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
     def RenameList(  # noqa: N802
         self, request: catalog_pb2.RenameListRequest, context: grpc.ServicerContext
     ) -> catalog_pb2.RenameListResponse:
-        renamed = self._catalogue.rename_list(request.name, request.new_name, etag=request.etag)
+        renamed = self._catalog.rename_list(request.name, request.new_name, etag=request.etag)
         return catalog_pb2.RenameListResponse(list=to_user_list(renamed))
 
     def DeleteList(  # noqa: N802
         self, request: catalog_pb2.DeleteListRequest, context: grpc.ServicerContext
     ) -> catalog_pb2.DeleteListResponse:
-        self._catalogue.delete_list(request.name, etag=request.etag)
+        self._catalog.delete_list(request.name, etag=request.etag)
         return catalog_pb2.DeleteListResponse()
 
 

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 import grpc
 
+from bitseg.columns import Rejection
 from bitseg.errors import InvalidArgumentError
-from bitseg.ops import Operation, Rejection, Track
+from bitseg.operations import Operation, Track
 from bitseg.pb import ingest_pb2, ingest_pb2_grpc
 from bitseg.service.metrics import Metrics
-from bitseg.service.opening import Opening
+from bitseg.service.readiness import Readiness
 from bitseg.wire.columns import from_message
 from bitseg.wire.operations import from_operation
 
@@ -18,7 +19,7 @@ MAX_BATCH_OPERATIONS = 100_000
 class IngestService(ingest_pb2_grpc.IngestServiceServicer):
     """Feeds operations to an engine."""
 
-    def __init__(self, opening: Opening, metrics: Metrics) -> None:
+    def __init__(self, opening: Readiness, metrics: Metrics) -> None:
         self._opening = opening
         self._metrics = metrics
 

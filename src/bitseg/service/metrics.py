@@ -9,7 +9,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from bitseg.errors import InvalidArgumentError
-from bitseg.service.opening import Opening
+from bitseg.service.readiness import Readiness
 from bitseg.service.settings import host_and_port
 
 # From a warm count to a large backup.
@@ -19,7 +19,7 @@ _BUCKETS_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 class Metrics:
     """What a server counts and measures, by a registry of its own."""
 
-    def __init__(self, opening: Opening) -> None:
+    def __init__(self, opening: Readiness) -> None:
         self.registry = CollectorRegistry()
         self._calls = Counter(
             "bitseg_requests", "Calls that have ended, by status code.", ["method", "code"], registry=self.registry
@@ -80,7 +80,7 @@ class MetricsServer:
 class _Workspace(Collector):
     """Reads the statistics of the engine when it is asked."""
 
-    def __init__(self, opening: Opening) -> None:
+    def __init__(self, opening: Readiness) -> None:
         self._opening = opening
 
     def collect(self) -> Iterator[Metric]:

@@ -8,12 +8,12 @@ from typing import Any
 import grpc
 import numpy as np
 
-from bitseg.engine import DEFAULT_PAGE_SIZE, Query
+from bitseg.engine.engine import DEFAULT_PAGE_SIZE, Query
 from bitseg.errors import InvalidArgumentError, SegmentError
 from bitseg.pb import query_pb2, query_pb2_grpc
 from bitseg.results import CountResult, Evaluation, Members
 from bitseg.segment.nodes import InSegment
-from bitseg.service.opening import Opening
+from bitseg.service.readiness import Readiness
 from bitseg.wire.errors import to_status
 from bitseg.wire.explanations import to_response
 from bitseg.wire.segments import from_message
@@ -34,7 +34,7 @@ Request = (
 class QueryService(query_pb2_grpc.QueryServiceServicer):
     """Answers segments from an engine."""
 
-    def __init__(self, opening: Opening) -> None:
+    def __init__(self, opening: Readiness) -> None:
         self._opening = opening
 
     def Count(  # noqa: N802
@@ -115,7 +115,7 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
         """What a request asks about; NotFoundError for a saved segment that is not there."""
         query = _query(request)
         if isinstance(query, InSegment):
-            self._opening.engine.catalogue.get_segment(query.name)
+            self._opening.engine.catalog.get_segment(query.name)
         return query
 
 

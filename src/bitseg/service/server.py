@@ -23,14 +23,14 @@ from bitseg.segment import parse
 from bitseg.service import tracing
 from bitseg.service.access import Access
 from bitseg.service.admin import AdminService
-from bitseg.service.calls import CallInterceptor
 from bitseg.service.catalog import CatalogService
 from bitseg.service.ingest import IngestService
+from bitseg.service.interceptors.calls import CallInterceptor
 from bitseg.service.metrics import Metrics, MetricsServer
-from bitseg.service.opening import Opening
 from bitseg.service.query import QueryService
+from bitseg.service.readiness import Readiness
 from bitseg.service.settings import Settings, host_and_port
-from bitseg.service.streams import OpenStreams
+from bitseg.service.streams import StallDetector
 from bitseg.service.tls import server_credentials
 
 # For short calls; streams have their own.
@@ -73,9 +73,9 @@ class Server:
         tracing.configure()
         self._grace_seconds = settings.grace_seconds
         self._engine = engine
-        self._opening = opening = Opening()
+        self._opening = opening = Readiness()
         self.metrics = Metrics(opening)
-        self._streams = OpenStreams(settings.stall_seconds)
+        self._streams = StallDetector(settings.stall_seconds)
         self._interceptor = CallInterceptor(settings, Access(settings), self.metrics, self._streams)
         self._server = grpc.server(
             futures.ThreadPoolExecutor(WORKER_THREADS, thread_name_prefix="bitseg"),

@@ -12,7 +12,7 @@ from bitseg.errors import NotReadyError, OverloadedError
 _LOOK_SECONDS = 0.25
 
 
-class Places:
+class ConcurrencyLimit:
     """So many calls of one kind at the same time; each holds a thread or memory until it ends."""
 
     def __init__(self, what: str, limit: int) -> None:
@@ -33,7 +33,7 @@ class Places:
         self._free.release()
 
 
-class OpenStreams:
+class StallDetector:
     """Ends calls that have depended on their callers for too long, and streams that wait when the server stops."""
 
     def __init__(self, stall_seconds: float) -> None:
@@ -52,7 +52,7 @@ class OpenStreams:
         self._thread.start()
 
     @contextmanager
-    def depending(self, context: grpc.ServicerContext) -> Iterator[None]:
+    def waiting_for_peer(self, context: grpc.ServicerContext) -> Iterator[None]:
         """While a message is on its way to the caller, or from there, and holds a thread."""
         with self._lock:
             self._depending[context] = time.monotonic()

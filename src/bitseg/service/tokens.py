@@ -30,7 +30,7 @@ from bitseg.errors import (
     UnsupportedFormatError,
     file_error,
 )
-from bitseg.ops import malformed_text
+from bitseg.names import malformed_text
 from bitseg.service.settings import Role
 
 MAX_NAME_BYTES = 128

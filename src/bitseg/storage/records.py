@@ -5,7 +5,7 @@ A record is msgpack of [kind, version, …]: the version of the workspace before
 | kind      | what follows                                                                                     |
 |-----------|--------------------------------------------------------------------------------------------------|
 | batch     | changes of row operations, blocks of columns, message ids, oldest day or nil, producer, sequence |
-| catalogue | segments by name: [text, details…]; lists by name: [user ids or name, details…]                  |
+| catalog | segments by name: [text, details…]; lists by name: [user ids or name, details…]                  |
 | type      | name, type, event or nil                                                                         |
 | segment   | name, text or nil where it was deleted; read, but not written                                    |
 | list      | name, user ids or nil where it was deleted; read, but not written                                |
@@ -24,9 +24,10 @@ from typing import Any
 
 import numpy as np
 
-from bitseg.ops import Change, Columns, Deletion, Details
+from bitseg.columns import Change, Columns, Deletion
+from bitseg.entries import Details
 from bitseg.storage import frames
-from bitseg.texts import PADDING_BYTES, Texts
+from bitseg.strings import PADDING_BYTES, StringArray
 from bitseg.values import DICTIONARY_TYPES, Column, SparseValues, ValueType, empty
 
 _PLAIN = frozenset({str, float, bool, type(None)})
@@ -53,7 +54,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class CatalogueChanged:
+class CatalogChanged:
     """Segments, as text, and lists saved under their names at the same time; None for those that were deleted.
 
     A list has its user ids, or the name of the list whose users, as they were before, it takes.
@@ -74,7 +75,7 @@ class TypeDeclared:
     event: str | None
 
 
-Record = Batch | CatalogueChanged | TypeDeclared
+Record = Batch | CatalogChanged | TypeDeclared
 
 
 def pack_change(change: Change) -> bytes:
@@ -82,7 +83,7 @@ def pack_change(change: Change) -> bytes:
     if isinstance(change, Deletion):
         return frames.pack([None, list(change.user_ids)])
     user_ids: Any = change.user_ids
-    if isinstance(user_ids, Texts):
+    if isinstance(user_ids, StringArray):
         compact = user_ids.compact()
         user_ids = [compact.data[:-PADDING_BYTES].tobytes(), compact.lengths.astype(np.uint16)]
     else:
@@ -114,10 +115,10 @@ def pack_batch(batch: Batch, blocks: Sequence[bytes]) -> bytes:
     )
 
 
-def pack(record: CatalogueChanged | TypeDeclared) -> bytes:
+def pack(record: CatalogChanged | TypeDeclared) -> bytes:
     """The payload of a record."""
     match record:
-        case CatalogueChanged(version, segments, lists):
+        case CatalogChanged(version, segments, lists):
             return frames.pack(["catalogue", version, *(_pack_saved(saved) for saved in (segments, lists))])
         case TypeDeclared(version, name, value_type, event):
             return frames.pack(["type", version, name, value_type.value, event])
@@ -132,11 +133,11 @@ def record_of(value: Any) -> Record:
                 columns = [block for block in unpacked[1] if isinstance(block, Columns)]
                 return Batch(version, unpacked[0], columns, ids, oldest_day, producer, sequence)
             case ["catalogue", int(version), segments, lists]:
-                return CatalogueChanged(version, _saved(segments), _saved(lists))
+                return CatalogChanged(version, _saved(segments), _saved(lists))
             case ["segment", int(version), str(name), text]:
-                return CatalogueChanged(version, segments=_saved({name: text and [text, *NO_DETAILS]}))
+                return CatalogChanged(version, segments=_saved({name: text and [text, *NO_DETAILS]}))
             case ["list", int(version), str(name), ids]:
-                return CatalogueChanged(version, lists=_saved({name: None if ids is None else [ids, *NO_DETAILS]}))
+                return CatalogChanged(version, lists=_saved({name: None if ids is None else [ids, *NO_DETAILS]}))
             case ["type", int(version), str(name), str(value_type), event]:
                 return TypeDeclared(version, name, ValueType(value_type), event)
     except (TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
@@ -185,7 +186,7 @@ def _change(packed: bytes) -> Change:
         ends = np.cumsum(lengths.astype(np.int64))
         if (ends[-1] if len(ends) else 0) != len(data):
             raise ValueError("the user ids have other lengths than they say")
-        user_ids = Texts.from_buffer(data, np.concatenate([np.zeros(1, np.int64), ends]))
+        user_ids = StringArray.from_buffer(data, np.concatenate([np.zeros(1, np.int64), ends]))
     found: dict[str, Column | SparseValues] = {}
     for name, *column in values:
         if len(column) == 2:

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitseg.calendar import FIRST_DAY, FIRST_INSTANT_MS, LAST_DAY, LAST_INSTANT_MS
+from bitseg.columns import Columns, selected
 from bitseg.errors import InvalidArgumentError
-from bitseg.ops import Columns, selected
 from bitseg.pb import ingest_pb2
-from bitseg.texts import Texts
+from bitseg.strings import StringArray
 from bitseg.values import Column, ValueType, empty, fits, present
 
 # A quarter of what a server takes in one message, so that dictionaries and framing never reach the limit.
@@ -35,7 +35,7 @@ def can_send(columns: Columns) -> bool:
 
 def to_messages(columns: Columns) -> Iterator[tuple[ingest_pb2.Columns, NDArray[np.int64]]]:
     """Messages small enough to send, each with the rows' own numbers."""
-    row_bytes = 16 * (2 + len(columns.values)) + Texts.of(columns.user_ids).lengths
+    row_bytes = 16 * (2 + len(columns.values)) + StringArray.of(columns.user_ids).lengths
     parts = np.cumsum(row_bytes) // _MESSAGE_BYTES
     start = 0
     while start < len(row_bytes):
@@ -82,7 +82,7 @@ def from_message(message: ingest_pb2.Columns) -> Columns:
             values[each.name] = column
     return Columns(
         message.event if message.HasField("event") else None,
-        Texts.of(message.user_ids),
+        StringArray.of(message.user_ids),
         np.array(message.times_ms, np.int64),
         values,
         np.arange(total),

@@ -4,7 +4,7 @@ from typing import Any
 
 from google.protobuf.struct_pb2 import Struct
 
-from bitseg.ops import Delete, Identify, Operation, Track, page
+from bitseg.operations import Delete, Identify, Operation, Track, page
 from bitseg.pb import ingest_pb2
 from bitseg.wire.timestamps import from_timestamp, to_timestamp
 

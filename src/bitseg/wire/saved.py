@@ -5,12 +5,11 @@ from collections.abc import Callable, Collection, Sequence
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from bitseg.entries import Details, SavedSegment, StaticList
 from bitseg.errors import InvalidArgumentError
-from bitseg.ops import Details
 from bitseg.pb import catalog_pb2
 from bitseg.segment import format, parse
 from bitseg.segment.nodes import Condition
-from bitseg.segment.saved import SavedSegment, StaticList
 from bitseg.wire.segments import from_message, to_message
 from bitseg.wire.timestamps import from_timestamp, to_timestamp
 

@@ -1,1 +1,0 @@
-"""Blocks of columns to files that the importers read back."""

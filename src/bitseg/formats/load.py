@@ -1,0 +1,122 @@
+"""Feeding a file's batches to an engine or a server, and keeping account of what was refused."""
+
+import gc
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Protocol
+
+import orjson
+
+from bitseg.columns import Columns
+from bitseg.errors import ImportFileError
+from bitseg.formats.base import Batch, Reject
+from bitseg.operations import Operation
+from bitseg.results import IngestResult
+
+_COLLECT_EVERY = 1_000_000
+
+
+class Target(Protocol):
+    """Where batches go: an Engine, or a Client of one."""
+
+    def ingest(self, operations: Sequence[Operation]) -> IngestResult: ...
+
+    def ingest_columns(self, columns: Columns) -> IngestResult: ...
+
+
+@dataclass(slots=True)
+class Summary:
+    """What became of a file: lines taken, repeated, refused whole, and single values refused of lines taken."""
+
+    accepted: int = 0
+    duplicates: int = 0
+    rejected_lines: int = 0
+    rejected_values: int = 0
+
+
+class RejectsFile:
+    """A JSONL file of what was refused: line, reason, and where there is one the value's name or the line's text.
+
+    The file is made with the first reject; without any there is none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: IO[bytes] | None = None
+
+    def write(self, rejects: Iterable[Reject]) -> None:
+        """Append rejects; ImportFileError where the file cannot be written."""
+        try:
+            for reject in rejects:
+                if self._file is None:
+                    self._file = self.path.open("wb")
+                record: dict[str, int | str] = {"line": reject.line, "reason": _as_unicode(reject.reason)}
+                if reject.name is not None:
+                    record["name"] = _as_unicode(reject.name)
+                if reject.text is not None:
+                    record["text"] = _as_unicode(reject.text)
+                self._file.write(orjson.dumps(record) + b"\n")
+        except OSError as error:
+            raise ImportFileError(
+                f"cannot write the rejects to {self.path}: {error.strerror}", hint="name another file with --rejects"
+            ) from error
+
+    def __enter__(self) -> "RejectsFile":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+def load(
+    batches: Iterable[Batch], target: Target, rejects: RejectsFile, progress: Callable[[int, Summary], None]
+) -> Summary:
+    """Send every batch on. `progress` is called after each with the bytes read and the account so far."""
+    summary = Summary()
+    with _seldom_collecting():
+        for batch in batches:
+            refused = list(batch.rejects)
+            if batch.operations:
+                result = target.ingest(batch.operations)
+                refused += _account(result, summary, batch.lines)
+            for columns in batch.columns:
+                result = target.ingest_columns(columns)
+                refused += _account(result, summary, None)
+            summary.rejected_lines += sum(each.name is None for each in batch.rejects)
+            summary.rejected_values += sum(each.name is not None for each in batch.rejects)
+            rejects.write(sorted(refused, key=lambda each: each.line))
+            progress(batch.bytes_read, summary)
+    return summary
+
+
+@contextmanager
+def _seldom_collecting() -> Iterator[None]:
+    """Let the garbage collector look for cycles seldom: a batch is a million objects, and none of them forms one."""
+    thresholds = gc.get_threshold()
+    gc.set_threshold(_COLLECT_EVERY, *thresholds[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+
+
+def _account(result: IngestResult, summary: Summary, lines: Sequence[int] | None) -> list[Reject]:
+    """Add a result to the account; its rejections by line. Without `lines`, rows are numbered by line already."""
+    summary.accepted += result.accepted
+    summary.duplicates += result.duplicates
+    refused = [
+        Reject(each.row if lines is None else lines[each.row], each.reason, each.name) for each in result.rejections
+    ]
+    summary.rejected_lines += sum(each.name is None for each in refused)
+    summary.rejected_values += sum(each.name is not None for each in refused)
+    return refused
+
+
+def _as_unicode(text: str) -> str:
+    return text.encode(errors="replace").decode()

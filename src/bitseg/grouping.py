@@ -1,0 +1,171 @@
+"""From row operations to columns: a batch is checked and grouped into blocks that are applied in order."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from bitseg.calendar import FIRST_INSTANT_MS, LAST_INSTANT_MS, format_instant
+from bitseg.columns import Change, Columns, Deletion, Rejection, selected
+from bitseg.names import MAX_ID_BYTES, MAX_MESSAGE_ID_BYTES, MAX_NAME_BYTES, malformed_text
+from bitseg.operations import Delete, Operation, Track
+from bitseg.strings import StringArray
+from bitseg.values import SparseValues
+
+# So many characters of ASCII are never too long for an id.
+_PLAIN_CHARACTERS = 128
+
+
+@dataclass(slots=True)
+class _Group:
+    user_ids: list[str] = field(default_factory=list)
+    timestamps_ms: list[int] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+    values: dict[str, tuple[list[int], list[Any]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The instants that timestamps must lie in, both included; `oldest_event_ms` binds events alone."""
+
+    newest_ms: int = LAST_INSTANT_MS
+    oldest_event_ms: int = FIRST_INSTANT_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Grouped:
+    """A batch made ready: changes to apply in order, and what was left out of them."""
+
+    changes: list[Change]
+    rejections: list[Rejection]
+    duplicates: int
+
+
+def group(operations: Sequence[Operation], limits: Limits, is_repeated: Callable[[str], bool]) -> Grouped:
+    """The changes that the operations make together, in an order with the same effect.
+
+    A deletion separates what comes before it from what comes after it; between deletions, rows of one event, or of
+    attributes, form one block. `is_repeated` is asked about the message id of every well-formed operation, once and
+    in order.
+    """
+    changes: list[Change] = []
+    rejections: list[Rejection] = []
+    duplicates = 0
+    deleted: list[str] = []
+    groups: dict[str | None, _Group] = {}
+    newest_ms, oldest_ms = limits.newest_ms, max(limits.oldest_event_ms, FIRST_INSTANT_MS)
+    for row, operation in enumerate(operations):
+        # Nearly all are plainly well-formed, which is seen faster than why one is not.
+        if not (
+            isinstance(operation, Track)
+            and operation.event in groups
+            and oldest_ms <= operation.timestamp_ms <= newest_ms
+            and 0 < len(operation.user_id) <= _PLAIN_CHARACTERS
+            and operation.user_id.isascii()
+            and len(message_id := operation.message_id or "") <= _PLAIN_CHARACTERS
+            and message_id.isascii()
+        ):
+            reason = _malformed(operation, limits)
+            if reason:
+                rejections.append(Rejection(row, reason))
+                continue
+        if isinstance(operation, Delete):
+            changes += _columns(groups)
+            groups = {}
+            deleted.append(operation.user_id)
+            continue
+        if operation.message_id and is_repeated(operation.message_id):
+            duplicates += 1
+            continue
+        if deleted:
+            changes.append(Deletion(deleted))
+            deleted = []
+        if isinstance(operation, Track):
+            event, values = operation.event, operation.properties
+        else:
+            event, values = None, operation.traits
+        block = groups.get(event)
+        if block is None:
+            block = groups[event] = _Group()
+        position = len(block.user_ids)
+        block.user_ids.append(operation.user_id)
+        block.timestamps_ms.append(operation.timestamp_ms)
+        block.rows.append(row)
+        for name, value in values.items():
+            column = block.values.get(name)
+            if column is None:
+                column = block.values[name] = ([], [])
+            column[0].append(position)
+            column[1].append(value)
+    changes += _columns(groups)
+    if deleted:
+        changes.append(Deletion(deleted))
+    return Grouped(changes, rejections, duplicates)
+
+
+def _columns(groups: Mapping[str | None, _Group]) -> list[Columns]:
+    return [
+        Columns(
+            event=event,
+            user_ids=block.user_ids,
+            timestamps_ms=np.array(block.timestamps_ms, np.int64),
+            values={name: SparseValues(rows, values) for name, (rows, values) in block.values.items()},
+            rows=np.array(block.rows, np.int64),
+        )
+        for event, block in groups.items()
+    ]
+
+
+def _malformed(operation: Operation, limits: Limits) -> str | None:
+    """Why an operation cannot be taken at all, or None."""
+    reason = malformed_text(operation.user_id, "user id", MAX_ID_BYTES)
+    if isinstance(operation, Delete):
+        return reason
+    oldest_ms = FIRST_INSTANT_MS
+    if isinstance(operation, Track):
+        reason = reason or malformed_text(operation.event, "event name", MAX_NAME_BYTES)
+        oldest_ms = limits.oldest_event_ms
+    if operation.message_id:
+        reason = reason or malformed_text(operation.message_id, "message id", MAX_MESSAGE_ID_BYTES)
+    if not oldest_ms <= operation.timestamp_ms <= limits.newest_ms:
+        reason = reason or timestamp_reason(operation.timestamp_ms, limits)
+    return reason
+
+
+def timestamp_reason(timestamp_ms: int, limits: Limits) -> str:
+    """Why an instant outside the limits is refused."""
+    if not FIRST_INSTANT_MS <= timestamp_ms <= LAST_INSTANT_MS:
+        return "the timestamp is outside the years that can be kept"
+    if timestamp_ms > limits.newest_ms:
+        return f"the timestamp {format_instant(timestamp_ms)} is more than one hour in the future"
+    return f"the event of {format_instant(timestamp_ms)} is older than the retention"
+
+
+def well_formed(columns: Columns, limits: Limits) -> tuple[Columns, list[Rejection]]:
+    """A block without its malformed rows, and why each was left out."""
+    if columns.event is not None:
+        reason = malformed_text(columns.event, "event name", MAX_NAME_BYTES)
+        if reason:
+            return selected(columns, np.empty(0, np.int64)), [Rejection(int(row), reason) for row in columns.rows]
+    oldest_ms = FIRST_INSTANT_MS if columns.event is None else limits.oldest_event_ms
+    times_ms = columns.timestamps_ms
+    reasons = {
+        int(row): timestamp_reason(int(times_ms[row]), limits)
+        for row in np.flatnonzero((times_ms < oldest_ms) | (times_ms > limits.newest_ms))
+    }
+    suspects: Iterable[int]
+    try:
+        texts = StringArray.of(columns.user_ids)
+        columns = replace(columns, user_ids=texts)
+        suspects = np.flatnonzero((texts.lengths == 0) | (texts.lengths > MAX_ID_BYTES)).tolist()
+    except UnicodeEncodeError:
+        suspects = range(len(columns.user_ids))
+    for row in suspects:
+        reason = malformed_text(columns.user_ids[row], "user id", MAX_ID_BYTES)
+        if reason:
+            reasons[row] = reason
+    if not reasons:
+        return columns, []
+    keep = np.setdiff1d(np.arange(len(times_ms)), list(reasons))
+    return selected(columns, keep), [Rejection(int(columns.rows[row]), reason) for row, reason in reasons.items()]

@@ -1,0 +1,43 @@
+"""What one user did: the events behind an answer."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from pyroaring import BitMap
+
+from bitseg.calendar import FIRST_INSTANT_MS, LAST_INSTANT_MS
+from bitseg.index.events import Event
+from bitseg.index.operators.occurrences import Among, Occurrences
+from bitseg.results import EventSummary, UserEvent
+from bitseg.values import decode
+
+
+def events_of(user: int, occurrences: Occurrences) -> list[UserEvent]:
+    """The user's events among the occurrences, oldest first."""
+    return sorted(_found(user, occurrences), key=lambda each: each.timestamp_ms)
+
+
+def summary_of(user: int, event: Event) -> EventSummary | None:
+    """How often the user did an event, and when first and last; None where never."""
+    count, first_ms, last_ms = 0, LAST_INSTANT_MS, FIRST_INSTANT_MS
+    for partition in event.partitions.values():
+        if user not in partition.bitmap:
+            continue
+        rows = partition.content().rows_of(np.array([user], np.uint32))
+        count += len(rows)
+        first_ms = min(first_ms, rows.start_ms + int(rows.offsets_ms.min()))
+        last_ms = max(last_ms, rows.start_ms + int(rows.offsets_ms.max()))
+    return EventSummary(event.name, count, first_ms, last_ms) if count else None
+
+
+def _found(user: int, occurrences: Occurrences) -> Iterator[UserEvent]:
+    for block in occurrences.only(Among(BitMap([user]))).blocks():
+        columns = {name: found for name in block.event.properties if (found := block.column(name))}
+        for row, time_ms in enumerate(block.times_ms.tolist()):
+            properties = {}
+            for name, (column, data) in columns.items():
+                entries = column.dictionary.entries if column.dictionary else ()
+                value = decode(column.type, data[row], entries)
+                if value is not None:
+                    properties[name] = value
+            yield UserEvent(block.event.name, time_ms, properties)

@@ -1,0 +1,1 @@
+"""What any program with threads needs: locks and cancellation."""

@@ -1,0 +1,94 @@
+"""The lock is handed over in the order of asking."""
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from bitseg.runtime.locks import FairLock
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def test_Lock_goes_to_who_waited_longest_before_who_let_it_go():
+    lock, order, threads = FairLock(), [], []
+
+    def take(name):
+        with lock:
+            order.append(name)
+
+    with lock:
+        for place, name in enumerate(["first", "second", "third"]):
+            threads.append(threading.Thread(target=take, args=(name,)))
+            threads[-1].start()
+            wait_until(lambda place=place: lock.waiting == place + 1)
+    with lock:
+        order.append("holder again")
+    for thread in threads:
+        thread.join()
+    assert order == ["first", "second", "third", "holder again"]
+
+
+def test_Lock_held_by_a_thread_is_entered_again_by_it_alone():
+    lock, entered = FairLock(), threading.Event()
+
+    def take():
+        with lock:
+            entered.set()
+
+    with lock:
+        with lock:
+            thread = threading.Thread(target=take)
+            thread.start()
+            wait_until(lambda: lock.waiting == 1)
+        assert not entered.wait(0.05)
+    thread.join()
+    assert entered.is_set()
+
+
+def test_Lock_keeps_threads_apart_under_contention():
+    lock, total, rounds = FairLock(), [0], 2_000
+
+    def add():
+        for _ in range(rounds):
+            with lock, lock:
+                held = total[0]
+                time.sleep(0)
+                total[0] = held + 1
+
+    threads = [threading.Thread(target=add) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert total == [4 * rounds]
+    assert lock.waiting == 0
+
+
+def test_Wait_that_is_interrupted_leaves_its_place():
+    lock, held, release = FairLock(), threading.Event(), threading.Event()
+
+    def hold():
+        with lock:
+            held.set()
+            wait_until(lambda: lock.waiting == 1)
+            os.kill(os.getpid(), signal.SIGINT)
+            assert release.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert held.wait(30)
+    with pytest.raises(KeyboardInterrupt), lock:
+        pass
+    assert lock.waiting == 0
+    release.set()
+    thread.join()
+    with lock:
+        pass
