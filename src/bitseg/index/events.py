@@ -18,9 +18,6 @@ from bitseg.segment.windows import Interval
 from bitseg.storage.snapshot import Part
 from bitseg.values import DICTIONARY_TYPES, Column, ValueType, empty
 
-MAX_EVENT_NAMES = 5_000
-MAX_PROPERTIES = 500
-
 # Days that one rollup covers, longest first; each is a multiple of the next.
 ROLLUP_DAYS = (32, 8)
 # Appended events are merged by whoever reads them, or when they are so many and so many times what there was before.
