@@ -14,9 +14,9 @@ from pyroaring import BitMap
 
 from bitseg.index.bitmaps import everyone_below, from_array, from_bits, from_sorted, to_array, union
 from bitseg.index.dictionary import Dictionary
-from bitseg.index.events import Property
 from bitseg.index.operators import predicates
 from bitseg.index.operators.occurrences import Among, Mask, Occurrences, sort_keys
+from bitseg.index.partitions import Property
 from bitseg.index.runs import first_of_runs
 from bitseg.runtime import cancellation
 from bitseg.segment.nodes import (

@@ -13,8 +13,9 @@ from pyroaring import BitMap
 from bitseg.calendar import from_day
 from bitseg.index.bitmaps import from_array, from_runs, to_array, union
 from bitseg.index.context import Context
-from bitseg.index.events import Content, Event, Property, Rows
+from bitseg.index.events import Event
 from bitseg.index.operators import predicates
+from bitseg.index.partitions import Content, Property, Rows
 from bitseg.runtime import cancellation
 from bitseg.segment.nodes import And, Comparison, Condition, IsSet, Not, Or, TimeOfDay, Weekday
 from bitseg.segment.windows import Interval
