@@ -7,6 +7,8 @@ import stat
 import threading
 import time
 from contextlib import ExitStack, contextmanager
+from importlib import import_module
+from pkgutil import iter_modules
 
 import grpc
 import numpy as np
@@ -15,6 +17,7 @@ import trustme
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from bitseg import pb
 from bitseg.client import Client, Credentials
 from bitseg.client.connection import channel_options
 from bitseg.columns import Columns
@@ -33,8 +36,9 @@ from bitseg.errors import (
 )
 from bitseg.operations import Identify, Track
 from bitseg.pb import catalog_pb2, catalog_pb2_grpc, ingest_pb2, ingest_pb2_grpc, query_pb2, query_pb2_grpc
+from bitseg.protocol import SERVICES
 from bitseg.service.access import METHOD_ROLES
-from bitseg.service.server import SERVICES, Server
+from bitseg.service.server import Server
 from bitseg.service.settings import Role, Settings, is_loopback
 from bitseg.service.tokens import TokenFile
 from bitseg.values import Column, ValueType
@@ -101,19 +105,18 @@ def test_Table_has_every_method_of_every_service_and_no_other(secured, tokens):
         metadata = [("authorization", f"Bearer {tokens['reader']}")]
         answers = stub.ServerReflectionInfo(iter([asked]), metadata=metadata)
         listed = {each.name for each in next(answers).list_services_response.service}
-    assert {*SERVICES, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"} == listed
-    pool = [
-        *(module.DESCRIPTOR for module in (query_pb2, ingest_pb2, catalog_pb2, health_pb2, reflection_pb2)),
-        __import__("bitseg.pb.admin_pb2", fromlist=["DESCRIPTOR"]).DESCRIPTOR,
-    ]
-    methods = {
-        f"/{service.full_name}/{method.name}"
-        for file in pool
-        for service in file.services_by_name.values()
-        for method in service.methods
-    }
-    assert {method.split("/")[1] for method in methods} == listed
+    foreign = [*health_pb2.DESCRIPTOR.services_by_name.values(), *reflection_pb2.DESCRIPTOR.services_by_name.values()]
+    descriptors = [*(service.descriptor for service in SERVICES), *foreign]
+    assert {descriptor.full_name for descriptor in descriptors} == listed
+    methods = {f"/{each.full_name}/{method.name}" for each in descriptors for method in each.methods}
     assert methods == METHOD_ROLES.keys()
+
+
+def test_Protocol_lists_every_service_of_its_package():
+    modules = [import_module(f"bitseg.pb.{each.name}") for each in iter_modules(pb.__path__) if "_pb2" in each.name]
+    files = [module.DESCRIPTOR for module in modules if hasattr(module, "DESCRIPTOR")]
+    names = {descriptor.full_name for file in files for descriptor in file.services_by_name.values()}
+    assert {service.full_name for service in SERVICES} == names
 
 
 @pytest.mark.parametrize("method", METHOD_ROLES)

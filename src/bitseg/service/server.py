@@ -9,16 +9,7 @@ from grpc_reflection.v1alpha import reflection
 
 from bitseg.engine import Engine
 from bitseg.errors import InvalidArgumentError
-from bitseg.pb import (
-    admin_pb2,
-    admin_pb2_grpc,
-    catalog_pb2,
-    catalog_pb2_grpc,
-    ingest_pb2,
-    ingest_pb2_grpc,
-    query_pb2,
-    query_pb2_grpc,
-)
+from bitseg.protocol import ADMIN, CATALOG, INGEST, QUERY, SERVICES
 from bitseg.segment import parse
 from bitseg.service import tracing
 from bitseg.service.access import Access
@@ -36,12 +27,6 @@ from bitseg.service.tls import server_credentials
 # For short calls; streams have their own.
 WORKER_THREADS = 64
 _SWITCH_SECONDS = 0.0005
-
-SERVICES = tuple(
-    service.full_name
-    for module in (query_pb2, ingest_pb2, catalog_pb2, admin_pb2)
-    for service in module.DESCRIPTOR.services_by_name.values()
-)
 
 _OPTIONS = (
     ("grpc.max_send_message_length", -1),
@@ -82,13 +67,18 @@ class Server:
             interceptors=[self._interceptor],
             options=[*_OPTIONS, ("grpc.max_receive_message_length", settings.max_message_bytes)],
         )
-        query_pb2_grpc.add_QueryServiceServicer_to_server(QueryService(opening), self._server)
-        ingest_pb2_grpc.add_IngestServiceServicer_to_server(IngestService(opening, self.metrics), self._server)
-        catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogService(opening), self._server)
-        admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(opening), self._server)
+        handlers = {
+            QUERY: QueryService(opening),
+            INGEST: IngestService(opening, self.metrics),
+            CATALOG: CatalogService(opening),
+            ADMIN: AdminService(opening),
+        }
+        for service in SERVICES:
+            service.add_to_server(handlers[service], self._server)
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        names = [service.full_name for service in SERVICES]
+        reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
         self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         self.address = self._listen(settings)
         self._metrics_server = (
@@ -139,5 +129,5 @@ class Server:
             self._metrics_server.stop()
 
     def _set_health(self, status: "health_pb2.HealthCheckResponse.ServingStatus.ValueType") -> None:
-        for service in ("", *SERVICES):
-            self._health.set(service, status)
+        for name in ("", *(service.full_name for service in SERVICES)):
+            self._health.set(name, status)
