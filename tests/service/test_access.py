@@ -37,9 +37,9 @@ from bitseg.errors import (
 from bitseg.operations import Identify, Track
 from bitseg.pb import catalog_pb2, catalog_pb2_grpc, ingest_pb2, ingest_pb2_grpc, query_pb2, query_pb2_grpc
 from bitseg.protocol import SERVICES
-from bitseg.service.access import METHOD_ROLES
+from bitseg.service.access import METHOD_ROLES, Role
 from bitseg.service.server import Server
-from bitseg.service.settings import Role, Settings, is_loopback
+from bitseg.service.settings import Settings, is_loopback
 from bitseg.service.tokens import TokenFile
 from bitseg.values import Column, ValueType
 from tests.conftest import NOW_MS, until

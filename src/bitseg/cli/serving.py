@@ -19,8 +19,9 @@ from bitseg.cli.token import tokens_path
 from bitseg.engine.engine import DEFAULT_SNAPSHOT_AFTER_BYTES
 from bitseg.errors import InvalidArgumentError
 from bitseg.service import logs
+from bitseg.service.access import ROLE_NAMES, Role
 from bitseg.service.server import Server
-from bitseg.service.settings import ROLE_NAMES, Role, Settings
+from bitseg.service.settings import Settings
 from bitseg.storage.journal import SyncPolicy
 
 _DEFAULTS = Settings()

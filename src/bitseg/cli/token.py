@@ -9,7 +9,7 @@ import click
 
 from bitseg.cli.output import message, print_json
 from bitseg.cli.target import data_option
-from bitseg.service.settings import ROLE_NAMES, Role
+from bitseg.service.access import ROLE_NAMES, Role
 from bitseg.service.tokens import TokenFile
 
 

@@ -19,8 +19,8 @@ MAX_BATCH_OPERATIONS = 100_000
 class IngestService(ingest_pb2_grpc.IngestServiceServicer):
     """Feeds operations to an engine."""
 
-    def __init__(self, opening: Readiness, metrics: Metrics) -> None:
-        self._opening = opening
+    def __init__(self, readiness: Readiness, metrics: Metrics) -> None:
+        self._readiness = readiness
         self._metrics = metrics
 
     def IngestBatch(  # noqa: N802
@@ -36,7 +36,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             return
         if not opening.producer or opening.sequence or opening.HasField("batch"):
             raise InvalidArgumentError("the first message names the producer and has nothing else")
-        yield ingest_pb2.IngestResponse(last_sequence=self._opening.engine.last_sequence(opening.producer))
+        yield ingest_pb2.IngestResponse(last_sequence=self._readiness.engine.last_sequence(opening.producer))
         for request in request_iterator:
             if request.producer or request.sequence < 1:
                 raise InvalidArgumentError(
@@ -54,7 +54,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
                 f"the batch has {total:,} operations and rows, the limit is {MAX_BATCH_OPERATIONS:,}",
                 hint="send it in parts",
             )
-        engine = self._opening.engine
+        engine = self._readiness.engine
         operations, places, empty = _operations(request, engine.now_ms())
         blocks = [*map(from_message, request.columns)]
         result, by_columns = engine.ingest_all(operations, blocks, producer=producer, sequence=sequence)

@@ -34,13 +34,13 @@ Request = (
 class QueryService(query_pb2_grpc.QueryServiceServicer):
     """Answers segments from an engine."""
 
-    def __init__(self, opening: Readiness) -> None:
-        self._opening = opening
+    def __init__(self, readiness: Readiness) -> None:
+        self._readiness = readiness
 
     def Count(  # noqa: N802
         self, request: query_pb2.CountRequest, context: grpc.ServicerContext
     ) -> query_pb2.CountResponse:
-        result = self._opening.engine.count(self._query(request), _as_of(request))
+        result = self._readiness.engine.count(self._query(request), _as_of(request))
         return query_pb2.CountResponse(**_shared(result))
 
     def BatchCount(  # noqa: N802
@@ -52,7 +52,7 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
                 f"the batch has {len(request.queries):,} queries, the limit is {MAX_BATCH_QUERIES:,}",
                 hint="send it in parts",
             )
-        outcomes, version = self._opening.engine.count_all([*map(_query, request.queries)], _as_of(request))
+        outcomes, version = self._readiness.engine.count_all([*map(_query, request.queries)], _as_of(request))
         return query_pb2.BatchCountResponse(
             results=map(_batch_result, outcomes), version=version, elapsed=to_duration(time.perf_counter() - started)
         )
@@ -60,7 +60,7 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
     def Evaluate(  # noqa: N802
         self, request: query_pb2.EvaluateRequest, context: grpc.ServicerContext
     ) -> query_pb2.EvaluateResponse:
-        result = self._opening.engine.evaluate(
+        result = self._readiness.engine.evaluate(
             self._query(request),
             _as_of(request),
             sample_size=request.sample_size,
@@ -79,11 +79,11 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
         }
         members: Members[Any]
         if request.id_kind == query_pb2.ID_KIND_DENSE:
-            field, members = "dense_ids", self._opening.engine.dense_members(query, _as_of(request), **options)
+            field, members = "dense_ids", self._readiness.engine.dense_members(query, _as_of(request), **options)
             # Protobuf takes plain integers much faster than numpy's.
             pages: Iterator[list[Any]] = map(np.ndarray.tolist, members.pages)
         else:
-            field, members = "user_ids", self._opening.engine.members(query, _as_of(request), **options)
+            field, members = "user_ids", self._readiness.engine.members(query, _as_of(request), **options)
             pages = members.pages
         warnings = members.warnings
         for page in _at_least_one(pages):
@@ -99,23 +99,23 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
     def ExplainUser(  # noqa: N802
         self, request: query_pb2.ExplainUserRequest, context: grpc.ServicerContext
     ) -> query_pb2.ExplainUserResponse:
-        return to_response(self._opening.engine.explain(request.user_id, self._query(request), _as_of(request)))
+        return to_response(self._readiness.engine.explain(request.user_id, self._query(request), _as_of(request)))
 
     def GetUser(  # noqa: N802
         self, request: query_pb2.GetUserRequest, context: grpc.ServicerContext
     ) -> query_pb2.GetUserResponse:
-        return to_user_response(self._opening.engine.user(request.user_id))
+        return to_user_response(self._readiness.engine.user(request.user_id))
 
     def ListUserSegments(  # noqa: N802
         self, request: query_pb2.ListUserSegmentsRequest, context: grpc.ServicerContext
     ) -> query_pb2.ListUserSegmentsResponse:
-        return to_segments_response(self._opening.engine.user_segments(request.user_id, _as_of(request)))
+        return to_segments_response(self._readiness.engine.user_segments(request.user_id, _as_of(request)))
 
     def _query(self, request: Request) -> Query:
         """What a request asks about; NotFoundError for a saved segment that is not there."""
         query = _query(request)
         if isinstance(query, InSegment):
-            self._opening.engine.catalog.get_segment(query.name)
+            self._readiness.engine.catalog.get_segment(query.name)
         return query
 
 

@@ -1,7 +1,6 @@
 """The server: services, health and reflection on one address, metrics on another."""
 
 import sys
-from concurrent import futures
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -12,11 +11,12 @@ from bitseg.errors import InvalidArgumentError
 from bitseg.protocol import ADMIN, CATALOG, INGEST, QUERY, SERVICES
 from bitseg.segment import parse
 from bitseg.service import tracing
-from bitseg.service.access import Access
 from bitseg.service.admin import AdminService
 from bitseg.service.catalog import CatalogService
 from bitseg.service.ingest import IngestService
-from bitseg.service.interceptors.calls import CallInterceptor
+from bitseg.service.interceptors.limits import stream_limits
+from bitseg.service.interceptors.pipeline import build_interceptors
+from bitseg.service.interceptors.threads import ThreadPools
 from bitseg.service.metrics import Metrics, MetricsServer
 from bitseg.service.query import QueryService
 from bitseg.service.readiness import Readiness
@@ -24,8 +24,6 @@ from bitseg.service.settings import Settings, host_and_port
 from bitseg.service.streams import StallDetector
 from bitseg.service.tls import server_credentials
 
-# For short calls; streams have their own.
-WORKER_THREADS = 64
 _SWITCH_SECONDS = 0.0005
 
 _OPTIONS = (
@@ -58,20 +56,21 @@ class Server:
         tracing.configure()
         self._grace_seconds = settings.grace_seconds
         self._engine = engine
-        self._opening = opening = Readiness()
-        self.metrics = Metrics(opening)
-        self._streams = StallDetector(settings.stall_seconds)
-        self._interceptor = CallInterceptor(settings, Access(settings), self.metrics, self._streams)
+        self._readiness = readiness = Readiness()
+        self.metrics = Metrics(readiness)
+        self._stalls = StallDetector(settings.stall_seconds)
+        limits = stream_limits(settings)
+        self._threads = ThreadPools(sum(each.limit for each in limits.values()))
         self._server = grpc.server(
-            futures.ThreadPoolExecutor(WORKER_THREADS, thread_name_prefix="bitseg"),
-            interceptors=[self._interceptor],
+            self._threads.unary,
+            interceptors=build_interceptors(settings, limits, self._threads, self._stalls, self.metrics),
             options=[*_OPTIONS, ("grpc.max_receive_message_length", settings.max_message_bytes)],
         )
         handlers = {
-            QUERY: QueryService(opening),
-            INGEST: IngestService(opening, self.metrics),
-            CATALOG: CatalogService(opening),
-            ADMIN: AdminService(opening),
+            QUERY: QueryService(readiness),
+            INGEST: IngestService(readiness, self.metrics),
+            CATALOG: CatalogService(readiness),
+            ADMIN: AdminService(readiness),
         }
         for service in SERVICES:
             service.add_to_server(handlers[service], self._server)
@@ -105,7 +104,7 @@ class Server:
         """Take calls from here on, and answer them where there is an engine."""
         # A short call waits for the interpreter at most this long while another thread computes.
         sys.setswitchinterval(_SWITCH_SECONDS)
-        self._streams.start()
+        self._stalls.start()
         self._server.start()
         if self._engine is not None:
             self.serve(self._engine)
@@ -114,17 +113,17 @@ class Server:
         """Answer calls from an engine."""
         # The parser is built by its first use, which takes a fifth of a second that no caller should wait for.
         parse("everyone")
-        self._opening.engine = engine
+        self._readiness.engine = engine
         self._set_health(health_pb2.HealthCheckResponse.SERVING)
 
     def stop(self, grace_seconds: float | None = None) -> None:
         """Refuse further calls, let those under way finish within the grace, then end them."""
         self._health.enter_graceful_shutdown()
         stopped = self._server.stop(self._grace_seconds if grace_seconds is None else grace_seconds)
-        self._streams.drain()
+        self._stalls.drain()
         stopped.wait()
-        self._streams.stop()
-        self._interceptor.close()
+        self._stalls.stop()
+        self._threads.close()
         if self._metrics_server is not None:
             self._metrics_server.stop()
 

@@ -2,36 +2,12 @@
 
 import ipaddress
 from dataclasses import dataclass
-from enum import IntEnum
 from pathlib import Path
 
 from bitseg.errors import InvalidArgumentError
+from bitseg.service.access import Role
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
-
-
-class Role(IntEnum):
-    """What a caller may do; each may do what those before it may."""
-
-    READER = 1
-    WRITER = 2
-    ADMIN = 3
-
-    @classmethod
-    def named(cls, name: str) -> "Role":
-        """The role of a lower-case name; InvalidArgumentError."""
-        try:
-            return cls[name.upper()]
-        except KeyError:
-            raise InvalidArgumentError(f"{name!r} is no role", hint=f"use {', '.join(ROLE_NAMES)}") from None
-
-    @property
-    def title(self) -> str:
-        """The lower-case name."""
-        return self.name.lower()
-
-
-ROLE_NAMES = tuple(role.title for role in Role)
 
 
 @dataclass(frozen=True, slots=True)

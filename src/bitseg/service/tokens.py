@@ -31,7 +31,7 @@ from bitseg.errors import (
     file_error,
 )
 from bitseg.names import malformed_text
-from bitseg.service.settings import Role
+from bitseg.service.access import Role
 
 MAX_NAME_BYTES = 128
 _FORMAT = 1
