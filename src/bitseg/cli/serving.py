@@ -1,7 +1,5 @@
 """`bitseg serve`: the options, where they come from, and the life of the server."""
 
-import ctypes
-import resource
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import fields
@@ -13,6 +11,7 @@ from click.core import ParameterSource
 from prometheus_client import disable_created_metrics
 
 from bitseg.cli.output import message
+from bitseg.cli.process import raise_file_limit, share_heaps, switch_threads_often
 from bitseg.cli.signals import stop_on_signals
 from bitseg.cli.target import DEFAULT_DATA, opened
 from bitseg.cli.token import tokens_path
@@ -31,10 +30,6 @@ _SOURCES = {
     ParameterSource.DEFAULT_MAP: "configuration file",
     ParameterSource.DEFAULT: "default",
 }
-
-# As in glibc's malloc.h.
-_M_ARENA_MAX = -8
-_HEAPS = 2
 
 Decorated = Callable[..., Any]
 
@@ -128,8 +123,9 @@ def serve_command(context: click.Context, /, config: Path | None, print_config: 
         _print(context, options)
         return
     logs.configure(options["log_format"], options["log_level"])
-    _raise_file_limit()
-    _share_heaps()
+    raise_file_limit()
+    share_heaps()
+    switch_threads_often()
     # When each counter was made is of no use to anybody, and doubles their number.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     server = Server(None, _settings(options))
@@ -172,17 +168,3 @@ def _print(context: click.Context, options: Mapping[str, Any]) -> None:
         else:
             text = str(value).replace("\\", "\\\\").replace('"', '\\"')
             click.echo(f'{name} = "{text}"  # {source}')
-
-
-def _share_heaps() -> None:
-    """Have all threads allocate from few heaps: each of many would keep what its largest answers took."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_ARENA_MAX, _HEAPS)
-
-
-def _raise_file_limit() -> None:
-    """Allow as many connections as the system lets this process have."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,7 +1,5 @@
 """The server: services, health and reflection on one address, metrics on another."""
 
-import sys
-
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -23,8 +21,6 @@ from bitseg.service.readiness import Readiness
 from bitseg.service.settings import Settings, host_and_port
 from bitseg.service.streams import StallDetector
 from bitseg.service.tls import server_credentials
-
-_SWITCH_SECONDS = 0.0005
 
 _OPTIONS = (
     ("grpc.max_send_message_length", -1),
@@ -102,8 +98,6 @@ class Server:
 
     def start(self) -> None:
         """Take calls from here on, and answer them where there is an engine."""
-        # A short call waits for the interpreter at most this long while another thread computes.
-        sys.setswitchinterval(_SWITCH_SECONDS)
         self._stalls.start()
         self._server.start()
         if self._engine is not None:
