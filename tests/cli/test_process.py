@@ -8,11 +8,16 @@ import pytest
 from bitseg.cli import process
 
 
-def test_Collecting_seldom_ends_with_the_import():
+def fail_while_collecting_seldom():
+    with process.collecting_seldom():
+        raise RuntimeError(gc.get_threshold())
+
+
+def test_Collecting_seldom_ends_with_the_import_even_if_it_fails():
     before = gc.get_threshold()
-    with pytest.raises(RuntimeError), process.collecting_seldom():
-        assert gc.get_threshold() == (1_000_000, *before[1:])
-        raise RuntimeError
+    with pytest.raises(RuntimeError) as caught:
+        fail_while_collecting_seldom()
+    assert caught.value.args == ((1_000_000, *before[1:]),)
     assert gc.get_threshold() == before
 
 
