@@ -9,7 +9,7 @@ import numpy as np
 from bitseg.calendar import FIRST_INSTANT_MS, LAST_INSTANT_MS, format_instant
 from bitseg.columns import Change, Columns, Deletion, Rejection, selected
 from bitseg.names import MAX_ID_BYTES, MAX_MESSAGE_ID_BYTES, MAX_NAME_BYTES, malformed_text
-from bitseg.operations import Delete, Operation, Track
+from bitseg.operations import Delete, Identify, Operation, Page, Track
 from bitseg.strings import StringArray
 from bitseg.values import SparseValues
 
@@ -66,6 +66,8 @@ def group(operations: Sequence[Operation], limits: Limits, is_repeated: Callable
             and len(message_id := operation.message_id or "") <= _PLAIN_CHARACTERS
             and message_id.isascii()
         ):
+            if isinstance(operation, Page):
+                operation = operation.as_track()
             reason = _malformed(operation, limits)
             if reason:
                 rejections.append(Rejection(row, reason))
@@ -117,7 +119,7 @@ def _columns(groups: Mapping[str | None, _Group]) -> list[Columns]:
     ]
 
 
-def _malformed(operation: Operation, limits: Limits) -> str | None:
+def _malformed(operation: Identify | Track | Delete, limits: Limits) -> str | None:
     """Why an operation cannot be taken at all, or None."""
     reason = malformed_text(operation.user_id, "user id", MAX_ID_BYTES)
     if isinstance(operation, Delete):

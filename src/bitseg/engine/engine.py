@@ -127,7 +127,7 @@ class _Prepared:
 
 
 @dataclass(frozen=True, slots=True)
-class Workspace:
+class WorkspaceSettings:
     """What is fixed when a workspace is made: its IANA time zone and how many days of events it keeps."""
 
     timezone: str = "UTC"
@@ -144,12 +144,12 @@ class Engine:
 
     def __init__(
         self,
-        workspace: Workspace | None = None,
+        workspace: WorkspaceSettings | None = None,
         *,
         clock: Clock | None = None,
         materialised_bytes: int = DEFAULT_MATERIALISED_BYTES,
     ) -> None:
-        self.workspace = workspace or Workspace()
+        self.workspace = workspace or WorkspaceSettings()
         retention = self.workspace.retention_days
         if retention is not None and not 1 <= retention <= MAX_RETENTION_DAYS:
             raise InvalidArgumentError(f"a retention of {retention} days is out of range", hint="use 1 or more")
@@ -178,7 +178,7 @@ class Engine:
     def create(
         cls,
         path: str | Path,
-        workspace: Workspace | None = None,
+        workspace: WorkspaceSettings | None = None,
         *,
         sync: SyncPolicy = SyncPolicy.ALWAYS,
         snapshot_after_bytes: int = DEFAULT_SNAPSHOT_AFTER_BYTES,
@@ -239,7 +239,7 @@ class Engine:
         try:
             settings = {name: value for name, value in store.workspace.items() if name != "id"}
             try:
-                engine = cls(Workspace(**settings), **options)
+                engine = cls(WorkspaceSettings(**settings), **options)
             except (TypeError, InvalidArgumentError) as error:
                 raise CorruptSnapshotError(f"the settings of the workspace in {path} make no sense: {error}") from error
             engine.recovered = store.recover(engine._restore, engine._replay, progress)

@@ -6,7 +6,7 @@ import grpc
 
 from bitseg.columns import Rejection
 from bitseg.errors import InvalidArgumentError
-from bitseg.operations import Operation, Track
+from bitseg.operations import Operation, Page, Track
 from bitseg.pb import ingest_pb2, ingest_pb2_grpc
 from bitseg.service.metrics import Metrics
 from bitseg.service.readiness import Readiness
@@ -59,7 +59,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         blocks = [*map(from_message, request.columns)]
         result, by_columns = engine.ingest_all(operations, blocks, producer=producer, sequence=sequence)
         newest_ms = [int(block.timestamps_ms.max()) for block in blocks if block.event and len(block.timestamps_ms)]
-        newest_ms += [each.timestamp_ms for each in operations if isinstance(each, Track)]
+        newest_ms += [each.timestamp_ms for each in operations if isinstance(each, Track | Page)]
         if newest_ms:
             self._metrics.ingested(max(newest_ms), engine.now_ms())
         rejections = [Rejection(places[each.row], each.reason, each.name) for each in result.rejections]
