@@ -92,12 +92,26 @@ class CatalogApi:
             self._require_free_segment(name)
             return self._save_segment(name, condition, self._changed(Details(), description, labels))
 
-    def save_segment(self, name: str, query: Query) -> SavedSegment:
-        """Save a segment under a name, in place of the definition that it had."""
+    def save_segment(
+        self,
+        name: str,
+        query: Query,
+        *,
+        description: str | None = None,
+        labels: Labels | None = None,
+        etag: str = "",
+    ) -> SavedSegment:
+        """Save a segment under a name, in place of the one that has it; description and labels stay unless given.
+
+        With an `etag`, NotFoundError if no segment has the name.
+        """
         condition = _condition(query)
         with self._editing():
+            if etag:
+                _require_current(self._catalog.segment(name), etag)
             before = self._catalog.saved.get(name)
-            return self._save_segment(name, condition, Details() if before is None else before.details)
+            details = self._changed(Details() if before is None else before.details, description, labels)
+            return self._save_segment(name, condition, details)
 
     def update_segment(
         self,
