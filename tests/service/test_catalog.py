@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from bitseg.catalog import DEFAULT_SEGMENTS
 from bitseg.client import AsyncClient, Client
+from bitseg.client.paging import on_all_pages
 from bitseg.clock import FixedClock
 from bitseg.engine import Engine
 from bitseg.errors import (
@@ -27,7 +28,6 @@ from bitseg.errors import (
 )
 from bitseg.operations import Delete, Identify, Track
 from bitseg.pb import catalog_pb2, catalog_pb2_grpc, query_pb2, query_pb2_grpc
-from bitseg.results import on_all_pages
 from bitseg.segment import parse
 from bitseg.service.catalog import CatalogService
 from bitseg.service.server import Server
@@ -435,44 +435,55 @@ def test_Upload_that_the_server_stops_in_is_not_taken_for_whole(engine, head):
     assert engine.catalog.get_list("L").size == 1
 
 
+class Uploads:
+    """What the service sees of uploads: messages as they arrive, and the errors that the calls end with."""
+
+    def __init__(self):
+        self.messages, self.ended = queue.SimpleQueue(), queue.SimpleQueue()
+
+
 @pytest.fixture
-def ended_uploads(monkeypatch):
-    """The errors that uploads ended with in the service, as they come."""
-    ended = queue.SimpleQueue()
+def uploads(monkeypatch):
+    uploads = Uploads()
     upload = CatalogService.UploadList
+
+    def arriving(requests):
+        for request in requests:
+            uploads.messages.put(request)
+            yield request
 
     def watched(self, requests, context):
         try:
-            response = upload(self, requests, context)
+            response = upload(self, arriving(requests), context)
         except Exception as error:
-            ended.put(error)
+            uploads.ended.put(error)
             raise
-        ended.put(None)
+        uploads.ended.put(None)
         return response
 
     monkeypatch.setattr(CatalogService, "UploadList", watched)
-    return ended
+    return uploads
 
 
 @pytest.mark.parametrize("head", [{}, {"is_complete": False}])
-def test_Upload_whose_caller_dies_changes_nothing(engine, head, ended_uploads):
+def test_Upload_whose_caller_dies_changes_nothing(engine, head, uploads):
     before = engine.catalog.create_list("L", [f"u{number}" for number in range(1_000)])
     server = Server(engine, Settings(address="127.0.0.1:0"))
     server.start()
-    half_way, cut = threading.Event(), threading.Event()
+    cut = threading.Event()
 
     def parts():
         yield catalog_pb2.UploadListRequest(list={"name": "L"}, **head)
         for number in range(5):
             yield catalog_pb2.UploadListRequest(user_ids={"user_ids": [f"v{number}"]})
-        half_way.set()
         cut.wait(20)
 
     with BreakingProxy(server.address) as proxy, grpc.insecure_channel(proxy.address) as channel:
         upload = catalog_pb2_grpc.CatalogServiceStub(channel).UploadList.future(parts())
-        assert half_way.wait(10)
+        for _ in range(6):
+            uploads.messages.get(timeout=10)
         proxy.cut()
-        assert isinstance(ended_uploads.get(timeout=10), BitsegError)
+        assert isinstance(uploads.ended.get(timeout=10), BitsegError)
         cut.set()
         assert upload.code() is not grpc.StatusCode.OK
     server.stop(0)
@@ -480,7 +491,7 @@ def test_Upload_whose_caller_dies_changes_nothing(engine, head, ended_uploads):
 
 
 @pytest.mark.parametrize("head", [{}, {"is_complete": False}])
-def test_Upload_with_bytes_that_are_no_protobuf_changes_nothing(server, engine, head, ended_uploads):
+def test_Upload_with_bytes_that_are_no_protobuf_changes_nothing(server, engine, head, uploads):
     before = engine.catalog.create_list("L", [f"u{number}" for number in range(1_000)])
     messages = [
         catalog_pb2.UploadListRequest(list={"name": "L"}, **head).SerializeToString(),
@@ -493,7 +504,7 @@ def test_Upload_with_bytes_that_are_no_protobuf_changes_nothing(server, engine, 
             call(iter(messages), timeout=20)
     # Longer than the service waits for a caller to turn out to be gone.
     with suppress(queue.Empty):
-        assert isinstance(ended_uploads.get(timeout=2), BitsegError)
+        assert isinstance(uploads.ended.get(timeout=2), BitsegError)
     assert engine.catalog.get_list("L") == before
 
 

@@ -10,7 +10,9 @@ from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 
 from bitseg.client.calls import ADMIN, CATALOG, INGEST, QUERY
+from bitseg.client.policy import RETRY
 from bitseg.errors import InvalidArgumentError
+from bitseg.files import read_file
 from bitseg.pb import (
     admin_pb2,
     admin_pb2_grpc,
@@ -22,14 +24,6 @@ from bitseg.pb import (
     query_pb2_grpc,
 )
 
-# Enough for a server that is started again.
-_RETRY = {
-    "maxAttempts": 4,
-    "initialBackoff": "0.1s",
-    "maxBackoff": "2s",
-    "backoffMultiplier": 3,
-    "retryableStatusCodes": ["UNAVAILABLE"],
-}
 _REPEATABLE = {MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT}
 _MODULES = (query_pb2, ingest_pb2, catalog_pb2, admin_pb2)
 
@@ -65,10 +59,7 @@ class Credentials:
 
 
 def _content(path: Path | None) -> bytes | None:
-    try:
-        return None if path is None else path.read_bytes()
-    except OSError as error:
-        raise InvalidArgumentError(f"cannot read {path}: {error.strerror}") from error
+    return None if path is None else read_file(path, InvalidArgumentError)
 
 
 def channel_options() -> list[tuple[str, Any]]:
@@ -103,4 +94,4 @@ def _service_config() -> dict[str, Any]:
         for method in service.methods
         if method.GetOptions().idempotency_level in _REPEATABLE
     ]
-    return {"methodConfig": [{"name": repeatable, "retryPolicy": _RETRY}]}
+    return {"methodConfig": [{"name": repeatable, "retryPolicy": RETRY.service_config()}]}
