@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from bitseg.clock import FixedClock
 from bitseg.columns import Columns
-from bitseg.engine import Engine, Workspace
+from bitseg.engine import Engine, WorkspaceSettings
 from bitseg.errors import (
     BitsegError,
     CorruptJournalError,
@@ -60,7 +60,7 @@ def test_History_survives_snapshots_closings_and_crashes(tmp_path_factory, seed)
     clock = FixedClock(generator.now_ms + 100 * DAY_MS)
     as_of = EPOCH + timedelta(milliseconds=generator.now_ms)
     memory = workspace(generator)
-    engine = Engine.create(folder / "0", Workspace(generator.zone), clock=clock, default_segments=False)
+    engine = Engine.create(folder / "0", WorkspaceSettings(generator.zone), clock=clock, default_segments=False)
     for name, user_ids in generator.lists.items():
         engine.catalog.save_list(name, user_ids)
     for name, condition in generator.saved.items():
@@ -869,7 +869,7 @@ def test_Backup_is_a_workspace_and_is_not_put_over_another(tmp_path):
             engine.backup(tmp_path / "backup")
     with opened(tmp_path / "backup") as engine:
         assert engine.user_count == 6
-    memory = Engine(Workspace("Asia/Kolkata"), clock=CLOCK)
+    memory = Engine(WorkspaceSettings("Asia/Kolkata"), clock=CLOCK)
     batches(memory)
     with pytest.raises(InvalidArgumentError, match="memory"):
         memory.snapshot()

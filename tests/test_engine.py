@@ -11,7 +11,7 @@ from pyroaring import BitMap
 
 from bitseg.clock import FixedClock
 from bitseg.columns import Columns, rows_of
-from bitseg.engine import Engine, Workspace
+from bitseg.engine import Engine, WorkspaceSettings
 from bitseg.errors import CorruptSnapshotError, DataDirectoryError, DirectoryLockedError, InvalidArgumentError
 from bitseg.operations import Delete, Identify, Track
 from bitseg.segment import parse
@@ -26,7 +26,7 @@ def test_What_was_ingested_is_there_after_reopening(tmp_path):
     generator = Generator(5)
     clock = FixedClock(generator.now_ms + 100 * DAY_MS)
     as_of = EPOCH + timedelta(milliseconds=generator.now_ms)
-    with Engine.create(tmp_path, Workspace(generator.zone), clock=clock) as engine:
+    with Engine.create(tmp_path, WorkspaceSettings(generator.zone), clock=clock) as engine:
         for name, user_ids in generator.lists.items():
             engine.catalog.save_list(name, user_ids)
         for name, condition in generator.saved.items():
@@ -83,7 +83,7 @@ def test_Workspace_is_made_once(tmp_path):
 
 def test_Retention_refuses_and_drops_old_events():
     clock = FixedClock(NOW_MS)
-    engine = Engine(Workspace(retention_days=3), clock=clock)
+    engine = Engine(WorkspaceSettings(retention_days=3), clock=clock)
     result = engine.ingest([Track("u", "E", {}, NOW_MS - back * DAY_MS) for back in range(5)])
     assert result.accepted == 3
     assert "older than the retention" in result.rejections[0].reason
@@ -97,7 +97,7 @@ def test_Retention_refuses_and_drops_old_events():
 @pytest.mark.parametrize("days", [0, -1, 10**9])
 def test_Retention_out_of_range_is_refused(days):
     with pytest.raises(InvalidArgumentError, match="retention"):
-        Engine(Workspace(retention_days=days))
+        Engine(WorkspaceSettings(retention_days=days))
 
 
 def columns(event, users, times, values):

@@ -9,7 +9,7 @@ import numpy as np
 from bitseg.calendar import FIRST_INSTANT_MS, LAST_INSTANT_MS, format_instant
 from bitseg.columns import Columns, Rejection, selected
 from bitseg.names import MAX_ID_BYTES, MAX_MESSAGE_ID_BYTES, MAX_NAME_BYTES, malformed_text
-from bitseg.operations import Delete, Identify, Operation, Track
+from bitseg.operations import Delete, Identify, Operation, Page, Track
 from bitseg.records import Deletion
 from bitseg.strings import StringArray
 from bitseg.values import SparseValues
@@ -72,6 +72,8 @@ def group(operations: Sequence[Operation], limits: Limits, is_repeated: Callable
             and len(message_id) <= _PLAIN_CHARACTERS
             and message_id.isascii()
         ):
+            if isinstance(operation, Page):
+                operation = operation.as_track()
             reason = _malformed(operation, limits)
             if reason:
                 rejections.append(Rejection(row, reason))
@@ -128,7 +130,7 @@ def _columns(groups: Mapping[str | None, _Group]) -> list[Columns]:
     ]
 
 
-def _malformed(operation: Operation, limits: Limits) -> str | None:
+def _malformed(operation: Identify | Track | Delete, limits: Limits) -> str | None:
     """Why an operation cannot be taken at all, or None."""
     if not isinstance(operation, Identify | Track | Delete):
         return f"a {type(operation).__name__} is not an operation: use Identify, Track, Page or Delete"

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -78,6 +78,7 @@ from bitseg.storage.store import AnyStore, NullStore, Progress, Store
 from bitseg.values import ValueType
 
 MAX_SAMPLE = 1_000
+MAX_BATCH_QUERIES = 1_000
 DEFAULT_PAGE_SIZE = 10_000
 MAX_PAGE_SIZE = 100_000
 
@@ -301,6 +302,11 @@ class Engine:
         """Have an observer told of every commit from here on; a function that ends it (see `Writer.observe`)."""
         return self._writer.observe(observer)
 
+    @property
+    def catalogue(self) -> CatalogApi:
+        """`catalog` under its name of 0.1."""
+        return self.catalog
+
     def __enter__(self) -> "Engine":
         return self
 
@@ -368,9 +374,9 @@ class Engine:
 
     # Ingest
 
-    def ingest(self, operations: Sequence[Operation]) -> IngestResult:
-        """Apply a batch of row operations. What is bad in it is left out and reported; the rest stands."""
-        return self.ingest_all(operations, ())[0]
+    def ingest(self, operations: Iterable[Operation]) -> IngestResult:
+        """Apply a batch of row operations as a whole. What is bad in it is left out and reported; the rest stands."""
+        return self.ingest_all(operations if isinstance(operations, list) else [*operations], ())[0]
 
     def ingest_columns(self, columns: Columns) -> IngestResult:
         """Apply a block of rows given column by column."""
@@ -414,14 +420,19 @@ class Engine:
         return outcome
 
     def count_all(
-        self, queries: Sequence[Query], as_of: datetime | None = None
+        self, queries: Iterable[Query], as_of: datetime | None = None
     ) -> tuple[list[CountResult | SegmentError], int]:
-        """How many users are in each of some segments, all of one version; what they share is worked out once.
+        """How many users are in each of at most 1,000 segments, all of one version; what they share is computed once.
 
         Returns the counts and the version. A segment with a fault has its error in the place of its count;
-        `elapsed_seconds` of each is the time until its count was there.
+        `elapsed_seconds` of each is the time until its count was there. InvalidArgumentError for more segments.
         """
         started = time.perf_counter()
+        queries = [*queries]
+        if len(queries) > MAX_BATCH_QUERIES:
+            raise InvalidArgumentError(
+                f"the batch has {len(queries):,} queries, the limit is {MAX_BATCH_QUERIES:,}", hint="send it in parts"
+            )
         outcomes: list[_Prepared | SegmentError] = []
         for query in queries:
             try:
@@ -471,10 +482,12 @@ class Engine:
         query: Query | None = None,
         as_of: datetime | None = None,
         *,
-        page_size: int = DEFAULT_PAGE_SIZE,
+        page_size: int = 0,
         resume_token: str = "",
     ) -> Members[list[str]]:
         """The external ids of all members of a segment, of one version whatever is ingested meanwhile.
+
+        `page_size` is at most 100,000; 0 means 10,000.
 
         With a `resume_token`, those that follow it, of the version that it is of, also after the workspace was opened
         again; the query and `as_of` are then absent or as they were. VersionGoneError where they are no longer kept.
@@ -488,7 +501,7 @@ class Engine:
         query: Query | None = None,
         as_of: datetime | None = None,
         *,
-        page_size: int = DEFAULT_PAGE_SIZE,
+        page_size: int = 0,
         resume_token: str = "",
     ) -> Members[NDArray[np.uint32]]:
         """The dense ids of all members of a segment, ascending, in arrays of at most `page_size`; else as `members`."""
@@ -497,10 +510,12 @@ class Engine:
     def _members(
         self, query: Query | None, as_of: datetime | None, page_size: int, resume_token: str, *, is_dense: bool
     ) -> Members[NDArray[np.uint32]]:
-        if not 1 <= page_size <= MAX_PAGE_SIZE:
+        if not 0 <= page_size <= MAX_PAGE_SIZE:
             raise InvalidArgumentError(
-                f"a page size of {page_size} is out of range", hint=f"use 1 to {MAX_PAGE_SIZE:,}"
+                f"a page size of {page_size} is out of range",
+                hint=f"use 1 to {MAX_PAGE_SIZE:,}, or 0 for {DEFAULT_PAGE_SIZE:,}",
             )
+        page_size = page_size or DEFAULT_PAGE_SIZE
         prepared = None if query is None else self._prepare(query)
         if resume_token:
             token = ResumeToken.parse(resume_token)
