@@ -1,6 +1,5 @@
 """Looking up and changing what a workspace keeps by name: saved segments and static lists."""
 
-import base64
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -14,6 +13,7 @@ from bitseg.errors import AlreadyExistsError, InvalidArgumentError, NotFoundErro
 from bitseg.index.index import Index
 from bitseg.names import MAX_ID_BYTES, MAX_NAME_BYTES, malformed_text
 from bitseg.results import NamedPage
+from bitseg.runtime.opaque_tokens import make_token, read_token
 from bitseg.segment import format, parse, validate
 from bitseg.segment.nodes import Condition, InList, InSegment
 from bitseg.storage.records import CatalogChanged
@@ -27,6 +27,7 @@ DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1_000
 # Clients take messages of 4 MiB unless told otherwise.
 _PAGE_CHARACTERS = 500_000
+_PAGE_TOKEN = b"page"
 
 Query = str | Condition
 Labels = Mapping[str, str]
@@ -383,19 +384,19 @@ def _page(
 
 
 def _token(name: str, filters: bytes) -> str:
-    return base64.urlsafe_b64encode(filters + name.encode()).decode()
+    return make_token(_PAGE_TOKEN, filters + name.encode())
 
 
 def _name_of(page_token: str, filters: bytes) -> str | None:
-    """The name after which a page begins; InvalidArgumentError for the token of another search, or none at all."""
+    """The name after which a page begins; InvalidArgumentError for a token that is invalid or of another search."""
     if not page_token:
         return None
     try:
-        found = base64.b64decode(page_token, altchars=b"-_", validate=True)
-        if found.startswith(filters):
-            return found.removeprefix(filters).decode()
+        payload = read_token(_PAGE_TOKEN, page_token)
+        if payload.startswith(filters):
+            return payload.removeprefix(filters).decode()
     except ValueError:
-        pass
+        raise InvalidArgumentError("invalid page token", hint="send the token of the page before unchanged") from None
     raise InvalidArgumentError(
-        "the page token is none of this search", hint="send the one of the page before, and the same search"
+        "this page token belongs to another search", hint="send the same search as for the page before"
     )
