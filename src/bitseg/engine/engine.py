@@ -15,8 +15,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pyroaring import BitMap
-from xxhash import xxh3_64_digest
 
 from bitseg.calendar import DAY_MS, FIRST_INSTANT_MS, LAST_INSTANT_MS, Calendar
 from bitseg.catalog import Catalog
@@ -32,7 +30,6 @@ from bitseg.errors import (
     SegmentError,
 )
 from bitseg.grouping import Grouped, Limits, group, well_formed
-from bitseg.index.bitmaps import to_array
 from bitseg.index.context import Context
 from bitseg.index.deduplication import digest, split
 from bitseg.index.index import CapturedIndex, Field, Index
@@ -51,7 +48,6 @@ from bitseg.results import (
     Evaluation,
     IngestResult,
     Members,
-    Pages,
     PlanStep,
     Recovered,
     SnapshotResult,
@@ -62,10 +58,11 @@ from bitseg.results import (
 )
 from bitseg.runtime import cancellation
 from bitseg.runtime.locks import FairLock
-from bitseg.segment import format, parse, validate
+from bitseg.segment import parse, validate
 from bitseg.segment.nodes import Condition, Window
 from bitseg.segment.windows import Interval, resolve
-from bitseg.storage.cursors import NOT_KEPT, CursorStore, ResumeToken
+from bitseg.shard.streams import MemberQuery, Membership, MemberStreams
+from bitseg.storage.cursors import CursorStore
 from bitseg.storage.journal import SyncPolicy
 from bitseg.storage.records import (
     NO_DETAILS,
@@ -84,7 +81,6 @@ from bitseg.values import ValueType
 FUTURE_TOLERANCE_MS = 3_600_000
 MAX_SAMPLE = 1_000
 DEFAULT_PAGE_SIZE = 10_000
-MAX_PAGE_SIZE = 100_000
 MAX_RETENTION_DAYS = 100_000
 DEFAULT_MATERIALISED_BYTES = 512 * 2**20
 
@@ -167,7 +163,7 @@ class Engine:
         # The saved segments taken apart, and the revision of the catalog that they are of.
         self._saved_segments: tuple[int, dict[str, _Prepared]] = (-1, {})
         self._store: Store | None = None
-        self._kept = CursorStore()
+        self._streams = MemberStreams(CursorStore(), self._is_durable)
         # One snapshot at a time.
         self._snapshot_lock = FairLock()
         self._saved_version = -1
@@ -192,7 +188,7 @@ class Engine:
         engine = cls(workspace, **options)
         store, _ = engine._created(Path(path), sync)
         engine._store, engine._saved_version = store, engine._index.version
-        engine._kept = CursorStore(store.path)
+        engine._streams = MemberStreams(CursorStore(store.path), engine._is_durable)
         if default_segments:
             try:
                 engine.catalog.add_default_segments()
@@ -248,7 +244,7 @@ class Engine:
             store.abandon()
             raise
         engine._store = store
-        engine._kept = CursorStore(store.path, engine._index.version)
+        engine._streams = MemberStreams(CursorStore(store.path, engine._index.version), engine._is_durable)
         engine._saved_version = engine._index.version if not engine.recovered.records else -1
         engine._snapshots = _RegularSnapshots(engine, snapshot_after_bytes)
         return engine
@@ -660,12 +656,12 @@ class Engine:
     ) -> Members[list[str]]:
         """The external ids of all members of a segment, of one version whatever is ingested meanwhile.
 
-        With a `resume_token`, those that follow it, of the version that it is of, also after the workspace was opened
-        again; the query and `as_of` are then absent or as they were. VersionGoneError where they are no longer kept.
+        With `resume_token`, continues that stream at its version, even after a restart; `query` and `as_of` must then
+        be omitted or unchanged. VersionGoneError where the version is no longer kept, OverloadedError where the members
+        of open streams take too much memory.
         """
-        dense = self._members(query, as_of, page_size, resume_token, is_dense=False)
-        pages = ((self._external_ids(ids), dense.pages.resume_token) for ids in dense.pages)
-        return Members(dense.total, dense.version, dense.warnings, Pages(pages, dense.resume_token))
+        stream = self._streams.open(self._member_query(query), as_of, page_size, resume_token, is_dense=False)
+        return stream.members(self._external_ids)
 
     def dense_members(
         self,
@@ -676,52 +672,28 @@ class Engine:
         resume_token: str = "",
     ) -> Members[NDArray[np.uint32]]:
         """The dense ids of all members of a segment, ascending, in arrays of at most `page_size`; else as `members`."""
-        return self._members(query, as_of, page_size, resume_token, is_dense=True)
+        stream = self._streams.open(self._member_query(query), as_of, page_size, resume_token, is_dense=True)
+        return stream.members(lambda ids: ids)
 
-    def _members(
-        self, query: Query | None, as_of: datetime | None, page_size: int, resume_token: str, *, is_dense: bool
-    ) -> Members[NDArray[np.uint32]]:
-        if not 1 <= page_size <= MAX_PAGE_SIZE:
-            raise InvalidArgumentError(
-                f"a page size of {page_size} is out of range", hint=f"use 1 to {MAX_PAGE_SIZE:,}"
-            )
-        prepared = None if query is None else self._prepare(query)
-        if resume_token:
-            token = ResumeToken.parse(resume_token)
-            _require_same_stream(token, prepared, as_of, is_dense)
-            found = BitMap.deserialize(self._kept.find(token)) if token.position < token.total else BitMap()
-            dense = to_array(found)[token.position :]
-            warnings: tuple[str, ...] = ()
-        elif prepared is None:
-            raise InvalidArgumentError("there is neither a query nor a resume token")
-        else:
-            found, version, record = self._answer([prepared], as_of, lambda evaluator: self._whole(evaluator, prepared))
-            dense, warnings = to_array(found), prepared.warnings
-            kept_id = NOT_KEPT
-            if len(dense) > page_size:
-                kept_id = self._kept.keep(version, found.serialize(), is_durable=self._is_durable(record))
-            token = ResumeToken(kept_id, _query_digest(prepared, as_of), version, 0, len(dense), is_dense)
-        starts = range(0, len(dense), page_size)
-        pages = (
-            (page, replace(token, position=token.position + start + len(page)).text())
-            for start in starts
-            for page in [dense[start : start + page_size]]
-        )
-        can_resume = token.position == token.total or token.kept_id != NOT_KEPT
-        return Members(token.total, token.version, warnings, Pages(pages, token.text() if can_resume else ""))
+    def _member_query(self, query: Query | None) -> MemberQuery | None:
+        if query is None:
+            return None
+        prepared = self._prepare(query)
+
+        def membership(evaluator: Evaluator) -> Membership:
+            prepared.require_sound()
+            users = evaluator.members_of_plan(prepared.plan)
+            return Membership(users, self._index.version, self._last_record(), prepared.warnings)
+
+        return MemberQuery(prepared.condition, lambda as_of: self._answer([prepared], as_of, membership))
 
     def _is_durable(self, record: int) -> bool:
-        """Whether a record is safe, so that what is of it can be found again after a restart."""
+        """Wait until a record is safe; False where it may be lost."""
         try:
             self._sync(record)
         except NotDurableError:
             return False
         return True
-
-    def _whole(self, evaluator: Evaluator, prepared: _Prepared) -> tuple[BitMap, int, int]:
-        """All members of a query, the version that they are of, and the last record it has."""
-        prepared.require_sound()
-        return evaluator.members_of_plan(prepared.plan), self._index.version, self._last_record()
 
     def explain(self, user_id: str, query: Query, as_of: datetime | None = None) -> UserExplanation:
         """The truth of a segment's every condition for one user, with the values and events behind it.
@@ -916,23 +888,6 @@ class Engine:
             if FIRST_INSTANT_MS + DAY_MS < instant_ms < LAST_INSTANT_MS - DAY_MS:
                 return instant_ms
         raise InvalidArgumentError(f"as-of {as_of} is outside the years that can be answered")
-
-
-def _query_digest(prepared: _Prepared, as_of: datetime | None) -> bytes:
-    """What a stream of members is of, apart from the version."""
-    return xxh3_64_digest(repr((format(prepared.condition), as_of)).encode(errors="surrogatepass"))
-
-
-def _require_same_stream(
-    token: ResumeToken, prepared: _Prepared | None, as_of: datetime | None, is_dense: bool
-) -> None:
-    """Raise InvalidArgumentError where a call resumes a stream that it would not have begun."""
-    is_same_query = token.query == _query_digest(prepared, as_of) if prepared is not None else as_of is None
-    if not is_same_query or token.is_dense != is_dense:
-        raise InvalidArgumentError(
-            "the resume token is of a stream of another query or kind of ids",
-            hint="leave the query out, or send what the stream began with",
-        )
 
 
 class _RegularSnapshots:

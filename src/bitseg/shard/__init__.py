@@ -1,0 +1,1 @@
+"""The state of one shard and what is served from it."""
