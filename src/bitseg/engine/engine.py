@@ -30,8 +30,10 @@ from bitseg.errors import (
     SegmentError,
 )
 from bitseg.grouping import Grouped, Limits, group, well_formed
+from bitseg.index.attributes import Attribute
 from bitseg.index.context import Context
 from bitseg.index.deduplication import digest, split
+from bitseg.index.events import Event
 from bitseg.index.index import CapturedIndex, Field, Index
 from bitseg.index.operators.user_events import summary_of
 from bitseg.names import MAX_NAME_BYTES, malformed_text
@@ -336,10 +338,19 @@ class Engine:
             store.close()
 
     def verify(self) -> list[str]:
-        """What of the indexes is not what the columns say, one sentence each; nothing where all is well."""
+        """Differences between indexes and columns, one sentence each; empty where all is well.
+
+        The users, each attribute and each event are checked one after the other, with the lock held for one at a time.
+        Others may write between, so that the answer is not of a single version.
+        """
         with self._lock:
-            self._index.prepare()
-            return self._index.faults()
+            checks = self._index.checks()
+        faults: list[str] = []
+        for check in checks:
+            cancellation.check()
+            with self._lock:
+                faults += check()
+        return faults
 
     def _require_store(self) -> Store:
         if self._store is None:
@@ -431,29 +442,48 @@ class Engine:
     @property
     def event_count(self) -> int:
         """How many events the workspace holds."""
-        return sum(event.total for event in self._index.events.values())
+        with self._lock:
+            return sum(event.total for event in self._index.events.values())
 
     def statistics(self) -> Statistics:
-        """How much there is of everything, and what it takes in memory."""
+        """How much there is of everything, and what it takes in memory.
+
+        All numbers are kept or read off arrays and bitmaps as they are: nothing is sorted, merged or built. The lock is
+        held for one attribute or event at a time, so that others may write between, and bytes may be of a later version
+        than `version`.
+        """
+        index, answers = self._index, self._materialised
         with self._lock:
-            index, materialised = self._index, self._materialised
-            return Statistics(
-                version=index.version,
-                users=self.user_count,
-                events=self.event_count,
-                user_bytes=index.users.size_bytes,
-                event_bytes=sum(event.size_bytes for event in index.events.values()),
-                attribute_bytes=sum(attribute.size_bytes for attribute in index.attributes.values()),
-                materialised_conditions=len(materialised),
-                materialised_bytes=materialised.size_bytes + self._dense.size_bytes,
-                materialised_hits=materialised.hits,
-                materialised_refreshes=materialised.refreshes,
-                materialised_misses=materialised.misses,
-                snapshot_bytes=0 if self._store is None else self._store.snapshot_bytes,
-                journal_bytes=0 if self._store is None else self._store.journal_bytes,
-                snapshot_ms=0 if self._store is None else self._store.snapshot_ms,
-                journal_ms=0 if self._store is None else self._store.journal_ms,
-            )
+            version, users, events = index.version, self.user_count, self.event_count
+            user_bytes = index.users.size_bytes
+            answers_bytes = answers.size_bytes + self._dense.size_bytes
+            conditions, hits = len(answers), answers.hits
+            refreshes, misses = answers.refreshes, answers.misses
+            measured = ([*index.events.values()], [*index.attributes.values()])
+        event_bytes, attribute_bytes = (sum(map(self._measured, parts)) for parts in measured)
+        # Apart from the lock: it looks at files.
+        store = self._store
+        return Statistics(
+            version=version,
+            users=users,
+            events=events,
+            user_bytes=user_bytes,
+            event_bytes=event_bytes,
+            attribute_bytes=attribute_bytes,
+            materialised_conditions=conditions,
+            materialised_bytes=answers_bytes,
+            materialised_hits=hits,
+            materialised_refreshes=refreshes,
+            materialised_misses=misses,
+            snapshot_bytes=0 if store is None else store.snapshot_bytes,
+            journal_bytes=0 if store is None else store.journal_bytes,
+            snapshot_ms=0 if store is None else store.snapshot_ms,
+            journal_ms=0 if store is None else store.journal_ms,
+        )
+
+    def _measured(self, part: Attribute | Event) -> int:
+        with self._lock:
+            return part.size_bytes
 
     def forget_materialised(self) -> None:
         """Forget all answers kept from earlier queries; the next ones work everything out."""
