@@ -14,11 +14,12 @@ from pyroaring import BitMap
 from bitseg.clock import FixedClock
 from bitseg.columns import Columns, rows_of
 from bitseg.engine import Engine, Workspace
+from bitseg.engine import engine as engine_module
 from bitseg.errors import CorruptSnapshotError, DataDirectoryError, DirectoryLockedError, InvalidArgumentError
 from bitseg.operations import Delete, Identify, Track
 from bitseg.segment import parse
 from bitseg.values import Column, SparseValues, ValueType
-from tests.conftest import NOW_MS
+from tests.conftest import NOW_MS, until
 from tests.generate import EPOCH, HOUR_MS, Generator, workspace
 
 DAY_MS = 24 * HOUR_MS
@@ -386,3 +387,35 @@ def test_Verify_names_each_difference(engine):
     (partition,) = index.events["E"].partitions.values()
     partition._state = replace(partition._state, bitmap=BitMap([8, 9]), bitmap_blocks=len(partition._state.tail))
     assert [fault for fault in engine.verify() if "3 users differ" in fault and "event 'E'" in fault]
+
+
+def test_Regular_snapshots_go_on_after_an_error_that_nobody_foresaw(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(engine_module, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(engine_module, "_RETRY_SECONDS", 0.01)
+    with Engine.open(tmp_path, clock=FixedClock(NOW_MS), snapshot_after_bytes=1_000) as engine:
+        snapshot, failing = engine.snapshot, [TypeError("a mistake"), TypeError("a mistake"), MemoryError()]
+
+        def broken():
+            if failing:
+                raise failing.pop(0)
+            return snapshot()
+
+        engine.snapshot = broken
+        engine.ingest([Identify(f"u{number}", {"n": number}, NOW_MS) for number in range(500)])
+        until(lambda: engine.statistics().journal_bytes == 0)
+        assert engine.snapshot_failures == 3
+    errors = [record for record in caplog.records if "this is a bug of bitseg" in record.message]
+    # All three were raised in one line; the class tells the kinds apart.
+    assert [bool(record.exc_info) for record in errors] == [True, False, True]
+    assert "TypeError: a mistake" in errors[0].message
+
+
+def test_Writer_wakes_the_regular_snapshots_when_the_journal_has_grown(tmp_path, monkeypatch):
+    monkeypatch.setattr(engine_module, "_LOOK_SECONDS", 3_600)
+    with Engine.open(tmp_path, clock=FixedClock(NOW_MS), snapshot_after_bytes=1_000) as engine:
+        engine.ingest([Identify("u", {"n": 1}, NOW_MS)])
+        assert engine.statistics().journal_bytes > 0
+        engine.ingest([Identify(f"u{number}", {"n": number}, NOW_MS) for number in range(500)])
+        until(lambda: engine.statistics().journal_bytes == 0)
+    with Engine.open(tmp_path) as engine:
+        assert (engine.user_count, engine.recovered.records) == (501, 0)

@@ -19,7 +19,7 @@ def started():
     threads = []
 
     def start(work, interval_seconds=0.001, retry_seconds=0.001, **options):
-        thread = PeriodicThread("a test", work, interval_seconds, retry_seconds=retry_seconds, log=LOG, **options)
+        thread = PeriodicThread("test", work, interval_seconds, retry_seconds=retry_seconds, log=LOG, **options)
         threads.append(thread)
         thread.start()
         return thread

@@ -1,7 +1,6 @@
 """The Engine: the one writer and the door to every query."""
 
 import logging
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -60,9 +59,11 @@ from bitseg.results import (
 )
 from bitseg.runtime import cancellation
 from bitseg.runtime.locks import FairLock
+from bitseg.runtime.periodic import PeriodicThread
 from bitseg.segment import parse, validate
 from bitseg.segment.nodes import Condition, Window
 from bitseg.segment.windows import Interval, resolve
+from bitseg.shard.exports import Exports
 from bitseg.shard.streams import MemberQuery, Membership, MemberStreams
 from bitseg.storage.cursors import CursorStore
 from bitseg.storage.journal import SyncPolicy
@@ -90,9 +91,10 @@ Query = str | Condition
 
 # A journal is replayed about as fast as it was written, so that so much of it takes seconds to open.
 DEFAULT_SNAPSHOT_AFTER_BYTES = 256 * 2**20
-# How often it is looked whether a snapshot is due, and how long after one that failed.
+# A writer wakes the thread of the regular snapshots when one is due. It also looks by itself: an fsync may fail in the
+# background. After a failure it tries again within these seconds, after further ones later.
 _LOOK_SECONDS = 0.5
-_RETRY_SECONDS = 5.0
+_RETRY_SECONDS = 2.0
 
 _log = logging.getLogger("bitseg.engine")
 
@@ -169,7 +171,9 @@ class Engine:
         # One snapshot at a time.
         self._snapshot_lock = FairLock()
         self._saved_version = -1
-        self._snapshots: _RegularSnapshots | None = None
+        self._snapshots: PeriodicThread | None = None
+        self._snapshot_after_bytes = DEFAULT_SNAPSHOT_AFTER_BYTES
+        self._exports = Exports()
         self.recovered: Recovered | None = None
 
     @classmethod
@@ -197,7 +201,7 @@ class Engine:
             except BaseException:
                 store.abandon()
                 raise
-        engine._snapshots = _RegularSnapshots(engine, snapshot_after_bytes)
+        engine._start_snapshots(snapshot_after_bytes)
         return engine
 
     @classmethod
@@ -248,7 +252,7 @@ class Engine:
         engine._store = store
         engine._streams = MemberStreams(CursorStore(store.path, engine._index.version), engine._is_durable)
         engine._saved_version = engine._index.version if not engine.recovered.records else -1
-        engine._snapshots = _RegularSnapshots(engine, snapshot_after_bytes)
+        engine._start_snapshots(snapshot_after_bytes)
         return engine
 
     def snapshot(self) -> SnapshotResult:
@@ -263,14 +267,13 @@ class Engine:
             with suppress(NotDurableError):
                 # What the journal has lost, the snapshot will have.
                 store.flush()
-            with self._lock:
-                version = self._index.version
-                if version != self._saved_version or store.has_failed:
+            version = self._index.version
+            if version != self._saved_version or store.has_failed:
+                self._exports.give_way()
+                with self._lock:
+                    version = self._index.version
                     captured = self._index.capture(self._lock)
                     parts, cut = self._parts(captured), store.cut()
-                else:
-                    captured = None
-            if captured is not None:
                 is_stored = False
                 try:
                     store.publish(cut, parts, purge=captured.has_deleted)
@@ -309,6 +312,7 @@ class Engine:
     def _created(self, folder: Path, sync: SyncPolicy) -> tuple[Store, SnapshotResult]:
         started = time.perf_counter()
         settings = {"timezone": self.workspace.timezone, "retention_days": self.workspace.retention_days}
+        self._exports.give_way()
         with self._lock:
             captured, version = self._index.capture(self._lock), self._index.version
             parts = self._parts(captured)
@@ -327,6 +331,8 @@ class Engine:
         """
         if self._store is None:
             return
+        # First, for the thread of the regular snapshots may wait for it.
+        self._exports.end("the workspace was closed")
         if self._snapshots is not None:
             self._snapshots.stop()
         try:
@@ -414,7 +420,35 @@ class Engine:
     def _sync(self, record: int) -> None:
         """Wait until a record, and all before it, may be acknowledged."""
         if self._store is not None:
-            self._store.sync(record)
+            try:
+                self._store.sync(record)
+            finally:
+                # Also after a failure: the journal then takes no records until there is a snapshot.
+                if self._snapshots is not None and self.is_snapshot_due(self._snapshot_after_bytes):
+                    self._snapshots.wake()
+
+    def _start_snapshots(self, after_bytes: int) -> None:
+        """Take snapshots in a thread: when the journal has grown, and when only that makes it take records again."""
+
+        def snapshot_if_due() -> None:
+            if self.is_snapshot_due(after_bytes):
+                self.snapshot()
+
+        self._snapshot_after_bytes = after_bytes
+        self._snapshots = PeriodicThread(
+            "snapshot",
+            snapshot_if_due,
+            _LOOK_SECONDS,
+            retry_seconds=_RETRY_SECONDS,
+            log=_log,
+            expected=(DataDirectoryError,),
+        )
+        self._snapshots.start()
+
+    @property
+    def snapshot_failures(self) -> int:
+        """How many of the regular snapshots have failed since the workspace was opened."""
+        return 0 if self._snapshots is None else self._snapshots.failures
 
     def __enter__(self) -> "Engine":
         return self
@@ -812,18 +846,30 @@ class Engine:
         """All users, and then all events of each name, as they are now, in blocks that `ingest_columns` takes.
 
         Yields the name of the event, None for users, the type of every attribute or property, and the blocks, each to
-        be read before the next. Snapshots wait meanwhile. The times of user rows mean nothing.
+        be read before the next. The times of user rows mean nothing.
+
+        A snapshot or another export waits meanwhile, but not for a reader that stops reading: where no block is taken
+        for 10 seconds, or the reader's own thread asks for a snapshot, the export ends and its next step raises
+        VersionGoneError.
         """
+
+        def release() -> None:
+            with self._lock:
+                self._index.release(captured, is_stored=False)
+
         with self._snapshot_lock:
+            self._exports.give_way()
             with self._lock:
                 captured = self._index.capture(self._lock)
-            try:
-                yield None, captured.attribute_types(), captured.user_blocks()
-                for event in captured.events:
-                    yield event.name, dict(event.types), captured.event_blocks(event)
-            finally:
-                with self._lock:
-                    self._index.release(captured, is_stored=False)
+                export = self._exports.begin(self._index.version, release)
+        try:
+            yield None, captured.attribute_types(), export.blocks(captured.user_blocks())
+            for event in captured.events:
+                with export.reading():
+                    table = event.name, dict(event.types), export.blocks(captured.event_blocks(event))
+                yield table
+        finally:
+            export.close()
 
     # The schema
 
@@ -918,30 +964,3 @@ class Engine:
             if FIRST_INSTANT_MS + DAY_MS < instant_ms < LAST_INSTANT_MS - DAY_MS:
                 return instant_ms
         raise InvalidArgumentError(f"as-of {as_of} is outside the years that can be answered")
-
-
-class _RegularSnapshots:
-    """A thread that takes snapshots: when the journal has grown, and when only that makes it take records again."""
-
-    def __init__(self, engine: Engine, after_bytes: int) -> None:
-        self._engine = engine
-        self._after_bytes = after_bytes
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="bitseg-snapshots", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End after the snapshot that is being taken, if there is one."""
-        self._stopped.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        wait_seconds = _LOOK_SECONDS
-        while not self._stopped.wait(wait_seconds):
-            wait_seconds = _LOOK_SECONDS
-            try:
-                if self._engine.is_snapshot_due(self._after_bytes):
-                    self._engine.snapshot()
-            except DataDirectoryError as error:
-                _log.warning("a snapshot failed and will be tried again: %s", error)
-                wait_seconds = _RETRY_SECONDS

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from traceback import walk_tb
 
 # The wait after a failure doubles up to this many times the first one.
-_LONGEST_BACKOFF = 64
+_LONGEST_BACKOFF = 8
 
 
 class PeriodicThread:
-    """Calls a function every `interval_seconds`, and soon after `wake`, until `stop`.
+    """Calls a function, `name` in the log, every `interval_seconds`, and soon after `wake`, until `stop`.
 
     An exception of the function is logged and counted in `failures`, and the next call waits: `retry_seconds` after the
-    first failure, twice as long after each further one in a row, at most 64 times as long. `wake` does not shorten that
+    first failure, twice as long after each further one in a row, at most 8 times as long. `wake` does not shorten that
     wait. Exceptions of the classes in `expected`, such as a full disk, are logged as warnings without a traceback. All
     others are bugs: the first of each kind, which is its class and the line that raised it, is logged with a traceback.
     """
@@ -77,14 +77,14 @@ class PeriodicThread:
 
     def _note(self, error: Exception) -> None:
         if isinstance(error, self._expected):
-            self._log.warning("%s failed and will be tried again: %s", self._name, error)
+            self._log.warning("a %s failed and will be tried again: %s", self._name, error)
             return
         frame, line = list(walk_tb(error.__traceback__))[-1]
         kind = (type(error), frame.f_code.co_filename, line)
         is_first = kind not in self._logged
         self._logged.add(kind)
         self._log.error(
-            "%s failed and will be tried again; this is a bug of bitseg: %s: %s",
+            "a %s failed and will be tried again; this is a bug of bitseg: %s: %s",
             self._name,
             type(error).__name__,
             error,
