@@ -1,6 +1,5 @@
 """What a workspace keeps by name: creating, reading, changing, renaming and deleting entries of every kind."""
 
-import base64
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,6 +13,7 @@ from bitseg.errors import AlreadyExistsError, InvalidArgumentError, StaleEtagErr
 from bitseg.names import MAX_ID_BYTES, malformed_text
 from bitseg.records import EntriesChanged, EntryChange
 from bitseg.results import NamedPage
+from bitseg.runtime.opaque_tokens import make_token, read_token
 from bitseg.segment import format, parse, validate
 from bitseg.segment.nodes import Condition, InList, InSegment
 from bitseg.shard.writer import Writer
@@ -26,6 +26,7 @@ DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1_000
 # Clients take messages of 4 MiB unless told otherwise.
 _PAGE_CHARACTERS = 500_000
+_PAGE_TOKEN = b"page"
 
 Query = str | Condition
 Labels = Mapping[str, str]
@@ -370,19 +371,19 @@ def _page(entries: Iterable[T], name_contains: str, labels: Labels, page_size: i
 
 
 def _token(name: str, filters: bytes) -> str:
-    return base64.urlsafe_b64encode(filters + name.encode()).decode()
+    return make_token(_PAGE_TOKEN, filters + name.encode())
 
 
 def _name_of(page_token: str, filters: bytes) -> str | None:
-    """The name after which a page begins; InvalidArgumentError for the token of another search."""
+    """The name after which a page begins; InvalidArgumentError for a token that is invalid or of another search."""
     if not page_token:
         return None
     try:
-        content = base64.b64decode(page_token, altchars=b"-_", validate=True)
-        if content.startswith(filters):
-            return content.removeprefix(filters).decode()
+        payload = read_token(_PAGE_TOKEN, page_token)
+        if payload.startswith(filters):
+            return payload.removeprefix(filters).decode()
     except ValueError:
-        pass
+        raise InvalidArgumentError("invalid page token", hint="send the token of the page before unchanged") from None
     raise InvalidArgumentError(
-        "this page token belongs to another search", hint="send the one of the page before, and the same search"
+        "this page token belongs to another search", hint="send the same search as for the page before"
     )

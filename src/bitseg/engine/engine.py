@@ -12,8 +12,6 @@ from typing import Any, TypeVar, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
-from pyroaring import BitMap
-from xxhash import xxh3_64_digest
 
 from bitseg.calendar import DAY_MS, FIRST_INSTANT_MS, LAST_INSTANT_MS, Calendar
 from bitseg.clock import Clock, SystemClock
@@ -34,8 +32,9 @@ from bitseg.errors import (
     SegmentError,
     WorkspaceBrokenError,
 )
-from bitseg.index.bitmaps import to_array
+from bitseg.index.attributes import Attribute
 from bitseg.index.context import Context
+from bitseg.index.events import Event
 from bitseg.index.index import SchemaField
 from bitseg.index.operators.user_events import summary_of
 from bitseg.operations import Operation
@@ -52,7 +51,6 @@ from bitseg.results import (
     Evaluation,
     IngestResult,
     Members,
-    Pages,
     PlanStep,
     Recovered,
     SnapshotResult,
@@ -63,24 +61,23 @@ from bitseg.results import (
 )
 from bitseg.runtime import cancellation
 from bitseg.runtime.locks import FairLock
-from bitseg.segment import format, parse, validate
+from bitseg.segment import parse, validate
 from bitseg.segment.nodes import Condition, Window
 from bitseg.segment.windows import Interval, resolve
 from bitseg.shard.ingest import Ingest
 from bitseg.shard.recovery import StateRecovery
 from bitseg.shard.retention import Retention
-from bitseg.shard.snapshots import RegularSnapshots, Snapshots
+from bitseg.shard.snapshots import Snapshots
 from bitseg.shard.state import WorkspaceState
+from bitseg.shard.streams import MemberQuery, Membership, MemberStreams
 from bitseg.shard.writer import Observer, Writer
-from bitseg.storage.cursors import NOT_KEPT, CursorStore, ResumeToken
+from bitseg.storage.cursors import CursorStore
 from bitseg.storage.journal import SyncPolicy
 from bitseg.storage.store import AnyStore, NullStore, Progress, Store
 from bitseg.values import ValueType
 
 MAX_SAMPLE = 1_000
 MAX_BATCH_QUERIES = 1_000
-DEFAULT_PAGE_SIZE = 10_000
-MAX_PAGE_SIZE = 100_000
 
 Query = str | Condition
 
@@ -153,15 +150,15 @@ class Engine:
         self._ingest = Ingest(self._writer)
         self._retention = Retention(self._writer, self.workspace.retention_days)
         self._snapshots = Snapshots(self._writer, self.workspace.plain())
-        self._kept = CursorStore(store.path, self._state.version) if isinstance(store, Store) else CursorStore()
-        self._regular_snapshots: RegularSnapshots | None = None
+        cursors = CursorStore(store.path, self._state.version) if isinstance(store, Store) else CursorStore()
+        self._streams = MemberStreams(cursors, self._is_durable)
         self.catalog = CatalogApi(self._writer, self.now_ms)
 
     def _begin(self, store: Store, snapshot_after_bytes: int, saved_version: int) -> None:
         """Write to a store, of which a snapshot has some version, and take snapshots as it grows."""
         self._attach(store)
         self._snapshots.saved_version = saved_version
-        self._regular_snapshots = RegularSnapshots(self._snapshots, store, snapshot_after_bytes)
+        self._snapshots.start(snapshot_after_bytes)
 
     @classmethod
     def create(
@@ -272,8 +269,7 @@ class Engine:
         store = self._writer.store
         if not isinstance(store, Store):
             return
-        if self._regular_snapshots is not None:
-            self._regular_snapshots.stop()
+        self._snapshots.stop()
         if self._lock.is_broken:
             self._abandon()
             return
@@ -287,16 +283,24 @@ class Engine:
 
     def _abandon(self) -> None:
         """Let go of the directory after a failure, without any more writing."""
-        if self._regular_snapshots is not None:
-            self._regular_snapshots.stop()
+        self._snapshots.stop()
         store, self._writer.store = self._writer.store, NullStore()
         store.abandon()
 
     def verify(self) -> list[str]:
-        """What of the indexes is not what the columns say, one sentence each; nothing where all is well."""
+        """Differences between indexes and columns, one sentence each; empty where all is well.
+
+        The users, each attribute and each event are checked one after the other, with the lock held for one at a time.
+        Others may write between, so that the answer is not of a single version.
+        """
         with self._lock:
-            self._index.prepare()
-            return self._index.faults()
+            checks = self._index.checks()
+        faults: list[str] = []
+        for check in checks:
+            cancellation.check()
+            with self._lock:
+                faults += check()
+        return faults
 
     def observe(self, observer: Observer) -> Callable[[], None]:
         """Have an observer told of every commit from here on; a function that ends it (see `Writer.observe`)."""
@@ -333,29 +337,52 @@ class Engine:
     @property
     def event_count(self) -> int:
         """How many events the workspace holds."""
-        return sum(event.total for event in self._index.events.values())
+        with self._lock:
+            return sum(event.total for event in self._index.events.values())
 
     def statistics(self) -> Statistics:
-        """How much there is of everything, and what it takes in memory."""
+        """How much there is of everything, and what it takes in memory.
+
+        All numbers are kept or read off arrays and bitmaps as they are: nothing is sorted, merged or built. The lock is
+        held for one attribute or event at a time, so that others may write between, and bytes may be of a later version
+        than `version`.
+        """
+        index, answers, store = self._index, self._materialised, self._writer.store
         with self._lock:
-            index, materialised = self._index, self._materialised
-            return Statistics(
-                version=index.version,
-                users=self.user_count,
-                events=self.event_count,
-                user_bytes=index.users.size_bytes,
-                event_bytes=sum(event.size_bytes for event in index.events.values()),
-                attribute_bytes=sum(attribute.size_bytes for attribute in index.attributes.values()),
-                materialised_conditions=len(materialised),
-                materialised_bytes=materialised.size_bytes + self._dense.size_bytes,
-                materialised_hits=materialised.hits,
-                materialised_refreshes=materialised.refreshes,
-                materialised_misses=materialised.misses,
-                snapshot_bytes=self._writer.store.snapshot_bytes,
-                journal_bytes=self._writer.store.journal_bytes,
-                snapshot_ms=self._writer.store.snapshot_ms,
-                journal_ms=self._writer.store.journal_ms,
-            )
+            version, users, events = index.version, self.user_count, self.event_count
+            user_bytes = index.users.size_bytes
+            answers_bytes = answers.size_bytes + self._dense.size_bytes
+            conditions, hits = len(answers), answers.hits
+            refreshes, misses = answers.refreshes, answers.misses
+            measured = ([*index.events.values()], [*index.attributes.values()])
+        event_bytes, attribute_bytes = (sum(map(self._measured, parts)) for parts in measured)
+        # Apart from the lock: the store looks at files.
+        return Statistics(
+            version=version,
+            users=users,
+            events=events,
+            user_bytes=user_bytes,
+            event_bytes=event_bytes,
+            attribute_bytes=attribute_bytes,
+            materialised_conditions=conditions,
+            materialised_bytes=answers_bytes,
+            materialised_hits=hits,
+            materialised_refreshes=refreshes,
+            materialised_misses=misses,
+            snapshot_bytes=store.snapshot_bytes,
+            journal_bytes=store.journal_bytes,
+            snapshot_ms=store.snapshot_ms,
+            journal_ms=store.journal_ms,
+        )
+
+    def _measured(self, part: Attribute | Event) -> int:
+        with self._lock:
+            return part.size_bytes
+
+    @property
+    def snapshot_failures(self) -> int:
+        """How many of the regular snapshots have failed since the workspace was opened."""
+        return self._snapshots.failures
 
     def forget_materialised(self) -> None:
         """Forget all answers kept from earlier queries; the next ones work everything out."""
@@ -487,14 +514,12 @@ class Engine:
     ) -> Members[list[str]]:
         """The external ids of all members of a segment, of one version whatever is ingested meanwhile.
 
-        `page_size` is at most 100,000; 0 means 10,000.
-
-        With a `resume_token`, those that follow it, of the version that it is of, also after the workspace was opened
-        again; the query and `as_of` are then absent or as they were. VersionGoneError where they are no longer kept.
+        `page_size` is at most 100,000; 0 means 10,000. With `resume_token`, continues that stream at its version, even
+        after a restart; `query` and `as_of` must then be omitted or unchanged. VersionGoneError where the version is no
+        longer kept, OverloadedError where the members of open streams take too much memory.
         """
-        dense = self._members(query, as_of, page_size, resume_token, is_dense=False)
-        pages = ((self._external_ids(ids), dense.pages.resume_token) for ids in dense.pages)
-        return Members(dense.total, dense.version, dense.warnings, Pages(pages, dense.resume_token))
+        stream = self._streams.open(self._member_query(query), as_of, page_size, resume_token, is_dense=False)
+        return stream.members(self._external_ids)
 
     def dense_members(
         self,
@@ -505,54 +530,28 @@ class Engine:
         resume_token: str = "",
     ) -> Members[NDArray[np.uint32]]:
         """The dense ids of all members of a segment, ascending, in arrays of at most `page_size`; else as `members`."""
-        return self._members(query, as_of, page_size, resume_token, is_dense=True)
+        stream = self._streams.open(self._member_query(query), as_of, page_size, resume_token, is_dense=True)
+        return stream.members(lambda ids: ids)
 
-    def _members(
-        self, query: Query | None, as_of: datetime | None, page_size: int, resume_token: str, *, is_dense: bool
-    ) -> Members[NDArray[np.uint32]]:
-        if not 0 <= page_size <= MAX_PAGE_SIZE:
-            raise InvalidArgumentError(
-                f"a page size of {page_size} is out of range",
-                hint=f"use 1 to {MAX_PAGE_SIZE:,}, or 0 for {DEFAULT_PAGE_SIZE:,}",
-            )
-        page_size = page_size or DEFAULT_PAGE_SIZE
-        prepared = None if query is None else self._prepare(query)
-        if resume_token:
-            token = ResumeToken.parse(resume_token)
-            _require_same_stream(token, prepared, as_of, is_dense)
-            found = BitMap.deserialize(self._kept.find(token)) if token.position < token.total else BitMap()
-            dense = to_array(found)[token.position :]
-            warnings: tuple[str, ...] = ()
-        elif prepared is None:
-            raise InvalidArgumentError("there is neither a query nor a resume token")
-        else:
-            found, version, record = self._answer([prepared], as_of, lambda evaluator: self._whole(evaluator, prepared))
-            dense, warnings = to_array(found), prepared.warnings
-            kept_id = NOT_KEPT
-            if len(dense) > page_size:
-                kept_id = self._kept.keep(version, found.serialize(), is_durable=self._is_durable(record))
-            token = ResumeToken(kept_id, _query_digest(prepared, as_of), version, 0, len(dense), is_dense)
-        starts = range(0, len(dense), page_size)
-        pages = (
-            (page, replace(token, position=token.position + start + len(page)).text())
-            for start in starts
-            for page in [dense[start : start + page_size]]
-        )
-        can_resume = token.position == token.total or token.kept_id != NOT_KEPT
-        return Members(token.total, token.version, warnings, Pages(pages, token.text() if can_resume else ""))
+    def _member_query(self, query: Query | None) -> MemberQuery | None:
+        if query is None:
+            return None
+        prepared = self._prepare(query)
+
+        def membership(evaluator: Evaluator) -> Membership:
+            prepared.require_sound()
+            users = evaluator.members_of_plan(prepared.plan)
+            return Membership(users, self._index.version, self._writer.store.last_record, prepared.warnings)
+
+        return MemberQuery(prepared.condition, lambda as_of: self._answer([prepared], as_of, membership))
 
     def _is_durable(self, record: int) -> bool:
-        """Whether a record is safe, so that what is of it can be found again after a restart."""
+        """Wait until a record is safe; False where it may be lost."""
         try:
             self._writer.sync(record)
         except NotDurableError:
             return False
         return True
-
-    def _whole(self, evaluator: Evaluator, prepared: _Prepared) -> tuple[BitMap, int, int]:
-        """All members of a query, the version that they are of, and the last record it has."""
-        prepared.require_sound()
-        return evaluator.members_of_plan(prepared.plan), self._index.version, self._writer.store.last_record
 
     def explain(self, user_id: str, query: Query, as_of: datetime | None = None) -> UserExplanation:
         """The truth of a segment's every condition for one user, with the values and events behind it.
@@ -737,23 +736,6 @@ class Engine:
             if FIRST_INSTANT_MS + DAY_MS < instant_ms < LAST_INSTANT_MS - DAY_MS:
                 return instant_ms
         raise InvalidArgumentError(f"as-of {as_of} is outside the years that can be answered")
-
-
-def _query_digest(prepared: _Prepared, as_of: datetime | None) -> bytes:
-    """What a stream of members is of, apart from the version."""
-    return xxh3_64_digest(repr((format(prepared.condition), as_of)).encode(errors="surrogatepass"))
-
-
-def _require_same_stream(
-    token: ResumeToken, prepared: _Prepared | None, as_of: datetime | None, is_dense: bool
-) -> None:
-    """Raise InvalidArgumentError where a call resumes a stream that it would not have begun."""
-    is_same_query = token.query == _query_digest(prepared, as_of) if prepared is not None else as_of is None
-    if not is_same_query or token.is_dense != is_dense:
-        raise InvalidArgumentError(
-            "the resume token is of a stream of another query or kind of ids",
-            hint="leave the query out, or send what the stream began with",
-        )
 
 
 def _settings(path: str | Path, plain: Mapping[str, Any]) -> WorkspaceSettings:

@@ -55,6 +55,8 @@ class Attribute:
         self._set = BitMap()
         self._value_bitmaps: dict[int, BitMap] | None = None
         self._ranges: RangeIndex | None = None
+        # What bitmaps and bins take, and the moment when they were measured.
+        self._measured: tuple[tuple[int, bool, bool] | None, int] = (None, 0)
         # By stretch of users, how often something in it changed.
         self._revisions: dict[int, int] = {}
         # While a snapshot is taken: users, and the values and times of writing they had before each change.
@@ -176,10 +178,14 @@ class Attribute:
 
     @property
     def size_bytes(self) -> int:
-        """What the attribute takes in memory, its dictionary apart."""
-        bitmaps = [self._set, *(self._value_bitmaps or {}).values()]
-        ranges = self._ranges.size_bytes if self._ranges else 0
-        return self._data.nbytes + self._written_ms.nbytes + ranges + sum(map(size_bytes, bitmaps))
+        """What the attribute takes in memory as it is, its dictionary apart: no bitmap is built for it."""
+        # Bitmaps and bins change with the revision, or when a query builds them.
+        at = (self.revision, self._value_bitmaps is not None, self._ranges is not None)
+        if self._measured[0] != at:
+            bitmaps = [self._set, *(self._value_bitmaps or {}).values()]
+            ranges = self._ranges.size_bytes if self._ranges else 0
+            self._measured = (at, ranges + sum(map(size_bytes, bitmaps)))
+        return self._data.nbytes + self._written_ms.nbytes + self._measured[1]
 
     def value(self, user: int) -> Value | None:
         """The value of one user."""
@@ -310,7 +316,7 @@ class Attribute:
         self._set = from_mask(present(self.type, self._data))
 
     def faults(self, everyone: BitMap) -> list[str]:
-        """What of the bitmaps and bins is not what the column says."""
+        """Differences between bitmaps or bins and the column, one sentence each."""
         found: list[str] = []
         held = from_mask(present(self.type, self._data))
         if held != self._set:
@@ -321,6 +327,10 @@ class Attribute:
             users = np.flatnonzero(present(self.type, self._data))
             if {c: b for c, b in self._bitmaps_by_value().items() if b} != dict(_by_code(self._data[users], users)):
                 found.append(f"attribute {self.name!r}: the bitmaps of its values differ from its column")
+        if self._ranges is not None:
+            users = np.flatnonzero(present(self.type, self._data))
+            if not self._ranges.has_all(users.astype(np.uint32), self._data[users]):
+                found.append(f"attribute {self.name!r}: the bins of its values differ from its column")
         return found
 
 

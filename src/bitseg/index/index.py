@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -343,15 +344,17 @@ class Index:
         for attribute in self.attributes.values():
             attribute.restored()
 
-    def faults(self) -> list[str]:
-        """What of the bitmaps, bins and tables is not what the columns say, one sentence each."""
-        everyone = self.users.everyone
-        found = self.users.faults()
-        for attribute in self.attributes.values():
-            found += attribute.faults(everyone)
-        for event in self.events.values():
-            found += event.faults(everyone)
-        return found
+    def checks(self) -> list[Callable[[], list[str]]]:
+        """Functions that compare the users, each attribute and each event with their columns.
+
+        Each returns one sentence for each fault. Call each of them with the lock held.
+        """
+        attributes = [partial(self._faults_of, attribute) for attribute in self.attributes.values()]
+        events = [partial(self._faults_of, event) for event in self.events.values()]
+        return [self.users.faults, *attributes, *events]
+
+    def _faults_of(self, part: Attribute | Event) -> list[str]:
+        return part.faults(self.users.everyone)
 
 
 def _restore_schema(index: Index, key: Key, state: Any, revision: int) -> None:
