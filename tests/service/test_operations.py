@@ -79,6 +79,7 @@ def test_Metrics_tell_of_calls_and_of_the_workspace(tmp_path):
     assert before['bitseg_materialised_lookups_total{outcome="miss"}'] >= 1
     assert 0 <= before["bitseg_snapshot_age_seconds"] < 60
     assert 0 <= before["bitseg_journal_age_seconds"] < 60
+    assert before["bitseg_snapshot_failures_total"] == 0
     assert after["bitseg_snapshot_age_seconds"] < before["bitseg_snapshot_age_seconds"] + 60
     assert after['bitseg_bytes{part="journal"}'] < before['bitseg_bytes{part="journal"}']
     assert after["bitseg_version"] > before["bitseg_version"]

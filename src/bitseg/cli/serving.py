@@ -15,7 +15,7 @@ from bitseg.cli.settings import option, settings_options, to_settings
 from bitseg.cli.signals import stop_on_signals
 from bitseg.cli.target import DEFAULT_DATA, opened
 from bitseg.cli.token import tokens_path
-from bitseg.engine.engine import DEFAULT_SNAPSHOT_AFTER_BYTES
+from bitseg.engine.options import DEFAULT_SNAPSHOT_AFTER_BYTES
 from bitseg.errors import InvalidArgumentError
 from bitseg.service import logs
 from bitseg.service.server import Server

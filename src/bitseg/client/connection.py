@@ -8,17 +8,11 @@ from typing import Any
 import grpc
 from google.protobuf.descriptor_pb2 import MethodOptions
 
+from bitseg.client.policy import RETRY
 from bitseg.errors import InvalidArgumentError
+from bitseg.files import read_file
 from bitseg.protocol import SERVICES, methods
 
-# Enough for a server that is started again.
-_RETRY = {
-    "maxAttempts": 4,
-    "initialBackoff": "0.1s",
-    "maxBackoff": "2s",
-    "backoffMultiplier": 3,
-    "retryableStatusCodes": ["UNAVAILABLE"],
-}
 _REPEATABLE = {MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT}
 
 
@@ -53,10 +47,7 @@ class Credentials:
 
 
 def _content(path: Path | None) -> bytes | None:
-    try:
-        return None if path is None else path.read_bytes()
-    except OSError as error:
-        raise InvalidArgumentError(f"cannot read {path}: {error.strerror}") from error
+    return None if path is None else read_file(path, InvalidArgumentError)
 
 
 def channel_options() -> list[tuple[str, Any]]:
@@ -82,4 +73,4 @@ def _service_config() -> dict[str, Any]:
         for method in methods()
         if method.GetOptions().idempotency_level in _REPEATABLE
     ]
-    return {"methodConfig": [{"name": repeatable, "retryPolicy": _RETRY}]}
+    return {"methodConfig": [{"name": repeatable, "retryPolicy": RETRY.service_config()}]}

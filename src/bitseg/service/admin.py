@@ -37,7 +37,10 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
     def GetStatistics(  # noqa: N802
         self, request: admin_pb2.GetStatisticsRequest, context: grpc.ServicerContext
     ) -> admin_pb2.GetStatisticsResponse:
-        return admin_pb2.GetStatisticsResponse(statistics=to_statistics(self._readiness.engine.statistics()))
+        engine = self._readiness.engine
+        return admin_pb2.GetStatisticsResponse(
+            statistics=to_statistics(engine.statistics()), timezone=engine.calendar.zone_name
+        )
 
 
 def _message(result: SnapshotResult) -> admin_pb2.Snapshot:

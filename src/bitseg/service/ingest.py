@@ -8,7 +8,7 @@ import grpc
 
 from bitseg.columns import Columns, Rejection
 from bitseg.errors import InvalidArgumentError
-from bitseg.operations import Operation, Track
+from bitseg.operations import Operation, Page, Track
 from bitseg.pb import ingest_pb2, ingest_pb2_grpc
 from bitseg.results import IngestResult
 from bitseg.service.metrics import Metrics
@@ -103,7 +103,7 @@ def _decoded(request: ingest_pb2.IngestBatchRequest, now_ms: int) -> _Batch:
 def _newest_event_ms(batch: _Batch) -> int | None:
     """The timestamp of the batch's newest event; None if it has no events."""
     newest_ms = [int(block.timestamps_ms.max()) for block in batch.blocks if block.event and len(block.timestamps_ms)]
-    newest_ms += [operation.timestamp_ms for operation in batch.operations if isinstance(operation, Track)]
+    newest_ms += [operation.timestamp_ms for operation in batch.operations if isinstance(operation, Track | Page)]
     return max(newest_ms, default=None)
 
 

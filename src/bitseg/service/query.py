@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 
-from bitseg.engine.engine import DEFAULT_PAGE_SIZE, Query
+from bitseg.engine.engine import Query
 from bitseg.errors import InvalidArgumentError, SegmentError
 from bitseg.pb import query_pb2, query_pb2_grpc
 from bitseg.results import CountResult, Evaluation, Members
@@ -18,8 +18,6 @@ from bitseg.wire.explanations import to_response
 from bitseg.wire.segments import from_message
 from bitseg.wire.timestamps import to_datetime, to_duration
 from bitseg.wire.users import to_segments_response, to_user_response
-
-MAX_BATCH_QUERIES = 1_000
 
 Request = (
     query_pb2.CountRequest
@@ -46,11 +44,6 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
         self, request: query_pb2.BatchCountRequest, context: grpc.ServicerContext
     ) -> query_pb2.BatchCountResponse:
         started = time.perf_counter()
-        if len(request.queries) > MAX_BATCH_QUERIES:
-            raise InvalidArgumentError(
-                f"the batch has {len(request.queries):,} queries, the limit is {MAX_BATCH_QUERIES:,}",
-                hint="send it in parts",
-            )
         outcomes, version = self._readiness.engine.count_all([*map(_query, request.queries)], _as_of(request))
         return query_pb2.BatchCountResponse(
             results=map(_batch_result, outcomes), version=version, elapsed=to_duration(time.perf_counter() - started)
@@ -102,8 +95,7 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
         engine = self._readiness.engine
         is_resumed = bool(request.resume_token) and request.WhichOneof("query") is None
         query = None if is_resumed else self._query(request)
-        page_size = request.page_size or DEFAULT_PAGE_SIZE
-        options: dict[str, Any] = {"page_size": page_size, "resume_token": request.resume_token}
+        options: dict[str, Any] = {"page_size": request.page_size, "resume_token": request.resume_token}
         if request.id_kind == query_pb2.ID_KIND_DENSE:
             dense = engine.dense_members(query, _as_of(request), **options)
             # Protobuf takes plain integers much faster than numpy's.
