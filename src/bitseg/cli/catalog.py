@@ -28,18 +28,16 @@ def _query_values(expression: str | None, definition: Path | None) -> dict[str, 
     return {} if expression is None and definition is None else {"query": query_of(expression, definition)}
 
 
-resource_commands(
-    segments_group,
-    Kind[SavedSegment](
-        "segment",
-        "segments",
-        fields=lambda segment: {"expression": segment.text},
-        line=lambda segment: segment.text,
-        used_by="segments",
-        update_options=lambda command: expression_argument(definition_option(command)),
-        update_values=_query_values,
-    ),
+SEGMENTS: Kind[SavedSegment] = Kind(
+    "segment",
+    "segments",
+    fields=lambda segment: {"expression": segment.text},
+    line=lambda segment: segment.text,
+    used_by="segments",
+    update_options=lambda command: expression_argument(definition_option(command)),
+    update_values=_query_values,
 )
+resource_commands(segments_group, SEGMENTS)
 
 
 @segments_group.command("create")
@@ -94,16 +92,14 @@ def lists_group() -> None:
     """Static lists of user ids, for use as 'in list "NAME"'."""
 
 
-resource_commands(
-    lists_group,
-    Kind[StaticList](
-        "list",
-        "lists",
-        fields=lambda each: {"size": each.size},
-        line=lambda each: each.size,
-        used_by="segments",
-    ),
+LISTS: Kind[StaticList] = Kind(
+    "list",
+    "lists",
+    fields=lambda each: {"size": each.size},
+    line=lambda each: each.size,
+    used_by="segments",
 )
+resource_commands(lists_group, LISTS)
 
 
 def _file_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,10 +1,12 @@
 """Producers: numbered batches over a stream that is opened again whenever it breaks."""
 
+import asyncio
 import queue
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
+import grpc
 import grpc.aio
 
 from bitseg.client import convert
@@ -174,9 +176,11 @@ class AsyncProducer(_Numbering):
 
     async def _exchanged(self, call: Any, request: ingest_pb2.IngestRequest) -> ingest_pb2.IngestResponse:
         """Send a message and wait for its answer."""
-        # To a call that has ended nothing can be written; reading then raises why it ended.
-        if not call.done():
+        try:
             await call.write(request)
+        except (grpc.RpcError, asyncio.InvalidStateError) as error:
+            # Whatever gRPC says then, the stream has ended; another one tells what is wrong, if anything still is.
+            raise self._ended() from error
         response: Any = await call.read()
         if response is grpc.aio.EOF:
             raise self._ended()
