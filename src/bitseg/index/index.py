@@ -20,7 +20,6 @@ from bitseg.index.events import MAX_EVENT_NAMES, MAX_PROPERTIES, CapturedEvent, 
 from bitseg.index.lists import UserList
 from bitseg.index.users import CapturedIds, UserDirectory
 from bitseg.names import MAX_NAME_BYTES, malformed_text
-from bitseg.segment.nodes import Comparison, Condition, Everyone, InList
 from bitseg.storage.snapshot import Key, Part
 from bitseg.values import Column, SparseValues, ValueType, empty, present
 
@@ -144,16 +143,6 @@ class Index:
         whole = empty(found.type, len(block.user_ids))
         whole[coerced.positions] = data
         return whole
-
-    def held(self, condition: Condition) -> BitMap | None:
-        """The members where they are a bitmap that the index has anyhow, which must not be changed; else None."""
-        if isinstance(condition, Comparison):
-            return self.attributes[condition.name].held(condition.predicate)
-        if isinstance(condition, Everyone):
-            return self.users.everyone
-        if isinstance(condition, InList):
-            return self.lists[condition.name].members(self.users)
-        return None
 
     def prepare(self) -> None:
         """Build all that queries would build when they first ask: sorted partitions, rollups, bitmaps and bins."""
