@@ -107,9 +107,8 @@ class Evaluator:
         bitmap = self._known(node)
         if bitmap is None:
             cancellation.check()
-            bitmap = self._ready[node] = self._work_out(node)
-            if self._pins is not None and node in self._pins:
-                self._pins.keep(node, bitmap, self.answers, self._saved)
+            bitmap = self._work_out(node)
+            self._note_ready(node, bitmap)
         return bitmap
 
     def _work_out(self, node: Plan) -> BitMap:
@@ -285,18 +284,29 @@ class Evaluator:
     def _known(self, node: Plan) -> BitMap | None:
         """The users in a plan, if that takes no work; a cached leaf or a pinned plan is refreshed."""
         bitmap = self._ready.get(node)
-        if bitmap is None and node not in self._unknown:
-            bitmap = None if self._pins is None else self._look_up_pin(node)
-            if bitmap is None and isinstance(node, Leaf):
-                if isinstance(node.condition, InSegment):
-                    bitmap = self._known(self._saved.plan(node.condition.name))
-                else:
-                    bitmap = self.answers.current(node)
-            if bitmap is None:
-                self._unknown.add(node)
-            else:
+        if bitmap is not None or node in self._unknown:
+            return bitmap
+        if self._pins is not None:
+            bitmap = self._look_up_pin(node)
+            if bitmap is not None:
                 self._ready[node] = bitmap
+                return bitmap
+        if isinstance(node, Leaf):
+            if isinstance(node.condition, InSegment):
+                bitmap = self._known(self._saved.plan(node.condition.name))
+            else:
+                bitmap = self.answers.current(node)
+        if bitmap is None:
+            self._unknown.add(node)
+        else:
+            self._note_ready(node, bitmap)
         return bitmap
+
+    def _note_ready(self, node: Plan, bitmap: BitMap) -> None:
+        """Remember the members of a plan that was not pinned, or whose pin was not current."""
+        self._ready[node] = bitmap
+        if self._pins is not None and node in self._pins:
+            self._pins.keep(node, bitmap, self.answers, self._saved)
 
     def _look_up_pin(self, node: Plan) -> BitMap | None:
         return None if self._pins is None else self._pins.current(node, self.answers, self._saved)
