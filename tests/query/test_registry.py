@@ -21,7 +21,7 @@ from bitseg.query.freshness import Stamp, stale_users, stamp, valid_until_ms
 from bitseg.query.leaves.base import LeafKind, Stale
 from bitseg.query.leaves.registry import KINDS, kind_of
 from bitseg.query.leaves.windows import next_move_ms, window_of
-from bitseg.query.plan import Leaf, Planner, SavedPlans, build, parts_of
+from bitseg.query.plan import Planner, SavedPlans, build, parts_of
 from bitseg.query.session import Moment, QuerySession
 from bitseg.segment import nodes as n
 from bitseg.segment import validate
@@ -169,9 +169,6 @@ def test_Unknown_condition_raises_wherever_a_condition_goes(engine, wrap):
         lambda evaluator, plan: parts_of(plan),
         lambda evaluator, plan: explain_plan(plan, evaluator),
         lambda evaluator, plan: SavedPlans(Planner(), {}).reached(plan),
-        lambda evaluator, plan: evaluator.members(Leaf(plan, 0)),
-        lambda evaluator, plan: evaluator.tasks(Leaf(plan, 0)),
-        lambda evaluator, plan: evaluator.size(Leaf(plan, 0)),
     ],
 )
 def test_Unknown_plan_raises(engine, ask):

@@ -11,7 +11,6 @@ from bitseg.index.context import Context
 from bitseg.index.index import Index
 from bitseg.query.freshness import Stamp, stale_users, stamp, valid_until_ms
 from bitseg.query.leaves.base import Stale, Work
-from bitseg.query.leaves.registry import kind_of
 from bitseg.query.plan import Leaf
 from bitseg.runtime.bounded_cache import BoundedCache
 
@@ -125,7 +124,7 @@ class Answers:
 
     def current(self, leaf: Leaf) -> BitMap | None:
         """The members if the index or the cache has them, refreshed if need be; None if they have to be worked out."""
-        stored = kind_of(leaf.condition).stored(leaf.condition, self.index)
+        stored = leaf.kind.stored(leaf.condition, self.index)
         if stored is not None:
             return stored
         answer = self._find(leaf)
@@ -151,7 +150,7 @@ class Answers:
     def work_out(self, leaf: Leaf) -> BitMap:
         """The members, worked out for all users and cached."""
         self.cache.misses += 1
-        bitmap = kind_of(leaf.condition).compile(leaf.condition, self.index, self.context)()
+        bitmap = leaf.kind.compile(leaf.condition, self.index, self.context)()
         self._keep(leaf, bitmap, stamp(leaf.condition, self.index, self.context))
         return bitmap
 
@@ -160,22 +159,22 @@ class Answers:
         if not users:
             return users
         self.cache.note_miss(self._key(leaf))
-        return kind_of(leaf.condition).compile(leaf.condition, self.index, self.context, users)()
+        return leaf.kind.compile(leaf.condition, self.index, self.context, users)()
 
     def is_rarely_asked(self, leaf: Leaf) -> bool:
         """Whether a leaf takes long and was never asked for before, so that a few users are better asked for alone."""
-        if kind_of(leaf.condition).is_quick(leaf.condition, self.index, self.context):
+        if leaf.kind.is_quick(leaf.condition, self.index, self.context):
             return False
         return not self.cache.was_missed(self._key(leaf))
 
     def estimate(self, leaf: Leaf) -> int:
         """About how many members a leaf has."""
-        return kind_of(leaf.condition).estimate(leaf.condition, self.index, self.context)
+        return leaf.kind.estimate(leaf.condition, self.index, self.context)
 
     def task(self, leaf: Leaf) -> Task | None:
         """What to do without the lock for a leaf that takes long: work it out, or refresh it for many users."""
         condition = leaf.condition
-        kind = kind_of(condition)
+        kind = leaf.kind
         if kind.is_quick(condition, self.index, self.context):
             return None
         answer = self._find(leaf)
@@ -218,7 +217,7 @@ class Answers:
         return None if stale is None or len(stale.users) > most else stale
 
     def _refresh(self, leaf: Leaf, before: BitMap, stale: Stale) -> Work:
-        return kind_of(leaf.condition).refresh(leaf.condition, before, stale, self.index, self.context)
+        return leaf.kind.refresh(leaf.condition, before, stale, self.index, self.context)
 
     def _keep(self, leaf: Leaf, bitmap: BitMap, now: Stamp) -> None:
         until_ms = valid_until_ms(leaf.condition, self.index, self.context)

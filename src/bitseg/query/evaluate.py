@@ -9,11 +9,12 @@ from pyroaring import BitMap
 
 from bitseg.index.bitmaps import union
 from bitseg.query.cache import FEW_USERS, Answers, Task
+from bitseg.query.known import KnownPlans
 from bitseg.query.pins import Pins
-from bitseg.query.plan import Complement, Intersect, Leaf, Plan, Planner, SavedPlans, Union, parts_of
+from bitseg.query.plan import Complement, Intersect, Leaf, Plan, Planner, Reference, SavedPlans, Union, parts_of
 from bitseg.query.wordwise import BITSET_SHARE, DENSE_SHARE, WordCounter
 from bitseg.runtime import cancellation
-from bitseg.segment.nodes import Condition, InSegment
+from bitseg.segment.nodes import Condition
 
 # A nested plan is worked out for all users, which other plans can share, unless at most this fraction is asked about.
 _SMALL_DIVISOR = 16
@@ -22,7 +23,7 @@ _SMALL_DIVISOR = 16
 Term = tuple[Plan, bool]
 
 
-class Evaluator:
+class Evaluator(KnownPlans):
     """Answers plans over one index at one moment. Each distinct plan, and each saved segment, is worked out once.
 
     Call with the engine's lock held. `plans` are the plans of conditions by `id`, for as long as these are alive.
@@ -37,17 +38,10 @@ class Evaluator:
         pins: Pins,
         plans: Mapping[int, Plan] | None = None,
     ) -> None:
-        self.answers = answers
-        self.index = answers.index
-        self.context = answers.context
+        super().__init__(answers, saved, pins)
         self._planner = planner
-        self._saved = saved
         self._word_counter = word_counter
-        self._pins = pins if answers.is_live and len(pins) else None
         self._plans = plans or {}
-        self._ready: dict[Plan, BitMap] = {}
-        self._unknown: set[Plan] = set()
-        self._sizes: dict[Plan, int] = {}
         self._tasks: dict[Plan, Mapping[Leaf, Task]] = {}
         self._contains: dict[tuple[Plan, int], bool] = {}
 
@@ -69,7 +63,7 @@ class Evaluator:
                 return self._count_intersection(node)
             case Union((first, second)):
                 return self.members(first).union_cardinality(self.members(second))
-            case Leaf(InSegment(name)):
+            case Reference(name):
                 return self.count(self._saved.plan(name))
         return len(self.members(node))
 
@@ -84,7 +78,7 @@ class Evaluator:
         rest = self._intersect(terms[:-1])
         if not rest:
             return 0
-        if isinstance(part, Leaf) or part in self._ready:
+        if isinstance(part, Leaf | Reference) or part in self._ready:
             last = self._restrict_leaf(part, rest)
             return rest.difference_cardinality(last) if is_excluded else rest.intersection_cardinality(last)
         restricted = len(self._restrict(part, rest))
@@ -113,7 +107,7 @@ class Evaluator:
 
     def _work_out(self, node: Plan) -> BitMap:
         match node:
-            case Leaf(InSegment(name)):
+            case Reference(name):
                 return self.members(self._saved.plan(name))
             case Leaf():
                 return self.answers.work_out(node)
@@ -151,7 +145,7 @@ class Evaluator:
         """
         if not rest:
             return rest
-        if isinstance(node, Leaf) or node in self._ready or self._is_pinned(node):
+        if isinstance(node, Leaf | Reference) or node in self._ready or self._is_pinned(node):
             return rest & self._restrict_leaf(node, rest)
         if len(rest) > len(self.index.users) // _SMALL_DIVISOR:
             return rest & self.members(node)
@@ -177,9 +171,7 @@ class Evaluator:
 
     def _is_rarely_asked(self, leaf: Leaf) -> bool:
         """Whether a leaf has to be worked out, takes long, and was never asked for before."""
-        if isinstance(leaf.condition, InSegment) or self._known(leaf) is not None:
-            return False
-        return self.answers.is_rarely_asked(leaf)
+        return self._known(leaf) is None and self.answers.is_rarely_asked(leaf)
 
     # One user
 
@@ -196,7 +188,7 @@ class Evaluator:
         if node in self._ready or self._is_pinned(node):
             return user in self.members(node)
         match node:
-            case Leaf(InSegment(name)):
+            case Reference(name):
                 return self.contains(self._saved.plan(name), user)
             case Leaf():
                 return user in self.members(node)
@@ -216,23 +208,23 @@ class Evaluator:
         """What has to be worked out for a plan and takes long, by leaf."""
         tasks = self._tasks.get(node)
         if tasks is None:
-            cancellation.check()
             tasks = self._tasks[node] = self._tasks_of(node)
         return tasks
 
     def _tasks_of(self, node: Plan) -> Mapping[Leaf, Task]:
         if node in self._ready or (self._pins is not None and self._look_up_pin(node) is not None):
             return {}
+        if isinstance(node, Leaf):
+            task = self.answers.task(node)
+            return {} if task is None else {node: task}
+        cancellation.check()
         match node:
-            case Leaf(InSegment(name)):
-                return self.tasks(self._saved.plan(name))
-            case Leaf():
-                task = self.answers.task(node)
-                return {} if task is None else {node: task}
-            case Complement() | Union():
-                return {leaf: task for part in parts_of(node) for leaf, task in self.tasks(part).items()}
             case Intersect():
                 return self._tasks_of_intersection(node)
+            case Complement() | Union():
+                return {leaf: task for part in parts_of(node) for leaf, task in self.tasks(part).items()}
+            case Reference(name):
+                return self.tasks(self._saved.plan(name))
         raise TypeError(f"unknown kind of plan: {type(node).__name__}")
 
     def _tasks_of_intersection(self, node: Intersect) -> Mapping[Leaf, Task]:
@@ -247,69 +239,3 @@ class Evaluator:
             if not (is_few and isinstance(part, Leaf) and self._is_rarely_asked(part))
             for leaf, task in tasks.items()
         }
-
-    # Sizes, and what is known without work
-
-    def size_if_known(self, node: Plan) -> int | None:
-        """How many users are in a plan, if that takes no work."""
-        bitmap = self._known(node)
-        return None if bitmap is None else len(bitmap)
-
-    def size(self, node: Plan) -> int:
-        """How many users are in a plan: exactly if that is known, else about."""
-        known = self._known(node)
-        if known is not None:
-            return len(known)
-        size = self._sizes.get(node)
-        if size is None:
-            cancellation.check()
-            size = self._sizes[node] = self._estimate(node)
-        return size
-
-    def _estimate(self, node: Plan) -> int:
-        everyone = len(self.index.users.everyone)
-        match node:
-            case Leaf(InSegment(name)):
-                return self.size(self._saved.plan(name))
-            case Leaf():
-                return self.answers.estimate(node)
-            case Intersect(parts):
-                return min(map(self.size, parts))
-            case Union(parts):
-                return min(sum(map(self.size, parts)), everyone)
-            case Complement(part):
-                return everyone - self.size(part)
-        raise TypeError(f"unknown kind of plan: {type(node).__name__}")
-
-    def _known(self, node: Plan) -> BitMap | None:
-        """The users in a plan, if that takes no work; a cached leaf or a pinned plan is refreshed."""
-        bitmap = self._ready.get(node)
-        if bitmap is not None or node in self._unknown:
-            return bitmap
-        if self._pins is not None:
-            bitmap = self._look_up_pin(node)
-            if bitmap is not None:
-                self._ready[node] = bitmap
-                return bitmap
-        if isinstance(node, Leaf):
-            if isinstance(node.condition, InSegment):
-                bitmap = self._known(self._saved.plan(node.condition.name))
-            else:
-                bitmap = self.answers.current(node)
-        if bitmap is None:
-            self._unknown.add(node)
-        else:
-            self._note_ready(node, bitmap)
-        return bitmap
-
-    def _note_ready(self, node: Plan, bitmap: BitMap) -> None:
-        """Remember the members of a plan that was not pinned, or whose pin was not current."""
-        self._ready[node] = bitmap
-        if self._pins is not None and node in self._pins:
-            self._pins.keep(node, bitmap, self.answers, self._saved)
-
-    def _look_up_pin(self, node: Plan) -> BitMap | None:
-        return None if self._pins is None else self._pins.current(node, self.answers, self._saved)
-
-    def _is_pinned(self, node: Plan) -> bool:
-        return self._pins is not None and node in self._pins

@@ -3,10 +3,11 @@
 import time
 
 from bitseg.query.evaluate import Evaluator
-from bitseg.query.plan import Complement, Intersect, Leaf, Plan, Union
+from bitseg.query.plan import Complement, Intersect, Leaf, Plan, Reference, Union
 from bitseg.results import PlanStep
 from bitseg.runtime import cancellation
 from bitseg.segment import format
+from bitseg.segment.nodes import InSegment
 
 
 def explain_plan(node: Plan, evaluator: Evaluator) -> PlanStep:
@@ -28,6 +29,8 @@ def _title(node: Plan, evaluator: Evaluator) -> tuple[str, tuple[Plan, ...]]:
     match node:
         case Leaf(condition):
             return format(condition), ()
+        case Reference(name):
+            return format(InSegment(name)), ()
         case Complement(part):
             return "all but", (part,)
         case Union(parts):

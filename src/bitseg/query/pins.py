@@ -9,9 +9,8 @@ from bitseg.errors import InvalidArgumentError
 from bitseg.index.bitmaps import size_bytes, union
 from bitseg.query.cache import FEW_USERS, Answers
 from bitseg.query.freshness import Stamp, stale_users, stamp, valid_until_ms
-from bitseg.query.leaves.registry import kind_of
-from bitseg.query.plan import Complement, Intersect, Leaf, Plan, SavedPlans, Union, plan_bytes
-from bitseg.segment.nodes import Condition, InSegment
+from bitseg.query.plan import Complement, Intersect, Leaf, Plan, Reference, SavedPlans, Union, plan_bytes
+from bitseg.segment.nodes import Condition
 
 MAX_PINS = 1_000
 
@@ -159,14 +158,15 @@ class _Among:
 
     def _work_out(self, plan: Plan) -> BitMap:
         match plan:
-            case Leaf(InSegment(name)):
+            case Reference(name):
                 return self.members(self._saved.plan(name))
-            case Leaf(condition):
-                kind, index = kind_of(condition), self._answers.index
+            case Leaf(condition, kind):
+                index = self._answers.index
                 stored = kind.stored(condition, index)
                 if stored is not None:
                     return self._users & stored
-                return kind.compile(condition, index, self._answers.context, self._users)()
+                members: BitMap = kind.compile(condition, index, self._answers.context, self._users)()
+                return members
             case Complement(part):
                 return self._users - self.members(part)
             case Union(parts):

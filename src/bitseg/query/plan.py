@@ -3,11 +3,13 @@
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 from weakref import WeakValueDictionary
 
+from bitseg.query.leaves.base import LeafKind
+from bitseg.query.leaves.registry import kind_of
 from bitseg.query.normalise import normalise
 from bitseg.query.sizes import tree_bytes
-from bitseg.segment import nodes
 from bitseg.segment.nodes import And, Condition, Everyone, InSegment, Not, Or
 
 # The objects of a plan's node and its places in tables.
@@ -16,10 +18,18 @@ _NODE_BYTES = 256
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Leaf:
-    """A condition without conditions below it. `size_bytes` is what the condition takes in memory."""
+    """A condition that the index answers, with its kind. `size_bytes` is what the condition takes in memory."""
 
     condition: Condition
+    kind: LeafKind[Any]
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class Reference:
+    """The users in a saved segment, as it is defined when the plan is worked out."""
+
+    name: str
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -44,13 +54,13 @@ class Complement:
     part: "Plan"
 
 
-Plan = Leaf | Intersect | Union | Complement
+Plan = Leaf | Reference | Intersect | Union | Complement
 
 
 def parts_of(plan: Plan) -> tuple[Plan, ...]:
     """The plans directly below one."""
     match plan:
-        case Leaf():
+        case Leaf() | Reference():
             return ()
         case Complement(part):
             return (part,)
@@ -129,7 +139,7 @@ class SavedPlans:
         while pending:
             node = pending.pop()
             match node:
-                case Leaf(InSegment(name)):
+                case Reference(name):
                     if name not in saved:
                         saved[name] = self.plan(name)
                         pending.append(saved[name])
@@ -165,6 +175,6 @@ def build(condition: Condition, plan: Callable[[Condition], Plan]) -> Plan:
                 return Union(positives)
             # a or not b or not c is everyone but those in b and c and not a.
             return Complement(Intersect(negated, positives))
-    if isinstance(condition, nodes.Leaf):
-        return Leaf(condition, tree_bytes(condition))
-    raise TypeError(f"unknown kind of condition: {type(condition).__name__}")
+        case InSegment(name):
+            return Reference(name)
+    return Leaf(condition, kind_of(condition), tree_bytes(condition))

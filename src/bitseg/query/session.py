@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from bitseg.errors import NotFoundError, SegmentError
 from bitseg.index.context import Context
@@ -34,8 +34,7 @@ _OVERHEAD_BYTES = 512
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(NamedTuple):
     """The instant that stands for now, in milliseconds since 1970, which hides later events.
 
     `is_live` says that it is the present one, so that cached answers of earlier moments are refreshed. An instant in

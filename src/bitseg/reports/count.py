@@ -1,14 +1,13 @@
 """How many users are in a segment."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from bitseg.query.evaluate import Evaluator
 from bitseg.segment.nodes import Condition
 
 
-@dataclass(frozen=True, slots=True)
-class Count:
+class Count(NamedTuple):
     """The number of users in a condition."""
 
     condition: Condition
