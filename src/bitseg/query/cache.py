@@ -19,7 +19,7 @@ _OVERHEAD_BYTES = 512
 MAX_CONDITIONS = 10_000
 # Up to this many users are asked about with the engine's lock held.
 FEW_USERS = 1_000
-# An answer is refreshed while at most this fraction of all users, and FEW_USERS, has to be asked about again.
+# An answer is refreshed for at most FEW_USERS and one user in this many; for more, it is worked out whole.
 _STALE_DIVISOR = 50
 
 # A leaf, and the instant that stands for now unless that is the present.

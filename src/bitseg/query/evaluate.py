@@ -16,7 +16,7 @@ from bitseg.query.wordwise import BITSET_SHARE, DENSE_SHARE, WordCounter
 from bitseg.runtime import cancellation
 from bitseg.segment.nodes import Condition
 
-# A nested plan is worked out for all users, which other plans can share, unless at most this fraction is asked about.
+# A nested plan is worked out for all users, which other plans can share, unless at most one user in this many is left.
 _SMALL_DIVISOR = 16
 
 # A part of an intersection, and whether it is excluded.

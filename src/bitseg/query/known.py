@@ -9,7 +9,7 @@ from bitseg.runtime import cancellation
 
 
 class KnownPlans:
-    """The members of plans that are at the index, cached, pinned or worked out already, at one moment.
+    """The members of plans that are stored in the index, cached, pinned or worked out already, at one moment.
 
     Call with the engine's lock held.
     """

@@ -24,7 +24,8 @@ from bitseg.segment.nodes import Condition, InSegment
 
 Query = str | Condition
 
-MAX_PREPARED = 10_000
+# More than there can be saved segments, which a list of a user's segments prepares all.
+MAX_PREPARED = 20_000
 MAX_PREPARED_BYTES = 64 * 2**20
 # Longer texts are found by their digest.
 _LONGEST_KEY_CHARACTERS = 256
@@ -72,7 +73,7 @@ class Checked:
             raise self.fault.with_traceback(None)
 
 
-# That of the schema, and that of the saved segments.
+# The revision of the schema, and that of the saved segments.
 Revision = tuple[int, int]
 
 
@@ -81,7 +82,7 @@ class QuerySession:
 
     `lock` is the engine's: everything of the index and of `segments` is read with it held. `segments` are the saved
     segments, and `segments_revision` gives the number that grows with every change of them. `answer_bytes` bounds the
-    cached answers; a quarter of it is for their words on top.
+    cached answers; their unpacked words may take a quarter of it on top.
     """
 
     def __init__(
@@ -141,18 +142,16 @@ class QuerySession:
         with self._lock:
             revision = self._segments_revision()
             if self._prepared_saved[0] != revision:
-                self._prepared_saved = (
-                    revision,
-                    {name: self.prepare(InSegment(name)) for name in sorted(self._segments)},
-                )
+                prepared = {name: self.prepare(InSegment(name)) for name in sorted(self._segments)}
+                self._prepared_saved = (revision, prepared)
             return self._prepared_saved[1]
 
     def answer(
         self, queries: Sequence[Prepared], moment: Moment, settle: Callable[[Evaluator, Sequence[Checked]], T]
     ) -> T:
-        """What `settle` makes of queries, all at one version and moment; it is called with the lock held.
+        """The result of `settle`, which is called with the lock held and answers all queries at one version and moment.
 
-        The queries that are sound were worked out before as far as that takes long, without the lock.
+        What takes long of the queries without a fault is worked out before, without the lock.
         """
         context = Context(moment.now_ms, self._index.calendar)
 
