@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bitseg.errors import BitsegError, DataDirectoryError, NotDurableError, file_error
+from bitseg.errors import BitsegError, DataDirectoryError, InvalidArgumentError, NotDurableError, file_error
 from bitseg.results import Recovered
 from bitseg.storage import journal, snapshot
 from bitseg.storage.directory import DataDirectory
@@ -273,6 +273,18 @@ class NullStore:
 
     def abandon(self) -> None:
         """Nothing is to be let go of."""
+
+
+class ClosedStore(NullStore):
+    """What a workspace writes to once it is closed: every record is refused."""
+
+    def __init__(self, last_record: int) -> None:
+        super().__init__()
+        self.last_record = last_record
+
+    def append(self, payload: bytes) -> int:
+        """Raise InvalidArgumentError."""
+        raise InvalidArgumentError("the workspace is closed, and takes no change", hint="open it again")
 
 
 AnyStore = Store | NullStore
