@@ -13,11 +13,11 @@ from pyroaring import BitMap
 
 from bitseg.clock import FixedClock
 from bitseg.columns import Columns, rows_of
-from bitseg.engine import Engine, Workspace
-from bitseg.engine import engine as engine_module
+from bitseg.engine import Engine, WorkspaceSettings
 from bitseg.errors import CorruptSnapshotError, DataDirectoryError, DirectoryLockedError, InvalidArgumentError
 from bitseg.operations import Delete, Identify, Track
 from bitseg.segment import parse
+from bitseg.shard import snapshots as snapshots_module
 from bitseg.values import Column, SparseValues, ValueType
 from tests.conftest import NOW_MS, until
 from tests.generate import EPOCH, HOUR_MS, Generator, workspace
@@ -29,7 +29,7 @@ def test_What_was_ingested_is_there_after_reopening(tmp_path):
     generator = Generator(5)
     clock = FixedClock(generator.now_ms + 100 * DAY_MS)
     as_of = EPOCH + timedelta(milliseconds=generator.now_ms)
-    with Engine.create(tmp_path, Workspace(generator.zone), clock=clock) as engine:
+    with Engine.create(tmp_path, WorkspaceSettings(generator.zone), clock=clock) as engine:
         for name, user_ids in generator.lists.items():
             engine.catalog.save_list(name, user_ids)
         for name, condition in generator.saved.items():
@@ -86,7 +86,7 @@ def test_Workspace_is_made_once(tmp_path):
 
 def test_Retention_refuses_and_drops_old_events():
     clock = FixedClock(NOW_MS)
-    engine = Engine(Workspace(retention_days=3), clock=clock)
+    engine = Engine(WorkspaceSettings(retention_days=3), clock=clock)
     result = engine.ingest([Track("u", "E", {}, NOW_MS - back * DAY_MS) for back in range(5)])
     assert result.accepted == 3
     assert "older than the retention" in result.rejections[0].reason
@@ -100,7 +100,7 @@ def test_Retention_refuses_and_drops_old_events():
 @pytest.mark.parametrize("days", [0, -1, 10**9])
 def test_Retention_out_of_range_is_refused(days):
     with pytest.raises(InvalidArgumentError, match="retention"):
-        Engine(Workspace(retention_days=days))
+        Engine(WorkspaceSettings(retention_days=days))
 
 
 def columns(event, users, times, values):
@@ -390,17 +390,17 @@ def test_Verify_names_each_difference(engine):
 
 
 def test_Regular_snapshots_go_on_after_an_error_that_nobody_foresaw(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(engine_module, "_LOOK_SECONDS", 0.01)
-    monkeypatch.setattr(engine_module, "_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(snapshots_module, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(snapshots_module, "_RETRY_SECONDS", 0.01)
     with Engine.open(tmp_path, clock=FixedClock(NOW_MS), snapshot_after_bytes=1_000) as engine:
-        snapshot, failing = engine.snapshot, [TypeError("a mistake"), TypeError("a mistake"), MemoryError()]
+        snapshot, failing = engine._snapshots.snapshot, [TypeError("a mistake"), TypeError("a mistake"), MemoryError()]
 
         def broken():
             if failing:
                 raise failing.pop(0)
             return snapshot()
 
-        engine.snapshot = broken
+        engine._snapshots.snapshot = broken
         engine.ingest([Identify(f"u{number}", {"n": number}, NOW_MS) for number in range(500)])
         until(lambda: engine.statistics().journal_bytes == 0)
         assert engine.snapshot_failures == 3
@@ -411,7 +411,7 @@ def test_Regular_snapshots_go_on_after_an_error_that_nobody_foresaw(tmp_path, mo
 
 
 def test_Writer_wakes_the_regular_snapshots_when_the_journal_has_grown(tmp_path, monkeypatch):
-    monkeypatch.setattr(engine_module, "_LOOK_SECONDS", 3_600)
+    monkeypatch.setattr(snapshots_module, "_LOOK_SECONDS", 3_600)
     with Engine.open(tmp_path, clock=FixedClock(NOW_MS), snapshot_after_bytes=1_000) as engine:
         engine.ingest([Identify("u", {"n": 1}, NOW_MS)])
         assert engine.statistics().journal_bytes > 0

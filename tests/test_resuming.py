@@ -172,9 +172,9 @@ def test_Members_are_safe_before_a_token_stands_for_them(tmp_path, monkeypatch):
     with opened(tmp_path / "a") as engine:
         engine.ingest(users(range(30)))
         synced = []
-        monkeypatch.setattr(engine._store, "sync", synced.append)
+        monkeypatch.setattr(engine._writer.store, "sync", synced.append)
         _, token = taken(engine.members(QUERY, page_size=5), 1)
-        assert synced == [engine._store.last_record]
+        assert synced == [engine._writer.store.last_record]
         assert ResumeToken.parse(token).position == 5
 
 
@@ -186,7 +186,7 @@ def test_Disk_that_failed_does_not_stop_a_stream_either(tmp_path, monkeypatch):
             raise NotDurableError("the disk has failed")
 
         with monkeypatch.context() as patched:
-            patched.setattr(engine._store, "sync", failed)
+            patched.setattr(engine._writer.store, "sync", failed)
             found, token = taken(engine.members(QUERY, page_size=5), 1)
             assert len(found + everyone_of(engine.members(resume_token=token))) == 21
     # What the version has may be lost with the process.

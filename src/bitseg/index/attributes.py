@@ -1,6 +1,6 @@
 """Attributes of users: a column each, a bitmap per value where values are few, and bins where they have an order."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -20,9 +20,8 @@ from bitseg.index.ranges import SMALLEST, RangeIndex
 from bitseg.index.runs import grouped
 from bitseg.segment.nodes import Boolean, Compare, IsSet, Operator, Predicate, Text
 from bitseg.storage.snapshot import Part
-from bitseg.values import DICTIONARY_TYPES, Column, Value, ValueType, decode, empty, present
+from bitseg.values import DICTIONARY_TYPES, Column, Entry, Value, ValueType, decode, empty, present
 
-MAX_ATTRIBUTES = 2_000
 # Beyond so many distinct values (emails, names) the column answers, without a bitmap per value.
 MAX_VALUE_BITMAPS = 1_024
 
@@ -68,13 +67,13 @@ class Attribute:
 
         All arrays have shape (n,), in order of arrival, which decides between equal timestamps.
         """
-        data = column.data
-        if self.dictionary is not None:
-            data = self.dictionary.recode(data, column.entries)
         self._grow(int(users.max(initial=0)) + 1)
         winners = _last_writes(users, timestamps_ms)
         winners = winners[timestamps_ms[winners] >= self._written_ms[users[winners]]]
-        users, data = users[winners], data[winners]
+        users, data = users[winners], column.data[winners]
+        if self.dictionary is not None:
+            # A value that lost is never in the dictionary.
+            data = self.dictionary.recode(*_only_used(data, column.entries))
         before = self._data[users]
         self._note(users, before)
         self._written_ms[users] = timestamps_ms[winners]
@@ -171,6 +170,11 @@ class Attribute:
         if self._may_have_value_bitmaps():
             self._bitmaps_by_value()
         self._has_ranges()
+
+    @property
+    def capacity(self) -> int:
+        """For how many users there is room in the column."""
+        return len(self._data)
 
     @property
     def size_bytes(self) -> int:
@@ -393,6 +397,16 @@ def _differs(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.bool_]:
         unequal &= ~(np.isnan(before) & np.isnan(after))
     differs: NDArray[np.bool_] = unequal.any(axis=1) if unequal.ndim == 2 else unequal
     return differs
+
+
+def _only_used(codes: NDArray[np.int32], entries: Sequence[Entry]) -> tuple[NDArray[np.int32], Sequence[Entry]]:
+    """Codes and entries without the entries that no code stands for; -1 stays."""
+    used = np.flatnonzero(np.bincount(codes[codes >= 0], minlength=len(entries)))
+    if len(used) == len(entries):
+        return codes, entries
+    places = np.full(len(entries) + 1, -1, np.int32)
+    places[used] = np.arange(len(used), dtype=np.int32)
+    return places[codes], [entries[code] for code in used.tolist()]
 
 
 def _last_writes(users: NDArray[np.uint32], timestamps_ms: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -1,1 +1,1 @@
-"""The state of one shard and what is served from it."""
+"""One part of a workspace, or all of it: its state, the one writer, ingest, snapshots and streams of members."""

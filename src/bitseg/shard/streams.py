@@ -20,6 +20,7 @@ from bitseg.segment.nodes import Condition
 from bitseg.shard.resume_tokens import NO_CURSOR, ResumeToken
 from bitseg.storage.cursors import CursorStore
 
+DEFAULT_PAGE_SIZE = 10_000
 MAX_PAGE_SIZE = 100_000
 # What the members of all open streams may take.
 MAX_OPEN_BYTES = 512 * 2**20
@@ -105,15 +106,17 @@ class MemberStreams:
     def open(
         self, query: MemberQuery | None, as_of: datetime | None, page_size: int, resume_token: str, *, is_dense: bool
     ) -> MemberStream:
-        """Begin a stream of at most `page_size` members a page, or resume one.
+        """Begin a stream of at most `page_size` members a page, 0 for 10,000, or resume one.
 
         Raises InvalidArgumentError for a token that is invalid or belongs to another stream, VersionGoneError where the
         members are no longer kept, OverloadedError where open streams take too much.
         """
-        if not 1 <= page_size <= MAX_PAGE_SIZE:
+        if not 0 <= page_size <= MAX_PAGE_SIZE:
             raise InvalidArgumentError(
-                f"a page size of {page_size} is out of range", hint=f"use 1 to {MAX_PAGE_SIZE:,}"
+                f"a page size of {page_size} is out of range",
+                hint=f"use 1 to {MAX_PAGE_SIZE:,}, or 0 for {DEFAULT_PAGE_SIZE:,}",
             )
+        page_size = page_size or DEFAULT_PAGE_SIZE
         if resume_token:
             return self._resume(ResumeToken.parse(resume_token), query, as_of, page_size, is_dense)
         if query is None:
