@@ -38,7 +38,7 @@ def names(blocks):
 
 
 def test_Snapshot_ends_an_export_whose_reader_stopped_reading(opened):
-    opened._snapshots.exports = Exports(idle_seconds=0.2)
+    opened._snapshots._exports = Exports(idle_seconds=0.2)
     tables = opened.tables()
     _, _, blocks = next(tables)
     thread, done = in_thread(opened.snapshot)
@@ -54,7 +54,7 @@ def test_Snapshot_ends_an_export_whose_reader_stopped_reading(opened):
 
 def test_Regular_snapshots_go_on_when_a_reader_stops_reading(tmp_path):
     with Engine.open(tmp_path, clock=FixedClock(NOW_MS), snapshot_after_bytes=1_000) as engine:
-        engine._snapshots.exports = Exports(idle_seconds=0.1)
+        engine._exports = Exports(idle_seconds=0.1)
         engine.ingest(users(range(5)))
         tables = engine.tables()
         next(tables)
@@ -64,7 +64,7 @@ def test_Regular_snapshots_go_on_when_a_reader_stops_reading(tmp_path):
 
 
 def test_Snapshot_waits_for_an_export_that_is_read(opened):
-    opened._snapshots.exports = Exports(idle_seconds=30)
+    opened._snapshots._exports = Exports(idle_seconds=30)
     tables = opened.tables()
     _, _, blocks = next(tables)
     thread, done = in_thread(opened.snapshot)

@@ -67,7 +67,7 @@ from bitseg.segment.windows import Interval, resolve
 from bitseg.shard.ingest import Ingest
 from bitseg.shard.recovery import StateRecovery
 from bitseg.shard.retention import Retention
-from bitseg.shard.snapshots import RegularSnapshots, Snapshots
+from bitseg.shard.snapshots import Snapshots
 from bitseg.shard.state import WorkspaceState
 from bitseg.shard.streams import MemberQuery, Membership, MemberStreams
 from bitseg.shard.writer import Observer, Writer
@@ -152,14 +152,13 @@ class Engine:
         self._snapshots = Snapshots(self._writer, self.workspace.plain())
         cursors = CursorStore(store.path, self._state.version) if isinstance(store, Store) else CursorStore()
         self._streams = MemberStreams(cursors, self._is_durable)
-        self._regular_snapshots: RegularSnapshots | None = None
         self.catalog = CatalogApi(self._writer, self.now_ms)
 
     def _begin(self, store: Store, snapshot_after_bytes: int, saved_version: int) -> None:
         """Write to a store, of which a snapshot has some version, and take snapshots as it grows."""
         self._attach(store)
         self._snapshots.saved_version = saved_version
-        self._regular_snapshots = RegularSnapshots(self._snapshots, self._writer, snapshot_after_bytes)
+        self._snapshots.start(snapshot_after_bytes)
 
     @classmethod
     def create(
@@ -249,11 +248,6 @@ class Engine:
         self._retention.expire(self.now_ms())
         return self._snapshots.snapshot()
 
-    @property
-    def snapshot_failures(self) -> int:
-        """How many of the regular snapshots have failed since the workspace was opened."""
-        return 0 if self._regular_snapshots is None else self._regular_snapshots.failures
-
     def flush(self) -> None:
         """Make all changes safe whatever the policy; NotDurableError where they may be lost."""
         self._writer.store.flush()
@@ -275,10 +269,7 @@ class Engine:
         store = self._writer.store
         if not isinstance(store, Store):
             return
-        # First, for the thread of the regular snapshots may wait for it.
-        self._snapshots.exports.end("the workspace was closed")
-        if self._regular_snapshots is not None:
-            self._regular_snapshots.stop()
+        self._snapshots.stop()
         if self._lock.is_broken:
             self._abandon()
             return
@@ -292,8 +283,7 @@ class Engine:
 
     def _abandon(self) -> None:
         """Let go of the directory after a failure, without any more writing."""
-        if self._regular_snapshots is not None:
-            self._regular_snapshots.stop()
+        self._snapshots.stop()
         store, self._writer.store = self._writer.store, NullStore()
         store.abandon()
 
@@ -357,7 +347,7 @@ class Engine:
         held for one attribute or event at a time, so that others may write between, and bytes may be of a later version
         than `version`.
         """
-        index, answers = self._index, self._materialised
+        index, answers, store = self._index, self._materialised, self._writer.store
         with self._lock:
             version, users, events = index.version, self.user_count, self.event_count
             user_bytes = index.users.size_bytes
@@ -366,8 +356,7 @@ class Engine:
             refreshes, misses = answers.refreshes, answers.misses
             measured = ([*index.events.values()], [*index.attributes.values()])
         event_bytes, attribute_bytes = (sum(map(self._measured, parts)) for parts in measured)
-        # Apart from the lock: it looks at files.
-        store = self._writer.store
+        # Apart from the lock: the store looks at files.
         return Statistics(
             version=version,
             users=users,
@@ -389,6 +378,11 @@ class Engine:
     def _measured(self, part: Attribute | Event) -> int:
         with self._lock:
             return part.size_bytes
+
+    @property
+    def snapshot_failures(self) -> int:
+        """How many of the regular snapshots have failed since the workspace was opened."""
+        return self._snapshots.failures
 
     def forget_materialised(self) -> None:
         """Forget all answers kept from earlier queries; the next ones work everything out."""
@@ -647,10 +641,6 @@ class Engine:
 
         Yields the name of the event, None for users, the type of every attribute or property, and the blocks, each to
         be read before the next. The times of user rows mean nothing.
-
-        A snapshot or another export waits meanwhile, but not for a reader that stops reading: where no block is taken
-        for 10 seconds, or the reader's own thread asks for a snapshot, the export ends and its next step raises
-        VersionGoneError.
         """
         return self._snapshots.tables()
 

@@ -3,12 +3,12 @@
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from bitseg.columns import Columns
-from bitseg.errors import DataDirectoryError, InvalidArgumentError, NotDurableError
+from bitseg.errors import DataDirectoryError, InvalidArgumentError, NotDurableError, WorkspaceBrokenError
 from bitseg.results import SnapshotResult
 from bitseg.runtime.locks import FairLock
 from bitseg.runtime.periodic import PeriodicThread
@@ -19,9 +19,10 @@ from bitseg.storage.journal import SyncPolicy
 from bitseg.storage.store import Store
 from bitseg.values import ValueType
 
-# How often the thread looks by itself whether a snapshot is due, and how long it waits after the first that failed.
-_LOOK_SECONDS = 0.5
-_RETRY_SECONDS = 2.0
+# A commit wakes the thread of the regular snapshots when one is due. It also looks by itself: an fsync may fail in the
+# background. After a failure it tries again within these seconds, after further ones later.
+LOOK_SECONDS = 0.5
+RETRY_SECONDS = 2.0
 
 _log = logging.getLogger("bitseg.shard")
 
@@ -36,10 +37,43 @@ class Snapshots:
         self._writer = writer
         self._state = writer.state
         self._settings = settings
-        # One capture at a time.
         self._lock = FairLock()
-        self.exports = Exports()
+        self._exports = Exports()
+        self._thread: PeriodicThread | None = None
         self.saved_version = -1
+
+    def start(self, after_bytes: int) -> None:
+        """Take snapshots in a thread: when the journal has grown, and when only that makes it take records again."""
+
+        def is_due() -> bool:
+            store = self._writer.store
+            # A broken workspace can have no snapshot until it is opened again.
+            if self._writer.lock.is_broken:
+                return False
+            return store.has_failed or store.journal_bytes >= after_bytes
+
+        thread = self._thread = PeriodicThread(
+            "snapshot",
+            lambda: self.snapshot() if is_due() else None,
+            LOOK_SECONDS,
+            retry_seconds=RETRY_SECONDS,
+            log=_log,
+            expected=(DataDirectoryError, WorkspaceBrokenError),
+        )
+        self._writer.observe(lambda _: thread.wake() if is_due() else None)
+        thread.start()
+
+    def stop(self) -> None:
+        """End the thread after the snapshot that it is taking, and the export that is open."""
+        # First the export, for which the thread may wait.
+        self._exports.end("the workspace was closed")
+        if self._thread is not None:
+            self._thread.stop()
+
+    @property
+    def failures(self) -> int:
+        """How many of the regular snapshots have failed."""
+        return 0 if self._thread is None else self._thread.failures
 
     def snapshot(self) -> SnapshotResult:
         """Write what changed since the last snapshot, and shorten the journal.
@@ -59,11 +93,10 @@ class Snapshots:
                 version = self._state.version
             if version == self.saved_version and not store.has_failed:
                 return SnapshotResult(version, store.snapshot_bytes, time.perf_counter() - started)
-            self.exports.give_way()
+            self._exports.give_way()
             with self._writer.lock:
-                version = self._state.version
                 captured, cut = self._state.capture(self._writer.lock), store.cut()
-            is_stored = False
+            version, is_stored = captured.version, False
             try:
                 store.publish(cut, captured.parts(), version=version, purge=captured.index.has_deleted)
                 is_stored = True
@@ -90,8 +123,14 @@ class Snapshots:
     def create(self, directory: Path, sync: SyncPolicy) -> tuple[Store, SnapshotResult]:
         """Make a workspace like this one in a directory that has none."""
         started = time.perf_counter()
-        with self._lock, self._captured() as captured:
-            store = Store.create(directory, self._settings, captured.parts(), sync, version=captured.version)
+        with self._lock:
+            self._exports.give_way()
+            with self._writer.lock:
+                captured = self._state.capture(self._writer.lock)
+            try:
+                store = Store.create(directory, self._settings, captured.parts(), sync, version=captured.version)
+            finally:
+                self._release(captured, is_stored=False)
         return store, SnapshotResult(captured.version, store.snapshot_bytes, time.perf_counter() - started)
 
     def tables(self) -> Iterator[tuple[str | None, dict[str, ValueType], Iterator[Columns]]]:
@@ -100,82 +139,27 @@ class Snapshots:
         Yields the name of the event, None for users, the type of every attribute or property, and the blocks, each to
         be read before the next. The times of user rows mean nothing.
 
-        Snapshots and other exports wait meanwhile, unless the reader stops reading: see `Exports`. The export then ends
-        and its next step raises VersionGoneError.
+        A snapshot or another export waits meanwhile, but not for a reader that stops reading: where no block is taken
+        for 10 seconds, or the reader's own thread asks for a snapshot, the export ends and its next step raises
+        VersionGoneError.
         """
         with self._lock:
-            self.exports.give_way()
+            self._exports.give_way()
             with self._writer.lock:
                 captured = self._state.capture(self._writer.lock)
-            export = self.exports.begin(captured.version, lambda: self._release(captured, is_stored=False))
+            export = self._exports.begin(captured.version, lambda: self._release(captured, is_stored=False))
         try:
-            yield None, captured.index.attribute_types(), export.blocks(captured.index.user_blocks())
-            for event in captured.index.events:
+            index = captured.index
+            yield None, index.attribute_types(), export.blocks(index.user_blocks())
+            for event in index.events:
                 with export.reading():
-                    table = event.name, dict(event.types), export.blocks(captured.index.event_blocks(event))
+                    table = event.name, dict(event.types), export.blocks(index.event_blocks(event))
                 yield table
         finally:
             export.close()
-
-    @contextmanager
-    def _captured(self) -> Iterator[CapturedState]:
-        """The state as it is, whatever is written meanwhile; the caller holds the lock of the snapshots."""
-        self.exports.give_way()
-        with self._writer.lock:
-            captured = self._state.capture(self._writer.lock)
-        try:
-            yield captured
-        finally:
-            self._release(captured, is_stored=False)
 
     def _release(self, captured: CapturedState, *, is_stored: bool) -> None:
         if self._writer.lock.is_broken:
             return
         with self._writer.lock:
             self._state.release(captured, is_stored=is_stored)
-
-
-class RegularSnapshots:
-    """A thread that takes snapshots: when the journal has grown, and when only that makes it take records again.
-
-    A writer wakes it. It also looks by itself, for an fsync may fail in the background.
-    """
-
-    def __init__(self, snapshots: Snapshots, writer: Writer, after_bytes: int) -> None:
-        self._snapshots = snapshots
-        self._writer = writer
-        self._after_bytes = after_bytes
-        self._thread = PeriodicThread(
-            "snapshot",
-            self._snapshot_if_due,
-            _LOOK_SECONDS,
-            retry_seconds=_RETRY_SECONDS,
-            log=_log,
-            expected=(DataDirectoryError,),
-        )
-        self._thread.start()
-        writer.on_sync = self._wake_if_due
-
-    @property
-    def failures(self) -> int:
-        """How many snapshots have failed."""
-        return self._thread.failures
-
-    def stop(self) -> None:
-        """End after the snapshot that is being taken, if there is one."""
-        self._thread.stop()
-
-    def _is_due(self) -> bool:
-        # A broken workspace takes no snapshot until it is opened again.
-        if self._writer.lock.is_broken:
-            return False
-        store = self._writer.store
-        return store.has_failed or store.journal_bytes >= self._after_bytes
-
-    def _wake_if_due(self) -> None:
-        if self._is_due():
-            self._thread.wake()
-
-    def _snapshot_if_due(self) -> None:
-        if self._is_due():
-            self._snapshots.snapshot()

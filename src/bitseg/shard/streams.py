@@ -106,7 +106,7 @@ class MemberStreams:
     def open(
         self, query: MemberQuery | None, as_of: datetime | None, page_size: int, resume_token: str, *, is_dense: bool
     ) -> MemberStream:
-        """Begin a stream of at most `page_size` members a page, 0 for 10,000, or resume one.
+        """Begin a stream of at most `page_size` members a page, 0 for the default, or resume one.
 
         Raises InvalidArgumentError for a token that is invalid or belongs to another stream, VersionGoneError where the
         members are no longer kept, OverloadedError where open streams take too much.

@@ -30,8 +30,6 @@ class Writer:
         self.lock = lock
         self.state = state
         self.store = store
-        # Called after each `sync`, whether it succeeded or not, without the lock.
-        self.on_sync: Callable[[], None] = lambda: None
         self._observers: list[Observer] = []
 
     def write(self, record: Record, packed_changes: Sequence[bytes] | None = None) -> Commit:
@@ -54,10 +52,7 @@ class Writer:
 
     def sync(self, record: int | None = None) -> None:
         """Wait until a record, by default the last, and all before it may be acknowledged; NotDurableError."""
-        try:
-            self.store.sync(self.store.last_record if record is None else record)
-        finally:
-            self.on_sync()
+        self.store.sync(self.store.last_record if record is None else record)
 
     def observe(self, observer: Observer) -> Callable[[], None]:
         """Have an observer told of every commit from here on; a function that ends it.
