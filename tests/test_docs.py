@@ -270,6 +270,8 @@ LIMITS = {
         f"{code('storage.cursors:MAX_KEPT_BYTES') >> 20} MiB and {code('storage.cursors:MAX_KEPT'):,} streams, "
         f"for {code('storage.cursors:MAX_KEPT_SECONDS') // 3600} hours"
     ),
+    "memory of open streams of members": lambda: f"{code('shard.streams:MAX_OPEN_BYTES') >> 20} MiB",
+    "snapshot's wait for an idle export": lambda: f"{code('shard.exports:EXPORT_IDLE_SECONDS'):g} seconds",
     "cached conditions": lambda: (
         f"{code('engine.engine:DEFAULT_MATERIALISED_BYTES') >> 20} MiB unless the engine is told otherwise, "
         f"and {code('query.cache:MAX_CONDITIONS'):,}"

@@ -2,6 +2,7 @@
 
 import cProfile
 import threading
+import time
 from dataclasses import replace
 from datetime import timedelta
 
@@ -419,3 +420,24 @@ def test_Writer_wakes_the_regular_snapshots_when_the_journal_has_grown(tmp_path,
         until(lambda: engine.statistics().journal_bytes == 0)
     with Engine.open(tmp_path) as engine:
         assert (engine.user_count, engine.recovered.records) == (501, 0)
+
+
+def test_Broken_workspace_is_not_snapshotted_again_and_again(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(snapshots, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(snapshots, "RETRY_SECONDS", 0.01)
+    engine = Engine.open(tmp_path, clock=FixedClock(NOW_MS), snapshot_after_bytes=0)
+
+    def broken(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(engine._state, "apply", broken)
+    with pytest.raises(MemoryError):
+        engine.ingest([Identify("u", {"n": 1}, NOW_MS)])
+    # A snapshot that was under way may fail once.
+    time.sleep(0.1)
+    failures = engine.snapshot_failures
+    assert failures <= 1
+    time.sleep(0.1)
+    assert engine.snapshot_failures == failures
+    assert "a bug of bitseg" not in caplog.text
+    engine.close()
