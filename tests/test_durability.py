@@ -82,7 +82,9 @@ def test_History_survives_snapshots_closings_and_crashes(tmp_path_factory, seed)
                     engine.close()
                     engine = opened(path, clock)
                 elif step == "crash":
-                    survivor = crash(engine, engine._shard.writer.store.path, folder / f"{number}-{len(part)}-{id(part)}")
+                    survivor = crash(
+                        engine, engine._shard.writer.store.path, folder / f"{number}-{len(part)}-{id(part)}"
+                    )
                     engine.close()
                     engine = survivor
                 assert engine.version == memory.version

@@ -301,7 +301,11 @@ def test_Slow_scan_beside_new_values_is_exact():
 
 def tails(engine):
     """The states of all partitions, by identity: whatever merges, joins or builds replaces one."""
-    return {id(day._state): day._state for event in engine._shard.state.index.events.values() for day in event.partitions.values()}
+    return {
+        id(day._state): day._state
+        for event in engine._shard.state.index.events.values()
+        for day in event.partitions.values()
+    }
 
 
 def test_Statistics_merge_and_build_nothing(engine):
@@ -394,7 +398,10 @@ def test_Regular_snapshots_go_on_after_an_error_that_nobody_foresaw(tmp_path, mo
     monkeypatch.setattr(snapshots, "LOOK_SECONDS", 0.01)
     monkeypatch.setattr(snapshots, "RETRY_SECONDS", 0.01)
     with Engine.open(tmp_path, clock=FixedClock(NOW_MS), snapshot_after_bytes=1_000) as engine:
-        snapshot, failing = engine._shard.snapshots.snapshot, [TypeError("a mistake"), TypeError("a mistake"), MemoryError()]
+        snapshot, failing = (
+            engine._shard.snapshots.snapshot,
+            [TypeError("a mistake"), TypeError("a mistake"), MemoryError()],
+        )
 
         def broken():
             if failing:

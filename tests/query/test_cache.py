@@ -142,7 +142,9 @@ def test_Materialised_answer_equals_a_fresh_one(seed):
             kept = sorted(page for pages in engine.members(segment).pages for page in pages)
             fresh = Engine(engine.workspace, clock=clock)
             fresh._index = engine._shard.state.index
-            fresh._queries = QuerySession(engine._shard.state.index, engine._shard.state.catalog, lambda: 0, fresh._lock, 0)
+            fresh._queries = QuerySession(
+                engine._shard.state.index, engine._shard.state.catalog, lambda: 0, fresh._lock, 0
+            )
             assert kept == sorted(page for pages in fresh.members(segment).pages for page in pages), segment
     statistics = engine.statistics()
     assert statistics.materialised_hits > 10
