@@ -163,6 +163,10 @@ class UnsupportedFormatError(DataDirectoryError):
     """A file that is not bitseg's, or was written by a version this one does not know."""
 
 
+class InternalError(BitsegError):
+    """A fault of bitseg itself, which says nothing against the files or the request that it appeared with."""
+
+
 class ImportFileError(BitsegError):
     """A file that cannot be imported at all: missing, unreadable, or without the columns named."""
 

@@ -76,6 +76,7 @@ from bitseg.storage.records import (
     pack,
     pack_batch,
     pack_change,
+    record_of,
 )
 from bitseg.storage.snapshot import Key, Part
 from bitseg.storage.store import Progress, Store
@@ -190,7 +191,7 @@ class Engine:
         It starts with a few saved segments unless `default_segments` is unset. Options as of `open`.
         """
         engine = cls(workspace, **options)
-        store, _ = engine._created(Path(path), sync)
+        store, _ = engine._created(Path(path), sync, is_empty=True)
         engine._store, engine._saved_version = store, engine._index.version
         engine._kept = CursorStore(store.path)
         if default_segments:
@@ -242,7 +243,9 @@ class Engine:
                 engine = cls(Workspace(**settings), **options)
             except (TypeError, InvalidArgumentError) as error:
                 raise CorruptSnapshotError(f"the settings of the workspace in {path} make no sense: {error}") from error
-            engine.recovered = store.recover(engine._restore, engine._replay, progress)
+            engine.recovered = store.recover(
+                engine._restore, lambda number, value: engine._replay(record_of(value)), progress
+            )
             engine._index.restored()
         except BaseException:
             store.abandon()
@@ -301,21 +304,21 @@ class Engine:
         """
         with self._snapshot_lock:
             if self._store is None:
-                store, result = self._created(Path(folder), SyncPolicy.NEVER)
+                store, result = self._created(Path(folder), SyncPolicy.NEVER, is_empty=False)
                 store.close()
                 return result
             result = self.snapshot()
             self._store.copy_to(Path(folder))
             return result
 
-    def _created(self, folder: Path, sync: SyncPolicy) -> tuple[Store, SnapshotResult]:
+    def _created(self, folder: Path, sync: SyncPolicy, *, is_empty: bool) -> tuple[Store, SnapshotResult]:
         started = time.perf_counter()
         settings = {"timezone": self.workspace.timezone, "retention_days": self.workspace.retention_days}
         with self._lock:
             captured, version = self._index.capture(self._lock), self._index.version
             parts = self._parts(captured)
         try:
-            store = Store.create(folder, settings, parts, sync)
+            store = Store.create(folder, settings, parts, sync, is_empty=is_empty)
         finally:
             with self._lock:
                 self._index.release(captured, is_stored=False)

@@ -32,6 +32,7 @@ from bitseg.errors import (
 )
 from bitseg.names import malformed_text
 from bitseg.service.settings import Role
+from bitseg.storage import frames
 
 MAX_NAME_BYTES = 128
 _FORMAT = 1
@@ -108,7 +109,7 @@ class TokenFile:
     def _changing(self) -> Iterator[list[Token]]:
         """The tokens, which are written back; one process at a time."""
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            frames.make_directory(self._path.parent)
             descriptor = os.open(self._path.with_name(self._path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -122,13 +123,8 @@ class TokenFile:
 
     def _write(self, tokens: Sequence[Token]) -> None:
         plain = [{**asdict(each), "role": each.role.title} for each in tokens]
-        temporary = self._path.with_name(self._path.name + ".tmp")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(descriptor, "wb") as file:
-            file.write(orjson.dumps({"format": _FORMAT, "tokens": plain}, option=orjson.OPT_INDENT_2))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._path)
+        content = orjson.dumps({"format": _FORMAT, "tokens": plain}, option=orjson.OPT_INDENT_2)
+        frames.publish(self._path, lambda file: file.write(content))
 
 
 class TokenChecker:
