@@ -53,12 +53,14 @@ class Sync:
 class Disk:
     """Records operations below a folder while `recording`; what there is at first is durable.
 
-    `note` puts anything else between them. A write that is let through for `room` more bytes fails after them.
+    `note` puts anything else between them. A write fails after `room` more bytes, where that is set; the next write is
+    followed by Ctrl-C if `is_interrupted` is set.
     """
 
     folder: Path
     operations: list = field(default_factory=list)
     room: int | None = None
+    is_interrupted: bool = False
 
     def __post_init__(self):
         self._numbers = itertools.count()
@@ -141,6 +143,9 @@ class Disk:
                 self.room -= len(data)
             written = real(descriptor, data)
             self._observe()
+            if self.is_interrupted:
+                self.is_interrupted = False
+                raise KeyboardInterrupt
             return written
 
         return write

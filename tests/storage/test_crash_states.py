@@ -62,7 +62,8 @@ class Run:
         self._disk.note(History())
         self._store, self._records = opened(self._path, self._policy)
         self._acknowledge(0)
-        ways = [self.append] * 8 + [self.snapshot, self.reopen, self.withdraw, self.append_without_room]
+        rare = [self.reopen, self.withdraw, self.append_without_room, self.append_interrupted]
+        ways = [self.append] * 8 + [self.snapshot] * 3 + rare
         for _ in range(steps):
             self._random.choice(ways)()
         self._store.close()
@@ -115,9 +116,22 @@ class Run:
         finally:
             self._disk.room = None
 
-    def _payload(self):
+    def append_interrupted(self):
+        """By Ctrl-C after the write, so that a record of the same size comes to the same place."""
+        size = self._random.choice([5, 600])
+        payload = self._payload(size)
+        self._disk.note(History([*self._records, frames.unpack(payload)]))
+        self._disk.is_interrupted = True
+        with pytest.raises(KeyboardInterrupt):
+            self._store.append(payload)
+        self._disk.note(History(self._records))
+        self._written(self._payload(size))
+        self._written(self._payload())
+
+    def _payload(self, size=None):
         self._count += 1
-        return frames.pack([self._count, self._random.randbytes(self._random.choice([5, 40, 300, 1_200, 4_000]))])
+        size = size or self._random.choice([5, 40, 300, 1_200, 4_000])
+        return frames.pack([f"{self._count:05}", self._random.randbytes(size)])
 
     def _written(self, payload):
         self._disk.note(History([*self._records, frames.unpack(payload)]))
