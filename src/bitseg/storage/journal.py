@@ -156,8 +156,8 @@ class Journal:
 
         Should the file system refuse, the record is still there for whoever opens the directory next.
         """
+        self._has_withdrawn = True
         with self._changed:
-            self._has_withdrawn = True
             file = self._file
             if file is None:
                 raise InternalError("there is no record to withdraw from the journal")
