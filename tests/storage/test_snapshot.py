@@ -1,5 +1,6 @@
 """Parts and manifests come back as they were, or are refused with file and byte."""
 
+import shutil
 import threading
 from contextlib import contextmanager
 
@@ -20,7 +21,7 @@ from bitseg.storage.directory import DataDirectory
 from bitseg.storage.snapshot import Manifest, Part
 from bitseg.storage.store import Store
 from tests.conftest import NOW_MS
-from tests.storage.harness import CLOCK, batches, crash, opened, track
+from tests.storage.harness import CLOCK, RefusingOs, batches, crash, opened, track
 
 DAY_MS = 86_400_000
 
