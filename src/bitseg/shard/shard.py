@@ -83,7 +83,7 @@ class LocalShard:
 
     def create(self, path: Path, sync: SyncPolicy) -> None:
         """Keep the shard in a directory that has none; DataDirectoryError if it has one."""
-        store, result = self.snapshots.create(path, sync)
+        store, result = self.snapshots.create(path, sync, is_empty=True)
         self._attach(store, result.version)
 
     def recover(self, store: Store, progress: Progress) -> None:

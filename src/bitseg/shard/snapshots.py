@@ -113,22 +113,24 @@ class Snapshots:
         with self._lock:
             store = self._writer.store
             if not isinstance(store, Store):
-                store, result = self.create(directory, SyncPolicy.NEVER)
+                store, result = self.create(directory, SyncPolicy.NEVER, is_empty=False)
                 store.close()
                 return result
             result = self.snapshot()
             store.copy_to(directory)
             return result
 
-    def create(self, directory: Path, sync: SyncPolicy) -> tuple[Store, SnapshotResult]:
-        """Make a workspace like this one in a directory that has none."""
+    def create(self, directory: Path, sync: SyncPolicy, *, is_empty: bool) -> tuple[Store, SnapshotResult]:
+        """Make a workspace like this one, which may be empty, in a directory that has none."""
         started = time.perf_counter()
         with self._lock:
             self._exports.give_way()
             with self._writer.lock:
                 captured = self._state.capture(self._writer.lock)
             try:
-                store = Store.create(directory, self._settings, captured.parts(), sync, version=captured.version)
+                store = Store.create(
+                    directory, self._settings, captured.parts(), sync, version=captured.version, is_empty=is_empty
+                )
             finally:
                 self._release(captured, is_stored=False)
         return store, SnapshotResult(captured.version, store.snapshot_bytes, time.perf_counter() - started)
