@@ -50,6 +50,7 @@ class Delete(NamedTuple):
     """Removes a user with attributes and events."""
 
     user_id: str
+    message_id: str | None = None
 
 
 Operation = Identify | Track | Page | Delete

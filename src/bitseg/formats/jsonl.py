@@ -85,7 +85,7 @@ def _operation(line: bytes, calendar: Calendar, now_ms: int) -> Operation:
         timestamp_ms = _timestamp(record, calendar, None)
         return Page(user_id, name, _object(record, "properties"), timestamp_ms, _message_id(record))
     if kind == "delete":
-        return Delete(user_id)
+        return Delete(user_id, _message_id(record))
     raise _BadLineError(f"type is {kind!r}, not identify, track, page or delete")
 
 

@@ -8,7 +8,7 @@ from functools import reduce, singledispatch
 from pyroaring import BitMap
 
 from bitseg.index.operators import buckets
-from bitseg.index.operators.occurrences import Occurrences
+from bitseg.index.operators.occurrences import Criteria, Occurrences
 from bitseg.index.operators.user_events import events_of
 from bitseg.query.evaluate import Evaluator
 from bitseg.query.leaves import occurrences_of, past
@@ -87,10 +87,8 @@ def _(condition: Comparison, user: int, evaluator: Evaluator) -> _Evidence:
 def _(condition: Did, user: int, evaluator: Evaluator) -> _Evidence:
     index, context = evaluator.index, evaluator.context
     events = tuple(events_of(user, occurrences_of(condition, index, context, BitMap([user]))))
-    every = Occurrences(
-        index.events_named(condition.event), past(context), context, condition.where, among=BitMap([user])
-    )
-    total = len(events_of(user, every))
+    every = Criteria(index.events_named(condition.event), past(context), condition.where)
+    total = len(events_of(user, Occurrences.of(every, context, BitMap([user]))))
     parts = [f"{len(events)} of the user's {total} such events so far count"]
     if isinstance(condition.quantity, Aggregate):
         parts.append(_aggregate_note(condition.quantity, events))

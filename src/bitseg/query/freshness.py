@@ -15,7 +15,7 @@ from bitseg.index.bitmaps import from_array, union
 from bitseg.index.changes import Change, ChangeLog
 from bitseg.index.context import Context
 from bitseg.index.index import Index
-from bitseg.index.operators.occurrences import Occurrences
+from bitseg.index.operators.occurrences import Criteria, OccurrenceUsers
 from bitseg.query.leaves import past
 from bitseg.segment.nodes import (
     Anniversary,
@@ -119,15 +119,16 @@ def _moved(condition: Condition, before_ms: int, index: Index, context: Context)
         new = resolve(did.window, context.now_ms, context.calendar).clipped(past(context))
         for start_ms, end_ms in ((old.start_ms, new.start_ms), (old.end_ms, new.end_ms)):
             between = Interval(min(start_ms, end_ms), max(start_ms, end_ms))
-            yield Occurrences(events, between, context, users_only=True).users()
+            yield OccurrenceUsers.of(Criteria(events, between), context).users()
         if isinstance(did.quantity, FirstTime | LastTime):
-            yield Occurrences(events, _between(before_ms, context.now_ms), context, users_only=True).users()
+            moved_over = Criteria(events, _between(before_ms, context.now_ms))
+            yield OccurrenceUsers.of(moved_over, context).users()
     if isinstance(condition, Sequence) and condition.steps[-1].negated:
         # Those whose time to do the last step has run out meanwhile, or has not yet.
         waited_for = steps(condition)[-2]
         within_ms = duration_ms(condition.steps[-1].within)
         ended = _between(before_ms - within_ms, context.now_ms - within_ms)
-        yield Occurrences(index.events_named(waited_for.event), ended, context, users_only=True).users()
+        yield OccurrenceUsers.of(Criteria(index.events_named(waited_for.event), ended), context).users()
 
 
 def _between(one_ms: int, other_ms: int) -> Interval:

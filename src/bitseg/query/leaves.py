@@ -8,7 +8,7 @@ from pyroaring import BitMap
 from bitseg.index.context import Context
 from bitseg.index.index import Index
 from bitseg.index.operators import aggregates, buckets, sequences
-from bitseg.index.operators.occurrences import Occurrences
+from bitseg.index.operators.occurrences import Criteria, Occurrences, OccurrenceUsers
 from bitseg.segment.nodes import Comparison, Did, FirstTime, InBucket, InList, LastTime, Sequence, steps
 from bitseg.segment.windows import ALL_TIME, Interval, duration_ms, resolve
 
@@ -49,19 +49,12 @@ def _(condition: Comparison, index: Index, context: Context) -> bool:
 @compile_leaf.register
 def _(condition: Did, index: Index, context: Context, among: BitMap | None = None) -> Work:
     quantity = condition.quantity
+    criteria = criteria_of(condition, index, context)
     if quantity is None:
-        occurrences = occurrences_of(condition, index, context, among, users_only=True)
-        return occurrences.users
-    occurrences = occurrences_of(condition, index, context, among)
+        return OccurrenceUsers.of(criteria, context, among).users
     if isinstance(quantity, FirstTime | LastTime):
-        interval, events = occurrences.interval, occurrences.events
-        timed = occurrences.is_timed
-        inside = Occurrences(events, interval, context, condition.where, among=among, users_only=not timed)
-        others = Interval(ALL_TIME.start_ms, interval.start_ms)
-        if isinstance(quantity, LastTime):
-            others = Interval(interval.end_ms, past(context).end_ms)
-        outside = Occurrences(events, others, context, condition.where, among=among, users_only=True)
-        return lambda: aggregates.first_or_last(quantity, inside, outside, occurrences)
+        return aggregates.first_or_last(quantity, criteria, past(context).end_ms, context, among)
+    occurrences = Occurrences.of(criteria, context, among)
     return lambda: aggregates.members(quantity, occurrences)
 
 
@@ -115,23 +108,19 @@ def past(context: Context) -> Interval:
     return Interval(ALL_TIME.start_ms, context.now_ms + 1)
 
 
-def occurrences_of(
-    condition: Did,
-    index: Index,
-    context: Context,
-    among: BitMap | None = None,
-    *,
-    within: Interval = ALL_TIME,
-    users_only: bool = False,
-) -> Occurrences:
-    """The events that a `did` speaks of, or those of them within an interval."""
-    return Occurrences(
+def criteria_of(condition: Did, index: Index, context: Context, *, within: Interval = ALL_TIME) -> Criteria:
+    """Which events a `did` speaks of, or which of them within an interval."""
+    return Criteria(
         index.events_named(condition.event),
         resolve(condition.window, context.now_ms, context.calendar).clipped(past(context)).clipped(within),
-        context,
         condition.where,
         condition.time_of_day,
         condition.weekdays,
-        among,
-        users_only=users_only,
     )
+
+
+def occurrences_of(
+    condition: Did, index: Index, context: Context, among: BitMap | None = None, *, within: Interval = ALL_TIME
+) -> Occurrences:
+    """The events that a `did` speaks of, or those of them within an interval."""
+    return Occurrences.of(criteria_of(condition, index, context, within=within), context, among)

@@ -27,12 +27,12 @@ _LIST_FIELDS = ("description", "labels")
 class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
     """Manages what an engine keeps by name."""
 
-    def __init__(self, opening: Readiness) -> None:
-        self._opening = opening
+    def __init__(self, readiness: Readiness) -> None:
+        self._readiness = readiness
 
     @property
     def _catalog(self) -> CatalogApi:
-        return self._opening.engine.catalog
+        return self._readiness.engine.catalog
 
     def CreateSegment(  # noqa: N802
         self, request: catalog_pb2.CreateSegmentRequest, context: grpc.ServicerContext

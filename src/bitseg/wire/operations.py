@@ -59,8 +59,9 @@ def to_operation(operation: Operation) -> ingest_pb2.Operation:
             message.page.properties.update(properties)
             message.page.timestamp.CopyFrom(to_timestamp(timestamp_ms))
             message.page.message_id = message_id or ""
-        case Delete(user_id):
+        case Delete(user_id, message_id):
             message.delete_user.user_id = user_id
+            message.delete_user.message_id = message_id or ""
     return message
 
 
@@ -70,7 +71,7 @@ def from_operation(message: ingest_pb2.Operation, now_ms: int) -> Operation | No
     if kind is None:
         return None
     if kind == "delete_user":
-        return Delete(message.delete_user.user_id)
+        return Delete(message.delete_user.user_id, message.delete_user.message_id or None)
     body = getattr(message, kind)
     user_id, message_id = body.user_id, body.message_id or None
     timestamp_ms = from_timestamp(body.timestamp) if body.HasField("timestamp") else now_ms
