@@ -161,7 +161,17 @@ FIRST = [
     Track("b", "Paid", {}, NOW_MS + 10**9),
     Page("a", "Home", {"url": "/"}, NOW_MS, "m1"),
     Page("a", "Home", {"url": "/"}, NOW_MS, "m1"),
-    Delete("nobody"),
+    Delete("nobody", "m2"),
+    Delete("nobody", "m2"),
+    Identify(b"bytes", {}, NOW_MS),
+    Identify("half \ud800", {}, NOW_MS),
+    Track("a", "", {}, NOW_MS),
+    Track("a", b"Paid", {}, NOW_MS),
+    Track("a", "Paid", {b"amount": 1, "x" * 257: 1, "": 2, "bad": "half \ud800", "large": 2**53 + 1}, NOW_MS),
+    Track("a", "Paid", None, NOW_MS),
+    Page("a", "Home", {}, "soon"),
+    Identify("u", {}, 2**60),
+    Identify("u", {"n": 1}, NOW_MS, "m" * 129),
 ]
 
 CALLS = {
