@@ -1,6 +1,7 @@
 """Row operations to protobuf and back."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from google.protobuf.struct_pb2 import Struct
@@ -11,8 +12,11 @@ from bitseg.names import MAX_NAME_BYTES, malformed_text
 from bitseg.operations import Delete, Identify, Operation, Page, Track
 from bitseg.pb import ingest_pb2
 from bitseg.plain import exact
-from bitseg.values import InvalidValueError
+from bitseg.values import MAX_EXACT_INTEGER, InvalidValueError
 from bitseg.wire.timestamps import from_timestamp, to_timestamp
+
+_NAME_TYPES = frozenset({str})
+_VALUE_TYPES = frozenset({str, float, int, bool, type(None)})
 
 
 def to_operations(operations: Iterable[Operation]) -> tuple[list[ingest_pb2.Operation], list[Rejection]]:
@@ -24,6 +28,11 @@ def to_operations(operations: Iterable[Operation]) -> tuple[list[ingest_pb2.Oper
     messages: list[ingest_pb2.Operation] = []
     rejections: list[Rejection] = []
     for row, operation in enumerate(operations):
+        if _is_plain(operation):
+            # What protobuf refuses even so, such as half of a surrogate pair, is refused below with its reason.
+            with suppress(ValueError):
+                messages.append(to_operation(operation))
+                continue
         reason = malformed(operation.as_track() if isinstance(operation, Page) else operation, Limits())
         if reason is not None:
             rejections.append(Rejection(row, reason))
@@ -54,6 +63,27 @@ def _exact(row: int, values: Mapping[str, Any], what: str, rejections: list[Reje
         elif value is not None:
             rejections.append(Rejection(row, reason, name))
     return kept
+
+
+def _is_plain(operation: Operation) -> bool:
+    """Whether texts, time and values are of types that a message takes as they are: nearly all operations are."""
+    if type(operation) is Track:
+        values = operation.properties
+        is_text = type(operation.event) is str
+    elif type(operation) is Identify:
+        values, is_text = operation.traits, True
+    else:
+        return False
+    return (
+        is_text
+        and type(operation.user_id) is str
+        and type(operation.timestamp_ms) is int
+        and (operation.message_id is None or type(operation.message_id) is str)
+        and type(values) is dict
+        and _NAME_TYPES.issuperset(map(type, values))
+        and _VALUE_TYPES.issuperset(map(type, values.values()))
+        and all(abs(value) <= MAX_EXACT_INTEGER for value in values.values() if type(value) is int)
+    )
 
 
 def to_operation(operation: Operation) -> ingest_pb2.Operation:
