@@ -195,7 +195,7 @@ class UserExplanation:
 class PlanStep:
     """One part of a plan: about how many users it was taken to have, how many it has, and the time it took by itself.
 
-    `is_known` says that its members were at hand, in the index or kept from before.
+    `is_known` says that its members were known without work: stored in the index, cached or pinned.
     """
 
     title: str

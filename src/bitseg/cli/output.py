@@ -32,7 +32,7 @@ def print_plan(step: PlanStep, depth: int = 0) -> None:
     """How an answer comes about, on standard error: sizes and times of every part, the parts below it indented."""
     if depth == 0:
         message(f"{'estimated':>12} {'users':>12} {'ms':>9}")
-    where = "" if not step.is_known else "  (at hand)"
+    where = "" if not step.is_known else "  (cached)"
     message(f"{step.estimated:12,} {step.members:12,} {step.seconds * 1000:9.3f}  {'  ' * depth}{step.title}{where}")
     for each in step.steps:
         print_plan(each, depth + 1)

@@ -2,13 +2,12 @@
 
 import logging
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,19 +32,17 @@ from bitseg.errors import (
     WorkspaceBrokenError,
 )
 from bitseg.index.attributes import Attribute
-from bitseg.index.context import Context
 from bitseg.index.events import Event
 from bitseg.index.index import SchemaField
 from bitseg.index.operators.user_events import summary_of
 from bitseg.operations import Operation
-from bitseg.query.cache import AnswerCache, CachedAnswer
-from bitseg.query.check import check_names
 from bitseg.query.evaluate import Evaluator
 from bitseg.query.explain import explain
 from bitseg.query.explain_plan import explain_plan
-from bitseg.query.plan import Plan, Planner
-from bitseg.query.wordwise import WordCounter
+from bitseg.query.session import Checked, Moment, Prepared, QuerySession
+from bitseg.query.session import Query as Query
 from bitseg.records import TypeDeclared
+from bitseg.reports.count import Count
 from bitseg.results import (
     CountResult,
     Evaluation,
@@ -61,8 +58,7 @@ from bitseg.results import (
 )
 from bitseg.runtime import cancellation
 from bitseg.runtime.locks import FairLock
-from bitseg.segment import parse, validate
-from bitseg.segment.nodes import Condition, Window
+from bitseg.segment.nodes import Window
 from bitseg.segment.windows import Interval, resolve
 from bitseg.shard.ingest import Ingest
 from bitseg.shard.recovery import StateRecovery
@@ -79,36 +75,7 @@ from bitseg.values import ValueType
 MAX_SAMPLE = 1_000
 MAX_BATCH_QUERIES = 1_000
 
-Query = str | Condition
-
 _log = logging.getLogger("bitseg.engine")
-
-# Longer texts are parsed each time: kept, they could fill the memory.
-_LONGEST_KEPT_CHARACTERS = 4_096
-
-# Queries that are kept ready to be answered again.
-_MAX_PREPARED = 4_096
-
-# Rounds of working out, before the answer is settled with others waiting.
-_MAX_ROUNDS = 4
-
-T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class _Prepared:
-    """A query taken apart: its tree and its plan, and the warnings or the fault it had when names were last checked."""
-
-    condition: Condition
-    plan: Plan
-    checked_at: tuple[int, int] | None = None
-    warnings: tuple[str, ...] = ()
-    fault: SegmentError | None = None
-
-    def require_sound(self) -> None:
-        """Raise the fault if there is one."""
-        if self.fault is not None:
-            raise self.fault.with_traceback(None)
 
 
 class Engine:
@@ -135,12 +102,9 @@ class Engine:
         self._state = WorkspaceState(Calendar(self.workspace.timezone))
         self._index = self._state.index
         self._catalog = self._state.catalog
-        self._materialised = AnswerCache(materialised_bytes)
-        self._planner = Planner()
-        self._dense = WordCounter(materialised_bytes // 4)
-        self._prepared: OrderedDict[str, _Prepared] = OrderedDict()
-        # The saved segments taken apart, and the revision of the catalog that they are of.
-        self._saved_segments: tuple[int, dict[str, _Prepared]] = (-1, {})
+        self._queries = QuerySession(
+            self._index, self._catalog, lambda: self._catalog.revision, self._lock, materialised_bytes
+        )
         self.recovered: Recovered | None = None
         self._attach(NullStore())
 
@@ -347,11 +311,11 @@ class Engine:
         held for one attribute or event at a time, so that others may write between, and bytes may be of a later version
         than `version`.
         """
-        index, answers, store = self._index, self._materialised, self._writer.store
+        index, answers, store = self._index, self._queries.cache, self._writer.store
         with self._lock:
             version, users, events = index.version, self.user_count, self.event_count
             user_bytes = index.users.size_bytes
-            answers_bytes = answers.size_bytes + self._dense.size_bytes
+            answers_bytes = answers.size_bytes + self._queries.word_counter.size_bytes
             conditions, hits = len(answers), answers.hits
             refreshes, misses = answers.refreshes, answers.misses
             measured = ([*index.events.values()], [*index.attributes.values()])
@@ -385,10 +349,8 @@ class Engine:
         return self._snapshots.failures
 
     def forget_materialised(self) -> None:
-        """Forget all answers kept from earlier queries; the next ones work everything out."""
-        with self._lock:
-            self._materialised.clear()
-            self._dense.clear()
+        """Forget all cached answers; the next queries work everything out."""
+        self._queries.forget()
 
     def prepare(self) -> None:
         """Build all that queries would build when they first ask: sorted partitions, rollups, bitmaps and bins."""
@@ -441,10 +403,13 @@ class Engine:
         `as_of` stands for now and hides later events; without an offset it is a local time of the workspace. Raises
         SegmentError, of the class that tells what is wrong with the definition.
         """
-        (outcome,), _ = self.count_all([query], as_of)
-        if isinstance(outcome, SegmentError):
-            raise outcome.with_traceback(None)
-        return outcome
+        started = time.perf_counter()
+        prepared = self._queries.prepare(query)
+
+        def settle(evaluator: Evaluator, checked: Sequence[Checked]) -> CountResult:
+            return self._counted(checked[0], evaluator, started)
+
+        return self._queries.answer([prepared], self._moment(as_of), settle)
 
     def count_all(
         self, queries: Iterable[Query], as_of: datetime | None = None
@@ -460,27 +425,32 @@ class Engine:
             raise InvalidArgumentError(
                 f"the batch has {len(queries):,} queries, the limit is {MAX_BATCH_QUERIES:,}", hint="send it in parts"
             )
-        outcomes: list[_Prepared | SegmentError] = []
+        outcomes: list[Prepared | SegmentError] = []
         for query in queries:
             try:
-                outcomes.append(self._prepare(query))
+                outcomes.append(self._queries.prepare(query))
             except SegmentError as error:
                 outcomes.append(error)
 
-        def count(evaluator: Evaluator) -> tuple[list[CountResult | SegmentError], int]:
-            version = self._index.version
-            found: list[CountResult | SegmentError] = []
-            for each in outcomes:
-                if isinstance(each, SegmentError):
-                    found.append(each)
-                elif each.fault is not None:
-                    found.append(each.fault)
+        def settle(evaluator: Evaluator, checked: Sequence[Checked]) -> tuple[list[CountResult | SegmentError], int]:
+            remaining = iter(checked)
+            counts: list[CountResult | SegmentError] = []
+            for outcome in outcomes:
+                query = outcome if isinstance(outcome, SegmentError) else next(remaining)
+                if isinstance(query, SegmentError):
+                    counts.append(query)
                 else:
-                    count = evaluator.count_plan(each.plan)
-                    found.append(CountResult(count, version, time.perf_counter() - started, each.warnings))
-            return found, version
+                    counts.append(query.fault or self._counted(query, evaluator, started))
+            return counts, self._index.version
 
-        return self._answer([each for each in outcomes if isinstance(each, _Prepared)], as_of, count)
+        prepared = [each for each in outcomes if isinstance(each, Prepared)]
+        return self._queries.answer(prepared, self._moment(as_of), settle)
+
+    def _counted(self, query: Checked, evaluator: Evaluator, started: float) -> CountResult:
+        query.require_sound()
+        report = Count(query.prepared.condition)
+        count = report.finish(report.partial(evaluator))
+        return CountResult(count, self._index.version, time.perf_counter() - started, query.warnings)
 
     def evaluate(
         self, query: Query, as_of: datetime | None = None, *, sample_size: int = 0, include_bitmap: bool = False
@@ -489,20 +459,38 @@ class Engine:
         if not 0 <= sample_size <= MAX_SAMPLE:
             raise InvalidArgumentError(f"a sample of {sample_size} is out of range", hint=f"use 0 to {MAX_SAMPLE:,}")
         started = time.perf_counter()
-        prepared = self._prepare(query)
+        prepared = self._queries.prepare(query)
 
-        def answer(evaluator: Evaluator) -> Evaluation:
-            prepared.require_sound()
-            members = evaluator.members_of_plan(prepared.plan)
+        def settle(evaluator: Evaluator, checked: Sequence[Checked]) -> Evaluation:
+            checked[0].require_sound()
+            members = evaluator.members(prepared.plan)
             total = len(members)
             size = min(sample_size, total)
             ranks = np.array([members[rank * total // size] for rank in range(size)], np.int64)
             sample = tuple(self._index.users.external(ranks))
             elapsed = time.perf_counter() - started
             bitmap = members.serialize() if include_bitmap else None
-            return Evaluation(total, self._index.version, elapsed, prepared.warnings, sample, bitmap)
+            return Evaluation(total, self._index.version, elapsed, checked[0].warnings, sample, bitmap)
 
-        return self._answer([prepared], as_of, answer)
+        return self._queries.answer([prepared], self._moment(as_of), settle)
+
+    def pin_segment(self, name: str) -> None:
+        """Keep the members of a saved segment as a bitmap that is refreshed and never evicted: counts are look-ups.
+
+        Edits of the segment, and of those that it refers to, are followed. The pin ends with `unpin_segment`, and when
+        the segment is deleted or renamed; it is not saved on disk. Raises NotFoundError if there is no segment of the
+        name, SegmentError if it cannot be answered, InvalidArgumentError if too many are pinned.
+        """
+        self._queries.pin(name, self._moment(None))
+
+    def unpin_segment(self, name: str) -> None:
+        """Let go of a pinned segment; nothing happens if it is not pinned."""
+        self._queries.unpin(name)
+
+    @property
+    def pinned_segments(self) -> tuple[str, ...]:
+        """The names of the pinned segments, in alphabetical order."""
+        return self._queries.pinned()
 
     def members(
         self,
@@ -536,14 +524,16 @@ class Engine:
     def _member_query(self, query: Query | None) -> MemberQuery | None:
         if query is None:
             return None
-        prepared = self._prepare(query)
+        prepared = self._queries.prepare(query)
 
-        def membership(evaluator: Evaluator) -> Membership:
-            prepared.require_sound()
-            users = evaluator.members_of_plan(prepared.plan)
-            return Membership(users, self._index.version, self._writer.store.last_record, prepared.warnings)
+        def settle(evaluator: Evaluator, checked: Sequence[Checked]) -> Membership:
+            checked[0].require_sound()
+            users = evaluator.members(prepared.plan)
+            return Membership(users, self._index.version, self._writer.store.last_record, checked[0].warnings)
 
-        return MemberQuery(prepared.condition, lambda as_of: self._answer([prepared], as_of, membership))
+        return MemberQuery(
+            prepared.condition, lambda as_of: self._queries.answer([prepared], self._moment(as_of), settle)
+        )
 
     def _is_durable(self, record: int) -> bool:
         """Wait until a record is safe; False where it may be lost."""
@@ -558,20 +548,20 @@ class Engine:
 
         Raises NotFoundError for a user who is not known.
         """
-        prepared = self._prepare(query)
+        prepared = self._queries.prepare(query)
 
-        def answer(evaluator: Evaluator) -> UserExplanation:
-            prepared.require_sound()
+        def settle(evaluator: Evaluator, checked: Sequence[Checked]) -> UserExplanation:
+            checked[0].require_sound()
             user = self._dense_id(user_id)
             return UserExplanation(
                 explain(prepared.condition, user, evaluator, self._catalog),
                 self._index.version,
                 evaluator.context.now_ms,
                 self.workspace.timezone,
-                prepared.warnings,
+                checked[0].warnings,
             )
 
-        return self._answer([prepared], as_of, answer)
+        return self._queries.answer([prepared], self._moment(as_of), settle)
 
     def user(self, user_id: str) -> UserRecord:
         """A user's attributes, and how often and when each event occurred; NotFoundError for who is not known."""
@@ -588,18 +578,22 @@ class Engine:
 
     def user_segments(self, user_id: str, as_of: datetime | None = None) -> UserSegments:
         """The saved segments that a user is in; NotFoundError for a user who is not known."""
-        prepared = self._prepared_segments()
+        prepared = self._queries.prepare_saved()
 
-        def answer(evaluator: Evaluator) -> UserSegments:
+        def settle(evaluator: Evaluator, checked: Sequence[Checked]) -> UserSegments:
             user = self._dense_id(user_id)
-            sound = {name: each.plan for name, each in prepared.items() if each.fault is None}
+            by_name = dict(zip(prepared, checked, strict=True))
             return UserSegments(
-                tuple(name for name, plan in sound.items() if evaluator.contains(plan, user)),
+                tuple(
+                    name
+                    for name, query in by_name.items()
+                    if query.fault is None and evaluator.contains(query.plan, user)
+                ),
                 self._index.version,
-                tuple(f'segment "{name}": {each.fault}' for name, each in prepared.items() if each.fault is not None),
+                tuple(f'segment "{name}": {query.fault}' for name, query in by_name.items() if query.fault is not None),
             )
 
-        return self._answer([*prepared.values()], as_of, answer)
+        return self._queries.answer([*prepared.values()], self._moment(as_of), settle)
 
     def _dense_id(self, user_id: str) -> int:
         found = self._index.users.find(user_id)
@@ -607,26 +601,15 @@ class Engine:
             raise NotFoundError(f'there is no user "{user_id}"')
         return found
 
-    def _prepared_segments(self) -> Mapping[str, _Prepared]:
-        """The saved segments, ready to be answered, by name in alphabetical order."""
-        with self._lock:
-            revision = self._catalog.revision
-            if self._saved_segments[0] != revision:
-                prepared = {
-                    name: _Prepared(condition, self._planner.plan(condition))
-                    for name, condition in sorted(self._catalog.items())
-                }
-                self._saved_segments = (revision, prepared)
-            return self._saved_segments[1]
-
     def explain_plan(self, query: Query, as_of: datetime | None = None) -> PlanStep:
         """How a segment is worked out: its parts with estimated and true sizes and times."""
-        prepared = self._prepare(query)
-        with self._lock:
-            context = Context(self._as_of_ms(as_of), self.calendar)
-            evaluator = self._evaluator([prepared], context, {}, is_live=as_of is None)
-            prepared.require_sound()
-            return explain_plan(prepared.plan, evaluator)
+        prepared = self._queries.prepare(query)
+
+        def settle(evaluator: Evaluator, checked: Checked) -> PlanStep:
+            checked.require_sound()
+            return explain_plan(checked.plan, evaluator)
+
+        return self._queries.answer_at_once(prepared, self._moment(as_of), settle)
 
     def window(self, window: Window, as_of: datetime | None = None) -> Interval:
         """The interval that a window means in the workspace's zone."""
@@ -661,72 +644,11 @@ class Engine:
             self._writer.write(TypeDeclared(event, name, value_type))
         self._writer.sync()
 
-    def _prepare(self, query: Query) -> _Prepared:
-        """A query taken apart; done before the lock is taken, for hostile texts take their time."""
-        if not isinstance(query, str):
-            validate(query)
-            return _Prepared(query, self._planner.plan(query))
-        prepared = self._prepared.get(query)
-        if prepared is None:
-            condition = parse(query)
-            prepared = _Prepared(condition, self._planner.plan(condition))
-            if len(query) <= _LONGEST_KEPT_CHARACTERS:
-                with self._lock:
-                    self._prepared[query] = prepared
-                    if len(self._prepared) > _MAX_PREPARED:
-                        self._prepared.popitem(last=False)
-        return prepared
-
-    def _answer(self, queries: Sequence[_Prepared], as_of: datetime | None, answer: Callable[[Evaluator], T]) -> T:
-        """The answer to queries at one version.
-
-        What takes long is worked out first, without keeping others waiting, and brought up to date with what came
-        meanwhile, which takes less time each round; the answer then settles the rest, all in one go.
-        """
-        context = Context(self._as_of_ms(as_of), self.calendar)
-        computed: dict[Hashable, CachedAnswer] = {}
-        for last in (False,) * _MAX_ROUNDS + (True,):
-            with self._lock:
-                for key, found in computed.items():
-                    self._materialised.keep(key, found)
-                evaluator = self._evaluator(queries, context, computed, is_live=as_of is None)
-                sound = [each.plan for each in queries if each.fault is None]
-                tasks = {} if last else {key: task for plan in sound for key, task in evaluator.tasks(plan).items()}
-                if not tasks:
-                    return answer(evaluator)
-            for key, task in tasks.items():
-                cancellation.check()
-                computed[key] = task.result(task.work())
-        raise AssertionError("the last round answers")
-
-    def _evaluator(
-        self,
-        queries: Sequence[_Prepared],
-        context: Context,
-        computed: Mapping[Hashable, CachedAnswer],
-        *,
-        is_live: bool,
-    ) -> Evaluator:
-        """What answers the queries now; names are checked if any have come or gone since."""
-        revision = (self._index.schema_revision, self._catalog.revision)
-        for each in queries:
-            if each.checked_at != revision:
-                each.fault = None
-                try:
-                    each.warnings = check_names(each.condition, self._index, self._catalog)
-                except SegmentError as error:
-                    each.fault = error
-                each.checked_at = revision
-        return Evaluator(
-            self._index,
-            context,
-            self._materialised,
-            self._planner,
-            self._dense,
-            self._catalog,
-            is_live=is_live,
-            computed=computed,
-        )
+    def _moment(self, as_of: datetime | None) -> Moment:
+        now_ms = self._as_of_ms(as_of)
+        if as_of is None:
+            self._retention.expire(now_ms)
+        return Moment(now_ms, is_live=as_of is None)
 
     def _as_of_ms(self, as_of: datetime | None) -> int:
         if as_of is None:

@@ -22,7 +22,6 @@ from bitseg.index.unset import UnsetTimes
 from bitseg.index.users import CapturedIds, UserDirectory
 from bitseg.names import MAX_NAME_BYTES, malformed_text
 from bitseg.records import Batch, Deletion, EventRows, Field, UserRows, Values
-from bitseg.segment.nodes import Comparison, Condition, Everyone, InList
 from bitseg.storage.snapshot import Key, Part
 from bitseg.values import Column, ValueType, empty
 
@@ -182,16 +181,6 @@ class Index:
                 # A column of values and one of times, half as long again, beside those before.
                 needed += max(users, 1024) * 16 * 5 // 2
         return needed
-
-    def held(self, condition: Condition) -> BitMap | None:
-        """The members where they are a bitmap that the index has anyhow, which must not be changed; else None."""
-        if isinstance(condition, Comparison):
-            return self.attributes[condition.name].held(condition.predicate)
-        if isinstance(condition, Everyone):
-            return self.users.everyone
-        if isinstance(condition, InList):
-            return self.lists[condition.name].members(self.users)
-        return None
 
     def prepare(self) -> None:
         """Build all that queries would build when they first ask: sorted partitions, rollups, bitmaps and bins."""
