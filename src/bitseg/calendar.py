@@ -25,8 +25,8 @@ LAST_DAY = date(9999, 12, 28).toordinal() - EPOCH_ORDINAL
 FIRST_INSTANT_MS = FIRST_DAY * DAY_MS
 LAST_INSTANT_MS = LAST_DAY * DAY_MS
 
-# The days of instants are looked up in a table of all days that the instants span, unless it would be wider than this,
-# or than four times their number, which is what looking up each of their days takes.
+# The days of instants are looked up in a table of all days that the instants span, unless that table would be wider
+# than this, or than four times their number, which is what looking up each of their days takes.
 _WIDEST_TABLE_DAYS = 40_000
 # A table of this width is always made.
 _SMALL_TABLE_DAYS = 400

@@ -20,9 +20,6 @@ from bitseg.segment.windows import Interval
 from bitseg.storage.snapshot import Part
 from bitseg.values import Column, ValueType
 
-MAX_EVENT_NAMES = 5_000
-MAX_PROPERTIES = 500
-
 # Days that one rollup covers, longest first; each is a multiple of the next.
 ROLLUP_DAYS = (32, 8)
 

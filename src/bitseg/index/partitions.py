@@ -5,7 +5,7 @@ Ctrl-C or for want of memory, leaves behind either all of a change or none of it
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -106,6 +106,16 @@ class _State:
     tail_length: int
     bitmap: BitMap
     bitmap_blocks: int
+    # Measured when it is first asked for; `replace` does not copy it.
+    _size_bytes: int = field(init=False, default=-1)
+
+    @property
+    def size_bytes(self) -> int:
+        """What rows, tail and bitmap take in memory, as they are."""
+        if self._size_bytes < 0:
+            tail_bytes = sum(block.size_bytes for block in self.tail)
+            object.__setattr__(self, "_size_bytes", self.rows.size_bytes + tail_bytes + size_bytes(self.bitmap))
+        return self._size_bytes
 
     def with_bitmap(self) -> "_State":
         """The same with all users in the bitmap."""
@@ -208,9 +218,8 @@ class Partition:
 
     @property
     def size_bytes(self) -> int:
-        """What the events take in memory, bitmap included; nothing is merged to find out."""
-        state = self._state
-        return state.rows.size_bytes + sum(block.size_bytes for block in state.tail) + size_bytes(state.bitmap)
+        """What the events take in memory, tail and bitmap included, as they are: nothing is merged or built for it."""
+        return self._state.size_bytes
 
     def content(self) -> Content:
         """The events as they are now."""
