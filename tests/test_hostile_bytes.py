@@ -377,13 +377,15 @@ def test_Records_are_read_by_their_documented_layout(tmp_path):
         (path,) = (tmp_path / "a").glob("journal-*")
         _, of_segments, of_batch = payloads_of(path)
     # The segments that a workspace starts with.
-    kind, version, segments, lists = msgpack.unpackb(of_segments)
-    assert (kind, version, lists) == ("catalogue", 0, {})
+    kind, version, entries = msgpack.unpackb(of_segments)
+    assert (kind, version) == ("entries", 1)
     details = ["Did anything today.", {}, NOW_MS, NOW_MS]
-    assert segments["Active today"] == ["did any event today", *details]
-    kind, version, changes, blocks, ids, oldest_day, producer, sequence = msgpack.unpackb(of_batch)
-    assert (kind, version, blocks, ids, oldest_day, producer, sequence) == ("batch", 1, [], b"", None, None, 0)
-    user_ids, event, _, values = msgpack.unpackb(changes[0])
-    assert (user_ids, event, values[0][0]) == (["u"], "E", "n")
-    assert np.frombuffer(frames.unpack(changes[0])[2].tobytes(), np.int64).tolist() == [NOW_MS]
+    assert entries[0] == ["segment", "Active today", ["did any event today", *details]]
+    kind, version, fields, changes, ids, producer, sequence = msgpack.unpackb(of_batch)
+    assert (kind, version, fields) == ("batch", 2, [["E", "n", "number"]])
+    assert (ids, producer, sequence) == (b"", None, 0)
+    user_ids, times_ms, values, event = frames.unpack(changes[0])
+    assert (user_ids[0], user_ids[1].tolist(), times_ms.tolist(), event) == (b"u", [1], [NOW_MS], "E")
+    ((name, value_type, rows, data, dictionary),) = values
+    assert (name, value_type, rows, data.tolist(), dictionary) == ("n", "number", None, [1.0], [])
     assert journal_format.numbered(tmp_path / "a") == []
