@@ -8,7 +8,6 @@ from pathlib import Path
 
 import google_crc32c
 import msgpack
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
