@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from bitseg.clock import FixedClock
 from bitseg.columns import Columns
-from bitseg.engine import Engine, Workspace
+from bitseg.engine import Engine, WorkspaceSettings
 from bitseg.errors import (
     BitsegError,
     CorruptJournalError,
@@ -60,7 +60,7 @@ def test_History_survives_snapshots_closings_and_crashes(tmp_path_factory, seed)
     clock = FixedClock(generator.now_ms + 100 * DAY_MS)
     as_of = EPOCH + timedelta(milliseconds=generator.now_ms)
     memory = workspace(generator)
-    engine = Engine.create(folder / "0", Workspace(generator.zone), clock=clock, default_segments=False)
+    engine = Engine.create(folder / "0", WorkspaceSettings(generator.zone), clock=clock, default_segments=False)
     for name, user_ids in generator.lists.items():
         engine.catalog.save_list(name, user_ids)
     for name, condition in generator.saved.items():
@@ -78,11 +78,11 @@ def test_History_survives_snapshots_closings_and_crashes(tmp_path_factory, seed)
                 if step == "snapshot":
                     engine.snapshot()
                 elif step == "close":
-                    path = engine._store.path
+                    path = engine._writer.store.path
                     engine.close()
                     engine = opened(path, clock)
                 elif step == "crash":
-                    survivor = crash(engine, engine._store.path, folder / f"{number}-{len(part)}-{id(part)}")
+                    survivor = crash(engine, engine._writer.store.path, folder / f"{number}-{len(part)}-{id(part)}")
                     engine.close()
                     engine = survivor
                 assert engine.version == memory.version
@@ -544,7 +544,7 @@ def test_Interrupted_write_is_cut_as_well(tmp_path, disk, share):
 def test_Failed_fsync_is_never_taken_for_one_that_worked(tmp_path, disk):
     """The batch is not acknowledged, further ones are refused, and a snapshot makes it good."""
     engine = opened(tmp_path / "a")
-    engine._snapshots.stop()
+    engine._regular_snapshots.stop()
     engine.ingest([track("u0")])
     disk.failing = {"fsync": 5}
     with pytest.raises(NotDurableError, match="Input/output error"):
@@ -567,16 +567,16 @@ def test_Failed_fsync_is_never_taken_for_one_that_worked(tmp_path, disk):
 def test_Fsync_that_fails_after_the_cut_is_not_made_good_by_its_snapshot(tmp_path, disk):
     """The snapshot lacks the record, so that only the next one can stand for it."""
     engine = opened(tmp_path / "a")
-    engine._snapshots.stop()
+    engine._regular_snapshots.stop()
     engine.ingest([track("u0")])
     with engine._lock:
         captured = engine._index.capture(engine._lock)
-        parts, cut = engine._parts(captured), engine._store.cut()
+        parts, cut = engine._parts(captured), engine._writer.store.cut()
     disk.failing = {"fsync": 5}
     with pytest.raises(NotDurableError):
         engine.ingest([track("u1")])
     disk.failing = {}
-    engine._store.publish(cut, parts, purge=False)
+    engine._writer.store.publish(cut, parts, purge=False)
     with engine._lock:
         engine._index.release(captured, is_stored=True)
     with pytest.raises(NotDurableError):
@@ -609,7 +609,7 @@ def test_Failed_fsync_heals_by_itself(tmp_path, disk):
 
 def test_Journal_that_cannot_be_cut_takes_no_more(tmp_path, disk):
     engine = opened(tmp_path / "a")
-    engine._snapshots.stop()
+    engine._regular_snapshots.stop()
     engine.ingest([track("u0")])
     disk.failing = {"write": 28, "ftruncate": 5}
     with pytest.raises(DiskFullError):
@@ -711,7 +711,7 @@ def test_Snapshot_that_fails_leaves_the_one_before_it(tmp_path, monkeypatch):
     from bitseg.storage import frames, snapshot
 
     with opened(tmp_path / "a") as engine:
-        engine._snapshots.stop()
+        engine._regular_snapshots.stop()
         batches(engine)
         engine.snapshot()
         engine.ingest([track("later")])
@@ -739,7 +739,7 @@ def test_Snapshot_of_which_it_is_not_known_whether_it_was_published_keeps_its_fi
     from bitseg.storage import frames, snapshot
 
     with opened(tmp_path / "a") as engine:
-        engine._snapshots.stop()
+        engine._regular_snapshots.stop()
         batches(engine)
         calls = []
 
@@ -772,9 +772,9 @@ def test_User_deleted_while_a_snapshot_is_written_is_whole_in_it(tmp_path):
         engine.ingest([track("u0"), Delete("u5")])
         with engine._lock:
             captured = engine._index.capture(engine._lock)
-            parts, cut = engine._parts(captured), engine._store.cut()
+            parts, cut = engine._parts(captured), engine._writer.store.cut()
         engine.ingest([Delete("u1"), Identify("u2", {"a": "changed"}, NOW_MS)])
-        engine._store.publish(cut, parts, purge=True)
+        engine._writer.store.publish(cut, parts, purge=True)
         with engine._lock:
             engine._index.release(captured, is_stored=True)
         with crash(engine, tmp_path / "a", tmp_path / "b") as survivor:
@@ -846,9 +846,9 @@ def test_Value_given_again_while_a_snapshot_drops_it_stays(tmp_path):
         engine.ingest([Identify("a", {"s": "other"}, NOW_MS)])
         with engine._lock:
             captured = engine._index.capture(engine._lock)
-            parts, cut = engine._parts(captured), engine._store.cut()
+            parts, cut = engine._parts(captured), engine._writer.store.cut()
         engine.ingest([Identify("c", {"s": "rare"}, NOW_MS)])
-        engine._store.publish(cut, parts, purge=True)
+        engine._writer.store.publish(cut, parts, purge=True)
         with engine._lock:
             engine._index.release(captured, is_stored=True)
         assert list(engine.members('s = "rare"').pages) == [["c"]]
@@ -869,7 +869,7 @@ def test_Backup_is_a_workspace_and_is_not_put_over_another(tmp_path):
             engine.backup(tmp_path / "backup")
     with opened(tmp_path / "backup") as engine:
         assert engine.user_count == 6
-    memory = Engine(Workspace("Asia/Kolkata"), clock=CLOCK)
+    memory = Engine(WorkspaceSettings("Asia/Kolkata"), clock=CLOCK)
     batches(memory)
     with pytest.raises(InvalidArgumentError, match="memory"):
         memory.snapshot()

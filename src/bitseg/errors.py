@@ -163,6 +163,10 @@ class UnsupportedFormatError(DataDirectoryError):
     """A file that is not bitseg's, or was written by a version this one does not know."""
 
 
+class WorkspaceBrokenError(BitsegError):
+    """A workspace in which a change failed half-way, and that has to be opened again from disk."""
+
+
 class ImportFileError(BitsegError):
     """A file that cannot be imported at all: missing, unreadable, or without the columns named."""
 

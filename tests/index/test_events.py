@@ -5,9 +5,10 @@ import random
 import numpy as np
 
 from bitseg.calendar import Calendar
-from bitseg.index import events
+from bitseg.index import partitions
 from bitseg.index.bitmaps import to_array
-from bitseg.index.events import Event, Property
+from bitseg.index.events import Event
+from bitseg.index.partitions import Property
 from bitseg.segment.windows import ALL_TIME
 from bitseg.values import ValueType
 
@@ -28,8 +29,8 @@ def rows_of(content):
 
 
 def test_Reader_keeps_what_it_held_and_later_ones_see_all(monkeypatch):
-    monkeypatch.setattr(events, "_SMALLEST_MERGE", 40)
-    monkeypatch.setattr(events, "_MOST_BLOCKS", 3)
+    monkeypatch.setattr(partitions, "_SMALLEST_MERGE", 40)
+    monkeypatch.setattr(partitions, "_MOST_BLOCKS", 3)
     source = random.Random(3)
     event, model, held = Event("A"), [], []
     for number in range(300):

@@ -7,7 +7,7 @@ import pytest
 from pyroaring import BitMap
 
 from bitseg.clock import FixedClock
-from bitseg.engine import Engine, Workspace
+from bitseg.engine import Engine, WorkspaceSettings
 from bitseg.operations import Delete, Identify, Track
 from bitseg.query.cache import MAX_CONDITIONS, AnswerCache, CachedAnswer
 from bitseg.query.freshness import Stamp
@@ -133,7 +133,7 @@ def test_Materialised_answer_equals_a_fresh_one(seed):
     source = random.Random(seed)
     clock = FixedClock(START)
     timezone = source.choice(["UTC", "Europe/Madrid", "America/Chicago"])
-    engine = Engine(Workspace(timezone), clock=clock)
+    engine = Engine(WorkspaceSettings(timezone), clock=clock)
     engine.ingest([Identify("u0", {"x": 1, "plan": "p1", "name": "anna", "born": "2024-03-28"}, START)])
     for _ in range(60):
         engine.ingest(list(operations(source, clock.now_ms())))

@@ -11,10 +11,10 @@ from bitseg.calendar import format_instant
 from bitseg.cli.output import print_json
 from bitseg.cli.query import definition_option, expression_argument, query_of
 from bitseg.cli.target import Remote, Target, data_option, opened, target_options
+from bitseg.client.paging import on_all_pages
 from bitseg.entries import Details, SavedSegment, StaticList
 from bitseg.errors import ImportFileError
 from bitseg.formats.csv import read_user_ids
-from bitseg.results import on_all_pages
 from bitseg.values import ValueType
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

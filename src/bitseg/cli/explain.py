@@ -10,7 +10,7 @@ from bitseg.calendar import FIRST_INSTANT_MS, LAST_INSTANT_MS, Calendar, format_
 from bitseg.cli.output import print_json, print_warnings
 from bitseg.cli.query import definition_option, expression_argument, query_of
 from bitseg.cli.target import Remote, Target, as_of_option, data_option, parse_as_of, target_options
-from bitseg.engine import Engine, Workspace
+from bitseg.engine import Engine, WorkspaceSettings
 from bitseg.results import Explanation
 from bitseg.segment import parse_window
 
@@ -106,7 +106,7 @@ def _interval(interval_ms: tuple[int, int], calendar: Calendar) -> str:
 def explain_window_command(window: str, timezone: str | None, as_json: bool, as_of: str | None, data: Path) -> None:
     """Print the interval that WINDOW means, such as "in last 3 days" or "in next 7 days"."""
     parsed = parse_window(window)
-    with Engine(Workspace(timezone)) if timezone is not None else Engine.open(data, create=False) as engine:
+    with Engine(WorkspaceSettings(timezone)) if timezone is not None else Engine.open(data, create=False) as engine:
         interval = engine.window(parsed, parse_as_of(as_of, engine))
         calendar = engine.calendar
     if as_json:

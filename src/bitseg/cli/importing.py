@@ -8,6 +8,7 @@ import click
 
 from bitseg.calendar import Calendar
 from bitseg.cli.output import message, print_json, progress
+from bitseg.cli.process import collecting_seldom
 from bitseg.cli.signals import interrupts_deferred
 from bitseg.cli.target import Remote, Target, target_options
 from bitseg.client import Client
@@ -100,7 +101,11 @@ def import_command(
         for path in files:
             batches = _batches(path, format_, mapping, calendar, delimiter)
             rejects_path = rejects or Path(f"{'stdin' if str(path) == STANDARD_INPUT else path.name}.rejects.jsonl")
-            with RejectsFile(rejects_path) as rejects_file, progress(path.name, size_bytes(path)) as advance:
+            with (
+                RejectsFile(rejects_path) as rejects_file,
+                progress(path.name, size_bytes(path)) as advance,
+                collecting_seldom(),
+            ):
                 summary = load(
                     batches,
                     _WholeBatches(target),

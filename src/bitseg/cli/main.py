@@ -24,7 +24,7 @@ from bitseg.cli.storage import (
 from bitseg.cli.target import Remote, Target, as_of_option, data_option, parse_as_of, target_options
 from bitseg.cli.token import token_group
 from bitseg.cli.user import user_command
-from bitseg.engine import Engine, Workspace
+from bitseg.engine import Engine, WorkspaceSettings
 from bitseg.errors import BitsegError, InvalidArgumentError
 from bitseg.segment import format, parse
 from bitseg.wire.segments import to_json
@@ -48,7 +48,7 @@ def init_command(data: Path, timezone: str, retention_days: int | None) -> None:
 
     Without this, the first import makes one in UTC that keeps all events.
     """
-    Engine.create(data, Workspace(timezone, retention_days)).close()
+    Engine.create(data, WorkspaceSettings(timezone, retention_days)).close()
     message(f"made a workspace in {data}, time zone {timezone}")
 
 

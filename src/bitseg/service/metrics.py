@@ -105,6 +105,11 @@ class _Workspace(Collector):
         asked.add_metric(["refresh"], found.materialised_refreshes)
         asked.add_metric(["miss"], found.materialised_misses)
         yield asked
+        yield CounterMetricFamily(
+            "bitseg_snapshot_failures",
+            "Regular snapshots that failed since the workspace was opened; each is tried again.",
+            self._opening.engine.snapshot_failures,
+        )
         for what, instant_ms in (("snapshot", found.snapshot_ms), ("journal", found.journal_ms)):
             age = GaugeMetricFamily(f"bitseg_{what}_age_seconds", _AGES[what])
             if instant_ms:

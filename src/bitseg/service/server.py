@@ -1,47 +1,26 @@
 """The server: services, health and reflection on one address, metrics on another."""
 
-import sys
-from concurrent import futures
-
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from bitseg.engine import Engine
 from bitseg.errors import InvalidArgumentError
-from bitseg.pb import (
-    admin_pb2,
-    admin_pb2_grpc,
-    catalog_pb2,
-    catalog_pb2_grpc,
-    ingest_pb2,
-    ingest_pb2_grpc,
-    query_pb2,
-    query_pb2_grpc,
-)
+from bitseg.protocol import ADMIN, CATALOG, INGEST, QUERY, SERVICES
 from bitseg.segment import parse
 from bitseg.service import tracing
-from bitseg.service.access import Access
 from bitseg.service.admin import AdminService
 from bitseg.service.catalog import CatalogService
 from bitseg.service.ingest import IngestService
-from bitseg.service.interceptors.calls import CallInterceptor
+from bitseg.service.interceptors.limits import stream_limits
+from bitseg.service.interceptors.pipeline import build_interceptors
+from bitseg.service.interceptors.threads import ThreadPools
 from bitseg.service.metrics import Metrics, MetricsServer
 from bitseg.service.query import QueryService
 from bitseg.service.readiness import Readiness
 from bitseg.service.settings import Settings, host_and_port
 from bitseg.service.streams import StallDetector
 from bitseg.service.tls import server_credentials
-
-# For short calls; streams have their own.
-WORKER_THREADS = 64
-_SWITCH_SECONDS = 0.0005
-
-SERVICES = tuple(
-    service.full_name
-    for module in (query_pb2, ingest_pb2, catalog_pb2, admin_pb2)
-    for service in module.DESCRIPTOR.services_by_name.values()
-)
 
 _OPTIONS = (
     ("grpc.max_send_message_length", -1),
@@ -73,22 +52,28 @@ class Server:
         tracing.configure()
         self._grace_seconds = settings.grace_seconds
         self._engine = engine
-        self._opening = opening = Readiness()
-        self.metrics = Metrics(opening)
-        self._streams = StallDetector(settings.stall_seconds)
-        self._interceptor = CallInterceptor(settings, Access(settings), self.metrics, self._streams)
+        self._readiness = readiness = Readiness()
+        self.metrics = Metrics(readiness)
+        self._stalls = StallDetector(settings.stall_seconds)
+        limits = stream_limits(settings)
+        self._threads = ThreadPools(sum(each.limit for each in limits.values()))
         self._server = grpc.server(
-            futures.ThreadPoolExecutor(WORKER_THREADS, thread_name_prefix="bitseg"),
-            interceptors=[self._interceptor],
+            self._threads.unary,
+            interceptors=build_interceptors(settings, limits, self._threads, self._stalls, self.metrics),
             options=[*_OPTIONS, ("grpc.max_receive_message_length", settings.max_message_bytes)],
         )
-        query_pb2_grpc.add_QueryServiceServicer_to_server(QueryService(opening), self._server)
-        ingest_pb2_grpc.add_IngestServiceServicer_to_server(IngestService(opening, self.metrics), self._server)
-        catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogService(opening), self._server)
-        admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(opening), self._server)
+        handlers = {
+            QUERY: QueryService(readiness),
+            INGEST: IngestService(readiness, self.metrics),
+            CATALOG: CatalogService(readiness),
+            ADMIN: AdminService(readiness),
+        }
+        for service in SERVICES:
+            service.add_to_server(handlers[service], self._server)
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        names = [service.full_name for service in SERVICES]
+        reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
         self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         self.address = self._listen(settings)
         self._metrics_server = (
@@ -113,9 +98,7 @@ class Server:
 
     def start(self) -> None:
         """Take calls from here on, and answer them where there is an engine."""
-        # A short call waits for the interpreter at most this long while another thread computes.
-        sys.setswitchinterval(_SWITCH_SECONDS)
-        self._streams.start()
+        self._stalls.start()
         self._server.start()
         if self._engine is not None:
             self.serve(self._engine)
@@ -124,20 +107,20 @@ class Server:
         """Answer calls from an engine."""
         # The parser is built by its first use, which takes a fifth of a second that no caller should wait for.
         parse("everyone")
-        self._opening.engine = engine
+        self._readiness.engine = engine
         self._set_health(health_pb2.HealthCheckResponse.SERVING)
 
     def stop(self, grace_seconds: float | None = None) -> None:
         """Refuse further calls, let those under way finish within the grace, then end them."""
         self._health.enter_graceful_shutdown()
         stopped = self._server.stop(self._grace_seconds if grace_seconds is None else grace_seconds)
-        self._streams.drain()
+        self._stalls.drain()
         stopped.wait()
-        self._streams.stop()
-        self._interceptor.close()
+        self._stalls.stop()
+        self._threads.close()
         if self._metrics_server is not None:
             self._metrics_server.stop()
 
     def _set_health(self, status: "health_pb2.HealthCheckResponse.ServingStatus.ValueType") -> None:
-        for service in ("", *SERVICES):
-            self._health.set(service, status)
+        for name in ("", *(service.full_name for service in SERVICES)):
+            self._health.set(name, status)

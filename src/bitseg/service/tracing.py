@@ -5,6 +5,7 @@ that embeds the server and has set a tracer provider gets the spans by that one.
 """
 
 import os
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,7 +21,7 @@ _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT
 
 
 def configure() -> bool:
-    """Send spans to the endpoint that the environment names; whether there are any."""
+    """Send spans to the endpoint that the environment names. True if calls are traced."""
     if not _IS_INSTALLED:
         return False
     if not _is_traced() and any(os.environ.get(name) for name in _ENDPOINTS):
@@ -35,8 +36,11 @@ def configure() -> bool:
     return _is_traced()
 
 
-def begin(method: str, request_id: str, metadata: Iterable[tuple[str, str | bytes]]) -> Any:
-    """The span of a call, below the one that the caller's metadata name; None where there are no traces."""
+def begin(method: str, request_id: str, metadata: Iterable[tuple[str, str | bytes]], age_seconds: float = 0.0) -> Any:
+    """The span of a call that arrived `age_seconds` ago; None without tracing.
+
+    Its parent is the span that the caller's metadata name, if they do.
+    """
     if not _IS_INSTALLED or not _is_traced():
         return None
     service, _, name = method.strip("/").rpartition("/")
@@ -44,7 +48,11 @@ def begin(method: str, request_id: str, metadata: Iterable[tuple[str, str | byte
     parent = propagate.extract({key: value for key, value in metadata if isinstance(value, str)})
     # Not the current span: streams go on in contexts of their own.
     return trace.get_tracer("bitseg").start_span(
-        method.strip("/"), context=parent, kind=trace.SpanKind.SERVER, attributes=attributes
+        method.strip("/"),
+        context=parent,
+        kind=trace.SpanKind.SERVER,
+        attributes=attributes,
+        start_time=time.time_ns() - int(age_seconds * 1e9),
     )
 
 

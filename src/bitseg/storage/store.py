@@ -10,10 +10,9 @@ from typing import Any
 
 from bitseg.errors import BitsegError, DataDirectoryError, NotDurableError, file_error
 from bitseg.results import Recovered
-from bitseg.storage import journal, records, snapshot
+from bitseg.storage import journal, snapshot
 from bitseg.storage.directory import DataDirectory
 from bitseg.storage.journal import Cut, Journal, SyncPolicy
-from bitseg.storage.records import Record
 from bitseg.storage.snapshot import Key, Manifest, Part
 
 # Bytes read so far, and in all.
@@ -47,14 +46,16 @@ class Store:
         self._journal = Journal(directory.path, self._id, manifest.journal, manifest.records, policy)
 
     @classmethod
-    def create(cls, path: Path, workspace: Mapping[str, Any], parts: Iterable[Part], policy: SyncPolicy) -> "Store":
+    def create(
+        cls, path: Path, workspace: Mapping[str, Any], parts: Iterable[Part], policy: SyncPolicy, *, version: int = 0
+    ) -> "Store":
         """Make a workspace in a directory that has none; DataDirectoryError if it has one."""
         directory = DataDirectory(path)
         try:
             if snapshot.exists(path):
                 raise DataDirectoryError(f"{path} holds a workspace already")
             settings = {**workspace, "id": secrets.token_hex(16)}
-            return cls(directory, snapshot.publish(path, Manifest(1, settings, 1, 0, {}), parts), policy)
+            return cls(directory, snapshot.publish(path, Manifest(1, settings, 1, version, {}), parts), policy)
         except BaseException:
             directory.close()
             raise
@@ -73,6 +74,21 @@ class Store:
         except BaseException:
             directory.close()
             raise
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether records are written at all."""
+        return True
+
+    @property
+    def needs_upgrade(self) -> bool:
+        """Whether an earlier version of bitseg wrote the directory."""
+        return False
+
+    @property
+    def version(self) -> int:
+        """The number of the last record that the snapshot has."""
+        return self._manifest.records
 
     @property
     def path(self) -> Path:
@@ -114,7 +130,7 @@ class Store:
         return self._journal.has_failed
 
     def recover(
-        self, restore: Callable[[Key, Any, int], None], replay: Callable[[Record], None], progress: Progress
+        self, restore: Callable[[Key, Any, int], None], replay: Callable[[Any], None], progress: Progress
     ) -> Recovered:
         """Hand over the parts of the snapshot, and then the records of the journal after it.
 
@@ -135,7 +151,7 @@ class Store:
             progress(done, total)
         for record in found.records():
             try:
-                replay(records.record_of(record.value))
+                replay(record.value)
             except _SENSELESS as error:
                 raise journal.corrupt(record.path, record.offset, _why(error)) from error
             progress(min(done + record.offset, total), total)
@@ -183,14 +199,14 @@ class Store:
         """Cut the journal here, for a snapshot of what the records before have made."""
         return self._journal.cut()
 
-    def publish(self, cut: Cut, parts: Iterable[Part], *, purge: bool) -> None:
+    def publish(self, cut: Cut, parts: Iterable[Part], *, version: int, purge: bool) -> None:
         """Make the parts, which are of a cut, the current snapshot, and remove what it makes superfluous.
 
         Where it fails, the snapshot before stays, with the whole journal since. Raises DataDirectoryError or
         DiskFullError.
         """
         self._generation += 1
-        wanted = replace(self._manifest, generation=self._generation, journal=cut.journal, records=cut.records)
+        wanted = replace(self._manifest, generation=self._generation, journal=cut.journal, records=version)
         self._manifest = snapshot.publish(self.path, wanted, parts, purge=purge)
         if cut.has_failed:
             self._journal.begin_anew()
@@ -225,3 +241,38 @@ class Store:
 
 def _why(error: Exception) -> str:
     return f"its contents make no sense ({type(error).__name__}: {error})"
+
+
+class NullStore:
+    """Keeps nothing: a workspace that lives in memory alone. It counts records."""
+
+    is_durable = False
+    has_failed = False
+    snapshot_bytes = journal_bytes = snapshot_ms = journal_ms = 0
+
+    def __init__(self) -> None:
+        self.last_record = 0
+
+    def append(self, payload: bytes) -> int:
+        """Count a record."""
+        self.last_record += 1
+        return self.last_record
+
+    def withdraw(self, payload: bytes) -> None:
+        """Take back the last record."""
+        self.last_record -= 1
+
+    def sync(self, record: int) -> None:
+        """Nothing is to be waited for."""
+
+    def flush(self) -> None:
+        """Nothing is to be written."""
+
+    def close(self) -> None:
+        """Nothing is to be let go of."""
+
+    def abandon(self) -> None:
+        """Nothing is to be let go of."""
+
+
+AnyStore = Store | NullStore

@@ -4,7 +4,7 @@ from typing import Any
 
 from google.protobuf.struct_pb2 import Struct
 
-from bitseg.operations import Delete, Identify, Operation, Track, page
+from bitseg.operations import Delete, Identify, Operation, Page, Track
 from bitseg.pb import ingest_pb2
 from bitseg.wire.timestamps import from_timestamp, to_timestamp
 
@@ -24,8 +24,15 @@ def to_operation(operation: Operation) -> ingest_pb2.Operation:
             message.track.properties.update(properties)
             message.track.timestamp.CopyFrom(to_timestamp(timestamp_ms))
             message.track.message_id = message_id or ""
-        case Delete(user_id):
+        case Page(user_id, name, properties, timestamp_ms, message_id):
+            message.page.user_id = user_id
+            message.page.name = name or ""
+            message.page.properties.update(properties)
+            message.page.timestamp.CopyFrom(to_timestamp(timestamp_ms))
+            message.page.message_id = message_id or ""
+        case Delete(user_id, message_id):
             message.delete_user.user_id = user_id
+            message.delete_user.message_id = message_id or ""
     return message
 
 
@@ -35,7 +42,7 @@ def from_operation(message: ingest_pb2.Operation, now_ms: int) -> Operation | No
     if kind is None:
         return None
     if kind == "delete_user":
-        return Delete(message.delete_user.user_id)
+        return Delete(message.delete_user.user_id, message.delete_user.message_id or None)
     body = getattr(message, kind)
     user_id, message_id = body.user_id, body.message_id or None
     timestamp_ms = from_timestamp(body.timestamp) if body.HasField("timestamp") else now_ms
@@ -43,7 +50,7 @@ def from_operation(message: ingest_pb2.Operation, now_ms: int) -> Operation | No
         return Identify(user_id, plain_struct(body.traits), timestamp_ms, message_id)
     if kind == "track":
         return Track(user_id, body.event, plain_struct(body.properties), timestamp_ms, message_id)
-    return page(user_id, body.name or None, plain_struct(body.properties), timestamp_ms, message_id)
+    return Page(user_id, body.name or None, plain_struct(body.properties), timestamp_ms, message_id)
 
 
 def plain_struct(struct: Struct) -> dict[str, Any]:

@@ -9,15 +9,14 @@ from bitseg.index.bitmaps import union
 from bitseg.index.context import Context
 from bitseg.index.index import Index
 from bitseg.index.operators import aggregates
-from bitseg.index.operators.occurrences import Occurrences
+from bitseg.index.operators.occurrences import Criteria, Occurrences, OccurrenceUsers
 from bitseg.index.operators.user_events import events_of
 from bitseg.query.leaves.base import Evidence, Stale, Warnings, Work
-from bitseg.query.leaves.events import EventLeafKind, occurrences_of, past
+from bitseg.query.leaves.events import EventLeafKind, criteria_of, occurrences_of, past
 from bitseg.query.leaves.names import check_aggregate, check_event, check_where
 from bitseg.query.leaves.windows import resolved
 from bitseg.results import UserEvent
 from bitseg.segment.nodes import Aggregate, Did, FirstTime, Function, LastTime
-from bitseg.segment.windows import ALL_TIME, Interval
 
 
 class DidKind(EventLeafKind[Did]):
@@ -28,18 +27,12 @@ class DidKind(EventLeafKind[Did]):
 
     def compile(self, condition: Did, index: Index, context: Context, among: BitMap | None = None) -> Work:
         quantity = condition.quantity
+        criteria = criteria_of(condition, index, context)
         if quantity is None:
-            return occurrences_of(condition, index, context, among, users_only=True).users
-        occurrences = occurrences_of(condition, index, context, among)
+            return OccurrenceUsers.of(criteria, context, among).users
         if isinstance(quantity, FirstTime | LastTime):
-            interval, events = occurrences.interval, occurrences.events
-            timed = occurrences.is_timed
-            inside = Occurrences(events, interval, context, condition.where, among=among, users_only=not timed)
-            others = Interval(ALL_TIME.start_ms, interval.start_ms)
-            if isinstance(quantity, LastTime):
-                others = Interval(interval.end_ms, past(context).end_ms)
-            outside = Occurrences(events, others, context, condition.where, among=among, users_only=True)
-            return lambda: aggregates.first_or_last(quantity, inside, outside, occurrences)
+            return aggregates.first_or_last(quantity, criteria, past(context).end_ms, context, among)
+        occurrences = Occurrences.of(criteria, context, among)
         return lambda: aggregates.members(quantity, occurrences)
 
     def is_quick(self, condition: Did, index: Index, context: Context) -> bool:
@@ -63,8 +56,8 @@ class DidKind(EventLeafKind[Did]):
     def evidence(self, condition: Did, user: int, index: Index, context: Context) -> Evidence:
         only = BitMap([user])
         events = tuple(events_of(user, occurrences_of(condition, index, context, only)))
-        whenever = Occurrences(index.events_named(condition.event), past(context), context, condition.where, among=only)
-        total = len(events_of(user, whenever))
+        whenever = Criteria(index.events_named(condition.event), past(context), condition.where)
+        total = len(events_of(user, Occurrences.of(whenever, context, only)))
         notes = [f"{len(events)} of the user's {total} such events so far count"]
         if isinstance(condition.quantity, Aggregate):
             notes.append(_aggregate_note(condition.quantity, events))

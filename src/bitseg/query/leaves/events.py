@@ -7,7 +7,7 @@ from pyroaring import BitMap
 
 from bitseg.index.context import Context
 from bitseg.index.index import Index
-from bitseg.index.operators.occurrences import Occurrences
+from bitseg.index.operators.occurrences import Criteria, Occurrences, OccurrenceUsers
 from bitseg.query.leaves.base import C, LeafKind, Source
 from bitseg.query.leaves.windows import next_move_ms, resolved, window_of
 from bitseg.segment.nodes import Comparison, Condition, Did, FirstTime, LastTime, Window, children
@@ -19,31 +19,27 @@ def past(context: Context) -> Interval:
     return Interval(ALL_TIME.start_ms, context.now_ms + 1)
 
 
-def occurrences_of(
-    condition: Did,
-    index: Index,
-    context: Context,
-    among: BitMap | None = None,
-    *,
-    within: Interval = ALL_TIME,
-    users_only: bool = False,
-) -> Occurrences:
-    """The events that a `did` is about, or those of them within an interval."""
-    return Occurrences(
+def criteria_of(condition: Did, index: Index, context: Context, *, within: Interval = ALL_TIME) -> Criteria:
+    """Which events a `did` is about, or which of them within an interval."""
+    return Criteria(
         index.events_named(condition.event),
         resolve(condition.window, context.now_ms, context.calendar).clipped(past(context)).clipped(within),
-        context,
         condition.where,
         condition.time_of_day,
         condition.weekdays,
-        among,
-        users_only=users_only,
     )
+
+
+def occurrences_of(
+    condition: Did, index: Index, context: Context, among: BitMap | None = None, *, within: Interval = ALL_TIME
+) -> Occurrences:
+    """The events that a `did` is about, or those of them within an interval."""
+    return Occurrences.of(criteria_of(condition, index, context, within=within), context, among)
 
 
 def users_with_events(did: Did, interval: Interval, index: Index, context: Context) -> BitMap:
     """The users with any event of the `did`'s name in an interval, whatever else it asks."""
-    return Occurrences(index.events_named(did.event), interval, context, users_only=True).users()
+    return OccurrenceUsers.of(Criteria(index.events_named(did.event), interval), context).users()
 
 
 def between(one_ms: int, other_ms: int) -> Interval:
