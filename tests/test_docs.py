@@ -14,6 +14,7 @@ import pytest
 
 from bitseg.calendar import FIRST_INSTANT_MS, LAST_INSTANT_MS, from_ms
 from bitseg.cli.main import cli
+from bitseg.entries import entry_kind
 from bitseg.errors import SegmentError
 from bitseg.segment import parse
 from bitseg.segment.nodes import InBucket
@@ -224,15 +225,15 @@ LIMITS = {
     "timestamps": lambda: (
         f"years {from_ms(FIRST_INSTANT_MS).year + 1} to {from_ms(LAST_INSTANT_MS).year - 1}, to the millisecond"
     ),
-    "timestamps ahead of the clock": lambda: f"{code('engine.engine:FUTURE_TOLERANCE_MS') // 3_600_000} hour",
-    "retention": lambda: f"1 to {code('engine.engine:MAX_RETENTION_DAYS'):,} days",
-    "attributes": lambda: f"{code('index.attributes:MAX_ATTRIBUTES'):,}",
-    "event names": lambda: f"{code('index.events:MAX_EVENT_NAMES'):,}",
-    "properties of an event": lambda: f"{code('index.events:MAX_PROPERTIES'):,}",
+    "timestamps ahead of the clock": lambda: f"{code('shard.retention:FUTURE_TOLERANCE_MS') // 3_600_000} hour",
+    "retention": lambda: f"1 to {code('engine.options:MAX_RETENTION_DAYS'):,} days",
+    "attributes": lambda: f"{code('index.schema:MAX_ATTRIBUTES'):,}",
+    "event names": lambda: f"{code('index.schema:MAX_EVENT_NAMES'):,}",
+    "properties of an event": lambda: f"{code('index.schema:MAX_PROPERTIES'):,}",
     "remembered message ids": lambda: f"at least the last {code('index.deduplication:WINDOW_MESSAGES'):,}",
     "producers": lambda: f"{code('index.deduplication:MAX_PRODUCERS'):,}",
-    "saved segments": lambda: f"{code('catalog:MAX_SEGMENTS'):,}",
-    "lists": lambda: f"{code('engine.catalog:MAX_LISTS'):,}",
+    "saved segments": lambda: f"{entry_kind('segment').limit:,}",
+    "lists": lambda: f"{entry_kind('list').limit:,}",
     "ids in one list sent to a server": lambda: f"{code('service.catalog:MAX_LIST_USERS'):,}",
     "description of a segment or list": lambda: f"{code('engine.catalog:MAX_DESCRIPTION_BYTES'):,} {UTF8}",
     "labels of a segment or list": lambda: f"{code('engine.catalog:MAX_LABELS')}",
@@ -254,16 +255,16 @@ LIMITS = {
     "line of JSONL": lambda: f"{code('formats.jsonl:MAX_LINE_BYTES'):,} bytes",
     "message to a server": lambda: f"{Settings().max_message_bytes >> 20} MiB (`--max-message-mib`)",
     "operations and rows in one batch to a server": lambda: f"{code('service.ingest:MAX_BATCH_OPERATIONS'):,}",
-    "segments in a `BatchCount`": lambda: f"{code('service.query:MAX_BATCH_QUERIES'):,}",
+    "segments in a `BatchCount`": lambda: f"{code('engine.engine:MAX_BATCH_QUERIES'):,}",
     "sample of an evaluation": lambda: f"{code('engine.engine:MAX_SAMPLE'):,}",
     "page of members": lambda: (
-        f"{code('engine.engine:MAX_PAGE_SIZE'):,}; {code('engine.engine:DEFAULT_PAGE_SIZE'):,} by default"
+        f"{code('shard.streams:MAX_PAGE_SIZE'):,}; {code('shard.streams:DEFAULT_PAGE_SIZE'):,} by default"
     ),
     "events shown for a condition by explain": lambda: f"{code('query.explain:MAX_EVENTS')}",
     "streams of members at the same time": lambda: f"{Settings().max_streams} (`--max-streams`)",
     "ingest streams at the same time": lambda: f"{Settings().max_producers} (`--max-producers`)",
-    "uploads of lists at the same time": lambda: f"{code('service.interceptors.calls:MAX_UPLOADS')}",
-    "watchers of the health at the same time": lambda: f"{code('service.interceptors.calls:MAX_WATCHERS')}",
+    "uploads of lists at the same time": lambda: f"{code('service.interceptors.limits:MAX_UPLOADS')}",
+    "watchers of the health at the same time": lambda: f"{code('service.interceptors.health:MAX_WATCHERS')}",
     "time for one answer": lambda: f"{Settings().max_query_seconds:g} seconds (`--max-query-seconds`)",
     "members kept for resuming": lambda: (
         f"{code('storage.cursors:MAX_KEPT_BYTES') >> 20} MiB and {code('storage.cursors:MAX_KEPT'):,} streams, "

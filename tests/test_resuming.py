@@ -297,6 +297,8 @@ def test_Members_of_open_streams_are_bounded_in_bytes(engine):
     first = engine.members(segments[0], page_size=1_000)
     with pytest.raises(OverloadedError, match=r"take \d+,\d+ bytes, the limit is 20,000"):
         engine.members(segments[1], page_size=1_000)
+    # Nothing is kept of a stream that was refused.
+    assert len(engine._streams._cursors._results) == 1
     # A page alone is bounded anyway.
     assert engine.members(segments[1], page_size=100_000).total == 80_000
     assert len(everyone_of(first)) == 90_000

@@ -174,3 +174,8 @@ def selected(columns: Columns, rows: NDArray[np.int64]) -> Columns:
         values,
         columns.rows[rows],
     )
+
+
+def by_row(rejections: list[Rejection]) -> list[Rejection]:
+    """Rejections in the order of rows."""
+    return sorted(rejections, key=lambda rejection: rejection.row)

@@ -10,9 +10,10 @@ from bitseg.calendar import FIRST_INSTANT_MS, LAST_INSTANT_MS, format_instant
 from bitseg.columns import Columns, Rejection, selected
 from bitseg.names import MAX_ID_BYTES, MAX_MESSAGE_ID_BYTES, MAX_NAME_BYTES, malformed_text
 from bitseg.operations import Delete, Identify, Operation, Page, Track
+from bitseg.plain import are_plain, plain
 from bitseg.records import Deletion
 from bitseg.strings import StringArray
-from bitseg.values import SparseValues
+from bitseg.values import InvalidValueError, SparseValues
 
 # An id of at most this many ASCII characters is never too long.
 _PLAIN_CHARACTERS = 128
@@ -82,7 +83,7 @@ def group(operations: Sequence[Operation], limits: Limits, is_repeated: Callable
             duplicates += 1
             continue
         if isinstance(operation, Delete):
-            blocks += _columns(groups)
+            blocks += _columns(groups, rejections)
             groups = {}
             deleted.append(operation.user_id)
             continue
@@ -111,23 +112,43 @@ def group(operations: Sequence[Operation], limits: Limits, is_repeated: Callable
                 column = block.values[name] = ([], [])
             column[0].append(position)
             column[1].append(value)
-    blocks += _columns(groups)
+    blocks += _columns(groups, rejections)
     if deleted:
         blocks.append(Deletion(deleted))
     return Grouped(blocks, rejections, duplicates)
 
 
-def _columns(groups: Mapping[str | None, _Group]) -> list[Columns]:
+def _columns(groups: Mapping[str | None, _Group], rejections: list[Rejection]) -> list[Columns]:
+    """The blocks of groups; values that are none are left out, and told in `rejections`."""
     return [
         Columns(
             event=event,
             user_ids=StringArray.of(block.user_ids),
             timestamps_ms=np.array(block.timestamps_ms, np.int64),
-            values={name: SparseValues(rows, values) for name, (rows, values) in block.values.items()},
+            values={
+                name: SparseValues(rows, values)
+                if are_plain(values)
+                else _plain_values(name, block, rows, values, rejections)
+                for name, (rows, values) in block.values.items()
+            },
             rows=np.array(block.rows, np.int64),
         )
         for event, block in groups.items()
     ]
+
+
+def _plain_values(
+    name: str, block: _Group, rows: list[int], values: list[Any], rejections: list[Rejection]
+) -> SparseValues:
+    plain_rows: list[int] = []
+    plain_values: list[Any] = []
+    for row, value in zip(rows, values, strict=True):
+        try:
+            plain_values.append(plain(value))
+            plain_rows.append(row)
+        except InvalidValueError as error:
+            rejections.append(Rejection(block.rows[row], str(error), name))
+    return SparseValues(plain_rows, plain_values)
 
 
 def _malformed(operation: Identify | Track | Delete, limits: Limits) -> str | None:
@@ -198,8 +219,3 @@ def well_formed(columns: Columns, limits: Limits) -> tuple[Columns, list[Rejecti
     kept = selected(columns, keep)
     rejections = [Rejection(int(columns.rows[row]), reason) for row, reason in reasons.items()]
     return replace(kept, user_ids=StringArray.of(kept.user_ids)), rejections
-
-
-def by_row(rejections: list[Rejection]) -> list[Rejection]:
-    """Rejections in the order of rows."""
-    return sorted(rejections, key=lambda rejection: rejection.row)

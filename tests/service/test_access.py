@@ -445,7 +445,7 @@ def test_Bad_certificates_are_refused_at_the_start(engine, tmp_path, authority):
     for settings, message in (
         ({"tls_certificate": tmp_path / "server.pem"}, "a certificate and its key"),
         ({"tls_client_ca": tmp_path / "ca.pem"}, "a certificate and its key"),
-        (tls(tmp_path) | {"tls_key": tmp_path / "other.key"}, "no certificate and its key"),
+        (tls(tmp_path) | {"tls_key": tmp_path / "other.key"}, "not a certificate and its key"),
         (tls(tmp_path) | {"tls_key": tmp_path / "missing.key"}, "cannot read"),
     ):
         with pytest.raises(InvalidArgumentError, match=message):

@@ -187,7 +187,7 @@ def test_Disk_that_refuses_is_a_status_and_queries_go_on(serving, durable, monke
             def refuse(payload):
                 raise error
 
-            patch.setattr(durable._store, "append", refuse)
+            patch.setattr(durable._writer.store, "append", refuse)
             with pytest.raises(grpc.RpcError) as failure:
                 stub.IngestBatch(request(1, track(2)).batch)
             assert failure.value.code() is code

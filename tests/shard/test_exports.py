@@ -38,7 +38,7 @@ def names(blocks):
 
 
 def test_Snapshot_ends_an_export_whose_reader_stopped_reading(opened):
-    opened._exports = Exports(idle_seconds=0.2)
+    opened._snapshots._exports = Exports(idle_seconds=0.2)
     tables = opened.tables()
     _, _, blocks = next(tables)
     thread, done = in_thread(opened.snapshot)
@@ -64,7 +64,7 @@ def test_Regular_snapshots_go_on_when_a_reader_stops_reading(tmp_path):
 
 
 def test_Snapshot_waits_for_an_export_that_is_read(opened):
-    opened._exports = Exports(idle_seconds=30)
+    opened._snapshots._exports = Exports(idle_seconds=30)
     tables = opened.tables()
     _, _, blocks = next(tables)
     thread, done = in_thread(opened.snapshot)

@@ -98,9 +98,7 @@ class AsyncClient(Calls):
 
     async def ingest_columns(self, columns: Columns) -> IngestResult:
         """Apply a block of rows given column by column, in batches that fit into messages; the answer adds them up."""
-        return convert.combined(
-            [await self.call(calls.ingest_rows(*request)) for request in convert.columns_requests(columns)]
-        )
+        return convert.combined([await self.call(calls.ingest_batch(batch)) for batch in convert.batches(columns)])
 
     async def producer(self, name: str, *, retry_seconds: float = DEFAULT_RETRY_SECONDS) -> AsyncProducer:
         """A producer of numbered batches, each applied exactly once, whose name no other uses at the same time."""

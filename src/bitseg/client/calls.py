@@ -1,6 +1,6 @@
 """The calls of queries, ingest and administration that have a single answer. Each function describes one."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from bitseg.client import convert
 from bitseg.client.unary import Call, Query
 from bitseg.errors import BitsegError
 from bitseg.operations import Operation
-from bitseg.pb import admin_pb2, ingest_pb2, query_pb2
+from bitseg.pb import admin_pb2, query_pb2
 from bitseg.results import (
     CountResult,
     Evaluation,
@@ -88,12 +88,12 @@ def user_segments(user_id: str, as_of: datetime | None = None) -> Call[UserSegme
 
 def ingest(operations: Iterable[Operation]) -> Call[IngestResult]:
     """Apply a batch of row operations as a whole. What is bad in it is left out and reported; the rest stands."""
-    return Call(INGEST, "IngestBatch", convert.ingest_request(operations), convert.ingest_result)
+    return ingest_batch(convert.Batch.of(operations))
 
 
-def ingest_rows(request: ingest_pb2.IngestBatchRequest, rows: Sequence[int]) -> Call[IngestResult]:
-    """Send part of a block of columns, whose rows have these numbers."""
-    return Call(INGEST, "IngestBatch", request, lambda response: convert.columns_result(response, rows))
+def ingest_batch(batch: convert.Batch) -> Call[IngestResult]:
+    """Apply a batch."""
+    return Call(INGEST, "IngestBatch", batch.request, batch.result)
 
 
 def statistics() -> Call[Statistics]:

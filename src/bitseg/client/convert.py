@@ -1,7 +1,7 @@
 """Requests and answers to and from protobuf, shared by both clients."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -11,14 +11,14 @@ from grpc_status import rpc_status
 
 from bitseg.calendar import Calendar
 from bitseg.client.unary import Query
-from bitseg.columns import Columns, Rejection, rows_of
+from bitseg.columns import Columns, Rejection, by_row, rows_of
 from bitseg.errors import BitsegError, InvalidArgumentError, RequestError, SegmentError, ServerUnavailableError
 from bitseg.operations import Operation
 from bitseg.pb import admin_pb2, ingest_pb2, query_pb2
 from bitseg.results import CountResult, Evaluation, IngestResult, SnapshotResult
 from bitseg.wire.columns import can_send, to_messages
 from bitseg.wire.errors import from_status
-from bitseg.wire.operations import to_operation
+from bitseg.wire.operations import to_operations
 from bitseg.wire.segments import to_message
 from bitseg.wire.timestamps import from_duration, to_timestamp
 
@@ -64,28 +64,45 @@ def resumed(request: query_pb2.StreamMembersRequest, resume_token: str) -> query
     return again
 
 
-def ingest_request(operations: Iterable[Operation]) -> ingest_pb2.IngestBatchRequest:
-    return ingest_pb2.IngestBatchRequest(operations=map(to_operation, operations))
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A request that sends rows, and how its answer is read.
+
+    `refused` tells of values that no message can hold and that were left out. `rows` numbers the rows of a block as
+    its caller counts them; None leaves the numbers as they are.
+    """
+
+    request: ingest_pb2.IngestBatchRequest
+    refused: Sequence[Rejection] = ()
+    rows: Sequence[int] | None = None
+
+    @classmethod
+    def of(cls, operations: Iterable[Operation], rows: Sequence[int] | None = None) -> "Batch":
+        """The batch of row operations."""
+        messages, refused = to_operations(operations)
+        return cls(ingest_pb2.IngestBatchRequest(operations=messages), refused, rows)
+
+    def result(self, response: ingest_pb2.IngestBatchResponse) -> IngestResult:
+        """What became of the batch, with rejections in the order of rows."""
+        rejections = [Rejection(each.operation, each.reason, each.name or None) for each in response.rejections]
+        rejections += [Rejection(each.row, each.reason, each.name or None) for each in response.column_rejections]
+        whole_rows = {each.row for each in rejections if each.name is None}
+        rejections = by_row(rejections + [each for each in self.refused if each.row not in whole_rows])
+        if self.rows is not None:
+            rejections = [Rejection(self.rows[each.row], each.reason, each.name) for each in rejections]
+        return IngestResult(response.accepted, response.duplicates, tuple(rejections), response.version)
 
 
-def columns_requests(columns: Columns) -> Iterator[tuple[ingest_pb2.IngestBatchRequest, Sequence[int]]]:
-    """Requests that together send a block, each with the numbers of its rows; as operations where columns cannot."""
+def batches(columns: Columns) -> Iterator[Batch]:
+    """Batches that together send a block; as operations where the protocol has no columns of the kind."""
     if can_send(columns):
         for message, rows in to_messages(columns):
-            yield ingest_pb2.IngestBatchRequest(columns=[message]), rows.tolist()
+            yield Batch(ingest_pb2.IngestBatchRequest(columns=[message]), rows=rows.tolist())
         return
     operations, numbers = rows_of(columns), columns.rows.tolist()
     for start in range(0, len(operations), BATCH_OPERATIONS):
         end = start + BATCH_OPERATIONS
-        yield ingest_request(operations[start:end]), numbers[start:end]
-
-
-def columns_result(response: ingest_pb2.IngestBatchResponse, rows: Sequence[int]) -> IngestResult:
-    """The result of one such request, with rejections by the rows' own numbers."""
-    result = ingest_result(response)
-    of_columns = [Rejection(each.row, each.reason, each.name or None) for each in response.column_rejections]
-    rejections = tuple(Rejection(rows[each.row], each.reason, each.name) for each in (*result.rejections, *of_columns))
-    return replace(result, rejections=rejections)
+        yield Batch.of(operations[start:end], numbers[start:end])
 
 
 def batch_counts(response: query_pb2.BatchCountResponse) -> list[CountResult | BitsegError]:
@@ -113,11 +130,6 @@ def evaluation(response: query_pb2.EvaluateResponse) -> Evaluation:
         tuple(response.sample_user_ids),
         response.bitmap or None,
     )
-
-
-def ingest_result(response: ingest_pb2.IngestBatchResponse) -> IngestResult:
-    rejections = tuple(Rejection(each.operation, each.reason, each.name or None) for each in response.rejections)
-    return IngestResult(response.accepted, response.duplicates, rejections, response.version)
 
 
 def combined(results: Sequence[IngestResult]) -> IngestResult:

@@ -1,13 +1,16 @@
 """Producers: numbered batches over a stream that is opened again whenever it breaks."""
 
+import asyncio
 import queue
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
+import grpc
 import grpc.aio
 
 from bitseg.client import convert
+from bitseg.client.convert import Batch
 from bitseg.client.retrying import async_retried, retried
 from bitseg.columns import Columns
 from bitseg.errors import ServerUnavailableError
@@ -33,8 +36,8 @@ class _Numbering:
         self._call: Any = None
         self.last_sequence = 0
 
-    def _numbered(self, batch: ingest_pb2.IngestBatchRequest) -> ingest_pb2.IngestRequest:
-        return ingest_pb2.IngestRequest(sequence=self.last_sequence + 1, batch=batch)
+    def _numbered(self, batch: Batch) -> ingest_pb2.IngestRequest:
+        return ingest_pb2.IngestRequest(sequence=self.last_sequence + 1, batch=batch.request)
 
     def _opened(self, response: ingest_pb2.IngestResponse) -> None:
         """Take the number of the last batch that is safe from the first answer of a stream."""
@@ -66,14 +69,11 @@ class Producer(_Numbering):
 
         Where it was safe already when an answer was lost, the result counts all of it as duplicates.
         """
-        return convert.ingest_result(self._send(convert.ingest_request(operations)))
+        return self._send(Batch.of(operations))
 
     def ingest_columns(self, columns: Columns) -> IngestResult:
         """Apply a block of rows, exactly once; as several batches where it is too large for one message."""
-        results = [
-            convert.columns_result(self._send(request), rows) for request, rows in convert.columns_requests(columns)
-        ]
-        return convert.combined(results)
+        return convert.combined([self._send(batch) for batch in convert.batches(columns)])
 
     def close(self) -> None:
         """End the stream; all that `ingest` returned for is safe."""
@@ -90,11 +90,11 @@ class Producer(_Numbering):
     ) -> None:
         self.close()
 
-    def _send(self, batch: ingest_pb2.IngestBatchRequest) -> ingest_pb2.IngestBatchResponse:
+    def _send(self, batch: Batch) -> IngestResult:
         request = self._numbered(batch)
         response = self._retried(lambda: self._answer(request))
         self.last_sequence = request.sequence
-        return response.result
+        return batch.result(response.result)
 
     def _answer(self, request: ingest_pb2.IngestRequest) -> ingest_pb2.IngestResponse:
         call = self._call or self._connected()
@@ -139,15 +139,11 @@ class AsyncProducer(_Numbering):
 
         Where it was safe already when an answer was lost, the result counts all of it as duplicates.
         """
-        return convert.ingest_result(await self._send(convert.ingest_request(operations)))
+        return await self._send(Batch.of(operations))
 
     async def ingest_columns(self, columns: Columns) -> IngestResult:
         """Apply a block of rows, exactly once; as several batches where it is too large for one message."""
-        results = [
-            convert.columns_result(await self._send(request), rows)
-            for request, rows in convert.columns_requests(columns)
-        ]
-        return convert.combined(results)
+        return convert.combined([await self._send(batch) for batch in convert.batches(columns)])
 
     async def close(self) -> None:
         """End the stream; all that `ingest` returned for is safe."""
@@ -163,11 +159,11 @@ class AsyncProducer(_Numbering):
     ) -> None:
         await self.close()
 
-    async def _send(self, batch: ingest_pb2.IngestBatchRequest) -> ingest_pb2.IngestBatchResponse:
+    async def _send(self, batch: Batch) -> IngestResult:
         request = self._numbered(batch)
         response = await self._retried(lambda: self._answer(request))
         self.last_sequence = request.sequence
-        return response.result
+        return batch.result(response.result)
 
     async def _answer(self, request: ingest_pb2.IngestRequest) -> ingest_pb2.IngestResponse:
         call = self._call or await self._connected()
@@ -180,9 +176,11 @@ class AsyncProducer(_Numbering):
 
     async def _exchanged(self, call: Any, request: ingest_pb2.IngestRequest) -> ingest_pb2.IngestResponse:
         """Send a message and wait for its answer."""
-        # To a call that has ended nothing can be written; reading then raises why it ended.
-        if not call.done():
+        try:
             await call.write(request)
+        except (grpc.RpcError, asyncio.InvalidStateError) as error:
+            # Whatever gRPC says then, the stream has ended; another one tells what is wrong, if anything still is.
+            raise self._ended() from error
         response: Any = await call.read()
         if response is grpc.aio.EOF:
             raise self._ended()

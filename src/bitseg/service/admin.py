@@ -13,7 +13,7 @@ from bitseg.wire.timestamps import to_duration
 
 
 class AdminService(admin_pb2_grpc.AdminServiceServicer):
-    """Keeps an engine's workspace safe."""
+    """Takes snapshots and backups of an engine, and gives its statistics."""
 
     def __init__(self, readiness: Readiness) -> None:
         self._readiness = readiness
@@ -29,8 +29,8 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         directory = Path(request.directory)
         if not directory.is_absolute():
             raise InvalidArgumentError(
-                f"{request.directory!r} is no absolute path",
-                hint="name a directory of the server's machine from its root",
+                f"{request.directory!r} is not an absolute path",
+                hint="name a directory on the server's machine, starting with /",
             )
         return admin_pb2.CreateBackupResponse(snapshot=_message(self._readiness.engine.backup(directory)))
 

@@ -28,22 +28,23 @@ _OPTIONS = (
     ("grpc.so_reuseport", 0),
     ("grpc.max_metadata_size", 16 * 2**10),
     ("grpc.max_concurrent_streams", 128),
-    # Connections of callers that are gone, and those that never say hello, are closed.
+    # Close connections whose callers are gone, or never finish the handshake.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.server_handshake_timeout_ms", 10_000),
-    # Callers may ask as often whether the server is there.
+    # The shortest interval at which callers may ping.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
 )
 
 
 class Server:
-    """Serves one engine; `address` and `metrics_address` tell which ports those with 0 became.
+    """Serves one engine over gRPC, and metrics over HTTP where the settings have an address for them.
 
-    Without an engine, the server says that it is not ready until `serve` is given one. Raises InvalidArgumentError for
-    addresses that cannot be listened on, and for settings that would let in everybody by mistake. The engine stays the
-    caller's to close.
+    `address` and `metrics_address` have the ports that were taken where the settings have port 0. A server made without
+    an engine answers that it is not ready until `serve` gets one. The caller has to close the engine. Raises
+    InvalidArgumentError for an address that cannot be used, and for settings that would expose the server without
+    authentication.
     """
 
     def __init__(self, engine: Engine | None = None, settings: Settings | None = None) -> None:
@@ -62,6 +63,16 @@ class Server:
             interceptors=build_interceptors(settings, limits, self._threads, self._stalls, self.metrics),
             options=[*_OPTIONS, ("grpc.max_receive_message_length", settings.max_message_bytes)],
         )
+        self._health = health.HealthServicer()
+        self._add_services(readiness)
+        self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        self.address = self._listen(settings)
+        self._metrics_server = (
+            MetricsServer(self.metrics.registry, settings.metrics_address) if settings.metrics_address else None
+        )
+        self.metrics_address = "" if self._metrics_server is None else self._metrics_server.address
+
+    def _add_services(self, readiness: Readiness) -> None:
         handlers = {
             QUERY: QueryService(readiness),
             INGEST: IngestService(readiness, self.metrics),
@@ -70,16 +81,9 @@ class Server:
         }
         for service in SERVICES:
             service.add_to_server(handlers[service], self._server)
-        self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = [service.full_name for service in SERVICES]
         reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
-        self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
-        self.address = self._listen(settings)
-        self._metrics_server = (
-            MetricsServer(self.metrics.registry, settings.metrics_address) if settings.metrics_address else None
-        )
-        self.metrics_address = "" if self._metrics_server is None else self._metrics_server.address
 
     def _listen(self, settings: Settings) -> str:
         host, _ = host_and_port(settings.address)
@@ -97,7 +101,7 @@ class Server:
         return f"{host}:{bound}"
 
     def start(self) -> None:
-        """Take calls from here on, and answer them where there is an engine."""
+        """Start to take calls, and to answer them if the server has an engine."""
         self._stalls.start()
         self._server.start()
         if self._engine is not None:
@@ -105,13 +109,13 @@ class Server:
 
     def serve(self, engine: Engine) -> None:
         """Answer calls from an engine."""
-        # The parser is built by its first use, which takes a fifth of a second that no caller should wait for.
+        # The first use builds the parser, which takes a fifth of a second that no caller should wait for.
         parse("everyone")
         self._readiness.engine = engine
         self._set_health(health_pb2.HealthCheckResponse.SERVING)
 
     def stop(self, grace_seconds: float | None = None) -> None:
-        """Refuse further calls, let those under way finish within the grace, then end them."""
+        """Refuse further calls, let calls under way finish within the grace, then end them."""
         self._health.enter_graceful_shutdown()
         stopped = self._server.stop(self._grace_seconds if grace_seconds is None else grace_seconds)
         self._stalls.drain()

@@ -1,7 +1,7 @@
-"""Traces by OpenTelemetry, where it is installed (`pip install bitseg[tracing]`).
+"""Traces by OpenTelemetry, if it is installed (`pip install bitseg[tracing]`).
 
-With OTEL_EXPORTER_OTLP_ENDPOINT set, spans are sent there; the other variables of OpenTelemetry hold as well. A program
-that embeds the server and has set a tracer provider gets the spans by that one.
+Spans are sent to OTEL_EXPORTER_OTLP_ENDPOINT; the other environment variables of OpenTelemetry apply too. A program
+that embeds the server and has set a tracer provider gets the spans through that provider.
 """
 
 import os
@@ -46,7 +46,7 @@ def begin(method: str, request_id: str, metadata: Iterable[tuple[str, str | byte
     service, _, name = method.strip("/").rpartition("/")
     attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name, "bitseg.request_id": request_id}
     parent = propagate.extract({key: value for key, value in metadata if isinstance(value, str)})
-    # Not the current span: streams go on in contexts of their own.
+    # Not made the current span, because a stream's messages run in several contexts.
     return trace.get_tracer("bitseg").start_span(
         method.strip("/"),
         context=parent,
@@ -57,7 +57,7 @@ def begin(method: str, request_id: str, metadata: Iterable[tuple[str, str | byte
 
 
 def end(span: Any, code: str) -> None:
-    """End a span that `begin` gave, with the status code of the call."""
+    """End a span of `begin` with the status code of its call."""
     if span is None:
         return
     span.set_attribute("rpc.grpc.status_code", code)

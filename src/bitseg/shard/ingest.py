@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from bitseg.columns import Columns, Rejection
+from bitseg.columns import Columns, Rejection, by_row
 from bitseg.errors import InvalidArgumentError, OverloadedError
-from bitseg.grouping import Grouped, Limits, by_row, group, well_formed
+from bitseg.grouping import Grouped, Limits, group, well_formed
 from bitseg.index.deduplication import digest
 from bitseg.index.schema import SchemaDraft
 from bitseg.names import MAX_NAME_BYTES, malformed_text

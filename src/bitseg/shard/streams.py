@@ -127,11 +127,12 @@ class MemberStreams:
         found = query.evaluate(as_of)
         total, version = len(found.users), found.version
         token = ResumeToken(NO_CURSOR, query.digest(as_of), version, 0, total, is_dense)
-        opened = _Opened(found.users)
-        if total > page_size:
-            members, is_durable = found.users.serialize(), self._is_durable(found.record)
-            token = replace(token, cursor_id=self._cursors.keep(version, members, is_durable=is_durable))
-            opened = self._open.shared(token.cursor_id, lambda: found.users)
+        if total <= page_size:
+            return _stream(token, _Opened(found.users), page_size, found.warnings)
+        opened = self._open.admit(found.users)
+        members, is_durable = found.users.serialize(), self._is_durable(found.record)
+        token = replace(token, cursor_id=self._cursors.keep(version, members, is_durable=is_durable))
+        self._open.share(token.cursor_id, opened)
         return _stream(token, opened, page_size, found.warnings)
 
     def _resume(
@@ -172,24 +173,36 @@ class _OpenMembers:
     def size_bytes(self) -> int:
         return sum(self._sizes)
 
+    def admit(self, users: BitMap) -> _Opened:
+        """Count the members of a stream that begins; OverloadedError where all of them take too much."""
+        with self._lock:
+            return self._admitted(users)
+
+    def share(self, cursor_id: bytes, opened: _Opened) -> None:
+        """Let streams that resume a cursor have members that were admitted."""
+        with self._lock:
+            self._by_cursor[cursor_id] = opened
+
     def shared(self, cursor_id: bytes, load: Callable[[], BitMap]) -> _Opened:
-        """The members of a cursor, loaded unless another stream has them open."""
+        """The members of a cursor, loaded unless another stream has them open; OverloadedError as for `admit`."""
         with self._lock:
             opened = self._by_cursor.get(cursor_id)
-            if opened is not None:
-                return opened
-            users = load()
-            size = size_bytes(users)
-            # One stream may always be open, however large.
-            if self._sizes and sum(self._sizes) + size > self._max_bytes:
-                raise OverloadedError(
-                    f"open streams of members take {sum(self._sizes):,} bytes, the limit is {self._max_bytes:,}",
-                    hint="read open streams to their end, or try again in a while",
-                )
-            opened = self._by_cursor[cursor_id] = _Opened(users)
-            self._sizes.append(size)
-            finalize(opened, self._sizes.remove, size).atexit = False
+            if opened is None:
+                opened = self._by_cursor[cursor_id] = self._admitted(load())
             return opened
+
+    def _admitted(self, users: BitMap) -> _Opened:
+        size = size_bytes(users)
+        # One stream may always be open, however large.
+        if self._sizes and self.size_bytes + size > self._max_bytes:
+            raise OverloadedError(
+                f"open streams of members take {self.size_bytes:,} bytes, the limit is {self._max_bytes:,}",
+                hint="read open streams to their end, or try again in a while",
+            )
+        opened = _Opened(users)
+        self._sizes.append(size)
+        finalize(opened, self._sizes.remove, size).atexit = False
+        return opened
 
 
 def _stream(token: ResumeToken, opened: _Opened, page_size: int, warnings: tuple[str, ...] = ()) -> MemberStream:

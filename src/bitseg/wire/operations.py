@@ -1,16 +1,45 @@
 """Row operations to protobuf and back."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from google.protobuf.struct_pb2 import Struct
 
+from bitseg.columns import Rejection
 from bitseg.operations import Delete, Identify, Operation, Page, Track
 from bitseg.pb import ingest_pb2
+from bitseg.plain import exact
+from bitseg.values import InvalidValueError
 from bitseg.wire.timestamps import from_timestamp, to_timestamp
 
 
+def to_operations(operations: Iterable[Operation]) -> tuple[list[ingest_pb2.Operation], list[Rejection]]:
+    """The protobuf form of row operations without the values that are none, and the rejections of those."""
+    messages: list[ingest_pb2.Operation] = []
+    rejections: list[Rejection] = []
+    for row, operation in enumerate(operations):
+        match operation:
+            case Identify():
+                operation = operation._replace(traits=_exact(row, operation.traits, rejections))
+            case Track() | Page():
+                operation = operation._replace(properties=_exact(row, operation.properties, rejections))
+        messages.append(to_operation(operation))
+    return messages, rejections
+
+
+def _exact(row: int, values: Mapping[str, Any], rejections: list[Rejection]) -> Mapping[str, Any]:
+    """The values that the protocol can hold; a rejection for each other one."""
+    kept: dict[str, Any] = {}
+    for name, value in values.items():
+        try:
+            kept[name] = exact(value)
+        except InvalidValueError as error:
+            rejections.append(Rejection(row, str(error), name))
+    return kept
+
+
 def to_operation(operation: Operation) -> ingest_pb2.Operation:
-    """The protobuf form of a row operation."""
+    """The protobuf form of a row operation, whose values are plain."""
     message = ingest_pb2.Operation()
     match operation:
         case Identify(user_id, traits, timestamp_ms, message_id):

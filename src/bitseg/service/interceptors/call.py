@@ -40,7 +40,7 @@ class Call:
     has_callers_request_id: bool
     # Set once the caller is authenticated; until then None, as is that of a refused call.
     caller: Caller | None = None
-    # Why the call was refused before its request was read.
+    # Why the call is refused, until that is raised.
     refusal: BitsegError | None = None
     # The error that ended the call.
     status: status_pb2.Status | None = None
@@ -53,6 +53,12 @@ class Call:
         request_id = next((value for key, value in metadata if key == REQUEST_ID), None)
         is_valid = isinstance(request_id, str) and _REQUEST_ID.fullmatch(request_id) is not None
         return cls(str(details.method), metadata, str(request_id) if is_valid else secrets.token_hex(8), is_valid)
+
+    def take_refusal(self) -> BitsegError:
+        """The error to raise for a refused call, without leaving the call in a cycle with the error's traceback."""
+        error, self.refusal = self.refusal, None
+        assert error is not None
+        return error
 
 
 # Answers a call. Requests come as an iterator even where there is one only; where the method streams responses, the

@@ -86,7 +86,7 @@ class Pipeline(grpc.ServerInterceptor):
         try:
             call.caller = self._authentication.admit(call)
         except BitsegError as error:
-            call.refusal = error
+            call.refusal = error.with_traceback(None)
             return routes.refused.handler(call)
         return routes.admitted.handler(call)
 
@@ -137,11 +137,9 @@ def _within(interceptors: Sequence[Interceptor], method: Method, endpoint: Endpo
 
 
 def _refusing(call: Call, _: Iterator[Any], __: grpc.ServicerContext) -> Any:
-    assert call.refusal is not None
-    raise call.refusal
+    raise call.take_refusal()
 
 
 def _refusing_stream(call: Call, _: Iterator[Any], __: grpc.ServicerContext) -> Iterator[Any]:
-    assert call.refusal is not None
-    raise call.refusal
+    raise call.take_refusal()
     yield
