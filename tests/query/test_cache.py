@@ -141,8 +141,10 @@ def test_Materialised_answer_equals_a_fresh_one(seed):
         for segment in source.sample(SEGMENTS, 8):
             kept = sorted(page for pages in engine.members(segment).pages for page in pages)
             fresh = Engine(engine.workspace, clock=clock)
-            fresh._index = engine._index
-            fresh._queries = QuerySession(engine._index, engine._catalog, lambda: 0, fresh._lock, 0)
+            fresh._index = engine._shard.state.index
+            fresh._queries = QuerySession(
+                engine._shard.state.index, engine._shard.state.catalog, lambda: 0, fresh._lock, 0
+            )
             assert kept == sorted(page for pages in fresh.members(segment).pages for page in pages), segment
     statistics = engine.statistics()
     assert statistics.materialised_hits > 10
@@ -172,5 +174,5 @@ def test_Words_of_a_refreshed_bitmap_replace_the_old_ones(engine):
     for number in range(20):
         engine.ingest([Identify(f"u{number}", {"a": 1, "b": 1, "c": 1}, NOW_MS + number)])
         assert engine.count("a = 1 and b = 1 and c = 1").count > 600
-        sizes.append(engine._queries.word_counter.size_bytes)
+        sizes.append(engine._shard.queries.session.word_counter.size_bytes)
     assert 0 < max(sizes) == min(sizes)

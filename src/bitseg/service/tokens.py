@@ -32,7 +32,7 @@ from bitseg.errors import (
 )
 from bitseg.names import malformed_text
 from bitseg.service.access import Role
-from bitseg.storage.frames import sync_directory
+from bitseg.storage import frames
 
 MAX_NAME_BYTES = 128
 _FORMAT = 1
@@ -111,7 +111,7 @@ class TokenFile:
     def _changing(self) -> Iterator[list[Token]]:
         """The tokens as a list to change, which is written back. Only one process at a time may change it."""
         try:
-            _make_durably(self._path.parent)
+            frames.make_directory(self._path.parent)
             descriptor = os.open(self._path.with_name(self._path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -125,14 +125,8 @@ class TokenFile:
 
     def _write(self, tokens: Sequence[Token]) -> None:
         plain = [{**asdict(token), "role": token.role.title} for token in tokens]
-        temporary = self._path.with_name(self._path.name + ".tmp")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(descriptor, "wb") as file:
-            file.write(orjson.dumps({"format": _FORMAT, "tokens": plain}, option=orjson.OPT_INDENT_2))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._path)
-        sync_directory(self._path.parent)
+        content = orjson.dumps({"format": _FORMAT, "tokens": plain}, option=orjson.OPT_INDENT_2)
+        frames.publish(self._path, lambda file: file.write(content))
 
 
 class TokenChecker:
@@ -198,14 +192,6 @@ class TokenChecker:
         except OSError:
             return None
         return status.st_ino, status.st_mtime_ns, status.st_size
-
-
-def _make_durably(folder: Path) -> None:
-    """Make a directory, and those above it, so that a crash leaves them in place."""
-    if not folder.is_dir():
-        _make_durably(folder.parent)
-        folder.mkdir(exist_ok=True)
-        sync_directory(folder.parent)
 
 
 def _hash(text: str) -> str:

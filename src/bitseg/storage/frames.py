@@ -9,14 +9,19 @@ A file is 8 bytes, `BITSEG`, a letter for the kind of file and the version of it
 | 4     | CRC-32C of the 8 bytes before, unsigned, little-endian|
 | …     | payload: msgpack of plain values and arrays           |
 
-The length has a checksum of its own, so that damage to it is not taken for a file that was cut short. Numpy arrays are
-msgpack extension type 1: the length of the type's name (1 byte), the number of dimensions (1 byte), each dimension (8
-bytes), the name as numpy's `str`, and the items in C order.
+The length has a checksum of its own, so that damage to it is not taken for a file that was cut short. Records of the
+journal have longer headers (see `journal_format`). Numpy arrays are msgpack extension type 1: the length of the type's
+name (1 byte), the number of dimensions (1 byte), each dimension (8 bytes), the name as numpy's `str`, and the items in
+C order.
+
+A file that replaces another is written beside it as `NAME.tmp`, made durable, renamed, and the directory is made
+durable (`publish`), so that a crash leaves the one or the other.
 """
 
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -32,22 +37,19 @@ _HEAD = struct.Struct("<II")
 _CHECK = struct.Struct("<I")
 HEADER_BYTES = _HEAD.size + _CHECK.size
 MAX_PAYLOAD_BYTES = 2**32 - 1
-_READ_BYTES = 2**24
-# A write that the power cut leaves such stretches of zeros, or ends early.
-_SECTOR = 512
+_TEMPORARY = ".tmp"
 
 _ARRAY = 1
 _DTYPES = frozenset({"|b1", "|i1", "|u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8", "<f8"})
 
 
 class DamagedFrameError(Exception):
-    """Bytes that are no frame. `is_torn` says that they are what a write that was cut off leaves behind."""
+    """Bytes at an offset of a file that are not a whole frame, and what is wrong with them."""
 
-    def __init__(self, offset: int, reason: str, *, is_torn: bool = False) -> None:
+    def __init__(self, offset: int, reason: str) -> None:
         super().__init__(f"byte {offset}: {reason}")
         self.offset = offset
         self.reason = reason
-        self.is_torn = is_torn
 
 
 def pack(value: Any) -> bytes:
@@ -77,18 +79,31 @@ def read(file: BinaryIO, offset: int, end: int) -> bytes:
     file.seek(offset)
     head = file.read(min(HEADER_BYTES, end - offset))
     if len(head) < HEADER_BYTES:
-        raise DamagedFrameError(offset, "the file is cut short", is_torn=True)
-    length, checksum = _HEAD.unpack_from(head)
-    if _CHECK.unpack_from(head, _HEAD.size)[0] != google_crc32c.value(head[: _HEAD.size]):
-        raise DamagedFrameError(offset, "the checksum of the length does not match", is_torn=_ends_in_zeros(file, head))
-    if length > end - offset - HEADER_BYTES:
-        raise DamagedFrameError(offset, "the file is cut short", is_torn=True)
+        raise DamagedFrameError(offset, "the file is cut short")
+    size = length(head)
+    if size is None:
+        raise DamagedFrameError(offset, "the checksum of the length does not match")
+    return read_payload(file, offset, offset + HEADER_BYTES, end, size, _HEAD.unpack_from(head)[1])
+
+
+def length(head: bytes) -> int | None:
+    """The length of the payload that a header tells; None where its checksum does not match."""
+    is_whole = _CHECK.unpack_from(head, _HEAD.size)[0] == google_crc32c.value(head[: _HEAD.size])
+    return int(_HEAD.unpack_from(head)[0]) if is_whole else None
+
+
+def read_payload(file: BinaryIO, offset: int, start: int, end: int, length: int, checksum: int) -> bytes:
+    """The payload, which starts at `start`, of the frame at `offset`; DamagedFrameError.
+
+    A length beyond the end of the file takes no memory.
+    """
+    if length > end - start:
+        raise DamagedFrameError(offset, "the file is cut short")
     payload = file.read(length)
     if len(payload) < length:
-        raise DamagedFrameError(offset, "the file is cut short", is_torn=True)
+        raise DamagedFrameError(offset, "the file is cut short")
     if google_crc32c.value(payload) != checksum:
-        is_torn = offset + HEADER_BYTES + length == end and _has_empty_sector(payload, offset + HEADER_BYTES)
-        raise DamagedFrameError(offset, "the checksum does not match", is_torn=is_torn)
+        raise DamagedFrameError(offset, "the checksum does not match")
     return payload
 
 
@@ -128,22 +143,52 @@ def sync_directory(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _ends_in_zeros(file: BinaryIO, head: bytes) -> bool:
-    while not any(head):
-        head = file.read(_READ_BYTES)
-        if not head:
-            return True
-    return False
+def make_directory(folder: Path) -> None:
+    """Make a directory and those above it that are missing, and make their names durable."""
+    missing = [folder]
+    while not missing[-1].exists():
+        missing.append(missing[-1].parent)
+    for each in reversed(missing):
+        # Another process may have made it meanwhile; FileExistsError where something else has the name.
+        each.mkdir(exist_ok=True)
+    for each in missing[:-1]:
+        sync_directory(each.parent)
 
 
-def _has_empty_sector(payload: bytes, offset: int) -> bool:
-    """Whether a whole sector of the file within the payload is empty."""
-    first = -offset % _SECTOR
-    whole = (len(payload) - first) // _SECTOR
-    if whole <= 0:
-        return False
-    sectors = np.frombuffer(payload, np.uint8, whole * _SECTOR, first).reshape(whole, _SECTOR)
-    return bool((~sectors.any(axis=1)).any())
+def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file for its owner alone and make its contents durable, but not its name."""
+    with open(path, "wb", opener=private) as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_beside(path: Path, write: Callable[[BinaryIO], object]) -> Path:
+    """Write what `put_in_place` makes the contents of a file; where it is. Nothing is left where that fails."""
+    temporary = path.with_name(path.name + _TEMPORARY)
+    try:
+        write_file(temporary, write)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    return temporary
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Rename a file that is durable, and make its name so; after an OSError, either file may be in place."""
+    temporary.rename(path)
+    sync_directory(path.parent)
+
+
+def publish(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Replace a file at once, durably: after a crash, the one before or the whole next one is there."""
+    put_in_place(write_beside(path, write), path)
+
+
+def remove_temporary(path: Path) -> None:
+    """Remove what a crash left of a `publish`."""
+    path.with_name(path.name + _TEMPORARY).unlink(missing_ok=True)
 
 
 def _pack_array(value: Any) -> msgpack.ExtType:

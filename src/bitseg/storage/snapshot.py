@@ -1,8 +1,10 @@
 """Snapshots: the state of a workspace as parts in files, and the manifest that says which parts are current.
 
 `parts-NUMBER` holds parts, one a frame (see `frames`). `manifest` has a single frame of
-{generation, workspace, journal, records, parts}: the settings of the workspace, the first file of the journal to
-replay and how many records come before it, and for every part [key, revision, file, offset, length].
+{generation, workspace, journal, version, parts}: the settings of the workspace, the first file of the journal to
+replay, the number of the last record that the snapshot has, and for every part [key, revision, file, offset, length].
+Both are of format 5. Before it, the manifest has `records` in place of `version`: how many records come before the
+journal, whatever the version of the workspace was.
 
 A snapshot writes a new file with the parts that changed, makes it durable, and then renames a new manifest into place,
 so that there is always one whole snapshot. Files that no part of the manifest lies in are then removed; files of which
@@ -17,17 +19,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from bitseg.errors import CorruptSnapshotError, DataDirectoryError, UnsupportedFormatError, file_error
+from bitseg.errors import CorruptSnapshotError, UnsupportedFormatError, file_error
 from bitseg.storage import frames
 
 MANIFEST = "manifest"
+PREFIX = "parts-"
 # What versions before any release wrote.
 _UNRELEASED = "snapshot.msgpack"
-_PREFIX = "parts-"
-_TEMPORARY = ".tmp"
-_MANIFEST_KIND, _PARTS_KIND, _FORMAT = "M", "P", 4
-# Before 4, segments and lists had no details.
-_READABLE = (3, 4)
+_MANIFEST_KIND, _PARTS_KIND, FORMAT = "M", "P", 5
+# Before 4, segments and lists had no details; before 5, the version of a workspace was not that of its records.
+READABLE = (3, 4, 5)
 _COPY_BYTES = 2**24
 
 Key = tuple[str | int | None, ...]
@@ -52,13 +53,17 @@ class Stored(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a data directory holds. `workspace` are plain values, its `id` among them."""
+    """What a data directory holds. `workspace` are plain values, its `id` among them.
+
+    `version` is the number of the last record that the parts have.
+    """
 
     generation: int
     workspace: Mapping[str, Any]
     journal: int
-    records: int
+    version: int
     parts: Mapping[Key, Stored]
+    format: int = FORMAT
 
     @property
     def size_bytes(self) -> int:
@@ -79,7 +84,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     path = folder / MANIFEST
     try:
         with path.open("rb") as file:
-            return _manifest(path, _only_frame(path, file))
+            return _read_manifest(path, file)
     except FileNotFoundError:
         if (folder / _UNRELEASED).exists():
             raise UnsupportedFormatError(
@@ -100,24 +105,27 @@ def publish(folder: Path, manifest: Manifest, parts: Iterable[Part], *, purge: b
     """
     number = manifest.generation
     path = parts_path(folder, number)
+    stored: dict[Key, Stored] = {}
+
+    def write(file: BinaryIO) -> None:
+        file.write(frames.magic(_PARTS_KIND, FORMAT))
+        written = _write_parts(file, number, manifest.parts, parts)
+        stored.update(_compacted(folder, file, number, written, purge=purge))
+
     try:
-        with open(path, "wb", opener=frames.private) as file:
-            file.write(frames.magic(_PARTS_KIND, _FORMAT))
-            stored = _write_parts(file, number, manifest.parts, parts)
-            stored = _compacted(folder, file, number, stored, purge=purge)
-            file.flush()
-            os.fsync(file.fileno())
-        whole = replace(manifest, parts=stored)
-        temporary = _write_manifest(folder, whole)
+        try:
+            frames.write_file(path, write)
+            whole = replace(manifest, parts=stored, format=FORMAT)
+            temporary = frames.write_beside(folder / MANIFEST, lambda file: _write_manifest(file, whole))
+        except BaseException:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+            raise
     except OSError as error:
-        with suppress(OSError):
-            (folder / (MANIFEST + _TEMPORARY)).unlink(missing_ok=True)
-            path.unlink(missing_ok=True)
         raise file_error("cannot write a snapshot in", folder, error) from error
     try:
         frames.sync_directory(folder)
-        temporary.rename(folder / MANIFEST)
-        frames.sync_directory(folder)
+        frames.put_in_place(temporary, folder / MANIFEST)
     except OSError as error:
         # Which manifest is in place is not known, so the parts of both have to stay.
         raise file_error("cannot publish a snapshot in", folder, error) from error
@@ -135,8 +143,8 @@ def published_at(folder: Path) -> float:
 def tidy(folder: Path, manifest: Manifest) -> None:
     """Remove files that the manifest has no part in."""
     current = {each.file for each in manifest.parts.values()}
-    (folder / (MANIFEST + _TEMPORARY)).unlink(missing_ok=True)
-    for number, path in frames.numbered(folder, _PREFIX):
+    frames.remove_temporary(folder / MANIFEST)
+    for number, path in frames.numbered(folder, PREFIX):
         if number not in current:
             path.unlink(missing_ok=True)
 
@@ -153,45 +161,39 @@ def read_parts(folder: Path, manifest: Manifest) -> Iterator[tuple[Key, int, Any
                 files[stored.file] = _opened(parts_path(folder, stored.file))
             path, file, end = files[stored.file]
             payload = _payload(path, file, stored, end)
-            try:
-                found_key, state = frames.unpack(payload)
-                is_same = tuple(found_key) == key
-            except (ValueError, TypeError) as error:
-                raise corrupt(path, stored.offset, str(error)) from None
-            if not is_same:
-                raise corrupt(path, stored.offset, f"it holds {found_key}, not {list(key)}")
-            yield key, stored.revision, state, stored.length
+            yield key, stored.revision, _state(path, stored, key, payload), stored.length
     finally:
         for _, file, _ in files.values():
             file.close()
 
 
 def copy(source: Path, manifest: Manifest, target: Path) -> None:
-    """Copy a snapshot into a folder that holds none, without the journal after it.
+    """Copy a snapshot into a folder that is empty, without the journal after it; the manifest comes last.
 
-    Raises CorruptSnapshotError where a file is not whole, else DataDirectoryError.
+    Raises DataDirectoryError or DiskFullError where the file system refuses; what was copied is then removed.
     """
-    if exists(target):
-        raise DataDirectoryError(f"{target} holds a workspace already", hint="name a directory that is empty or new")
+    written: list[Path] = []
     try:
-        target.mkdir(parents=True, exist_ok=True)
-        for number in sorted({each.file for each in manifest.parts.values()}):
-            copied = parts_path(target, number)
-            with parts_path(source, number).open("rb") as reading, open(copied, "wb", opener=frames.private) as writing:
-                shutil.copyfileobj(reading, writing, _COPY_BYTES)
-                writing.flush()
-                os.fsync(writing.fileno())
-        temporary = _write_manifest(target, manifest)
+        try:
+            for number in sorted({each.file for each in manifest.parts.values()}):
+                with parts_path(source, number).open("rb") as reading:
+                    written.append(parts_path(target, number))
+                    frames.write_file(written[-1], lambda file: shutil.copyfileobj(reading, file, _COPY_BYTES))
+            temporary = frames.write_beside(target / MANIFEST, lambda file: _write_manifest(file, manifest))
+        except BaseException:
+            for path in written:
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
+            raise
         frames.sync_directory(target)
-        temporary.rename(target / MANIFEST)
-        frames.sync_directory(target)
+        frames.put_in_place(temporary, target / MANIFEST)
     except OSError as error:
         raise file_error("cannot copy the snapshot to", target, error) from error
 
 
 def parts_path(folder: Path, number: int) -> Path:
     """The file of parts that has a number."""
-    return folder / f"{_PREFIX}{number:08}"
+    return folder / f"{PREFIX}{number:08}"
 
 
 def corrupt(path: Path, offset: int, what: str) -> CorruptSnapshotError:
@@ -243,15 +245,9 @@ def _compacted(
             source.close()
 
 
-def _write_manifest(folder: Path, manifest: Manifest) -> Path:
-    """Write a manifest beside its place; where."""
-    temporary = folder / (MANIFEST + _TEMPORARY)
-    with open(temporary, "wb", opener=frames.private) as file:
-        file.write(frames.magic(_MANIFEST_KIND, _FORMAT))
-        _write_frame(file, _plain(manifest))
-        file.flush()
-        os.fsync(file.fileno())
-    return temporary
+def _write_manifest(file: BinaryIO, manifest: Manifest) -> None:
+    file.write(frames.magic(_MANIFEST_KIND, manifest.format))
+    _write_frame(file, _plain(manifest))
 
 
 def _write_frame(file: BinaryIO, value: Any) -> int:
@@ -259,6 +255,17 @@ def _write_frame(file: BinaryIO, value: Any) -> int:
     file.write(frames.header(payload))
     file.write(payload)
     return frames.HEADER_BYTES + len(payload)
+
+
+def _state(path: Path, stored: Stored, key: Key, payload: bytes) -> Any:
+    try:
+        contents = frames.unpack(payload)
+    except ValueError as error:
+        raise corrupt(path, stored.offset, str(error)) from None
+    match contents:
+        case [list(stored_key), state] if tuple(stored_key) == key:
+            return state
+    raise corrupt(path, stored.offset, f"it does not hold the part {list(key)}")
 
 
 def _opened(path: Path) -> tuple[Path, BinaryIO, int]:
@@ -269,7 +276,7 @@ def _opened(path: Path) -> tuple[Path, BinaryIO, int]:
     except OSError as error:
         raise file_error("cannot read", path, error) from error
     try:
-        frames.check_magic(path, file.read(frames.MAGIC_BYTES), _PARTS_KIND, _READABLE)
+        frames.check_magic(path, file.read(frames.MAGIC_BYTES), _PARTS_KIND, READABLE)
     except BaseException:
         file.close()
         raise
@@ -290,14 +297,15 @@ def _payload(path: Path, file: BinaryIO, stored: Stored, end: int) -> bytes:
     return payload
 
 
-def _only_frame(path: Path, file: BinaryIO) -> Any:
-    frames.check_magic(path, file.read(frames.MAGIC_BYTES), _MANIFEST_KIND, _READABLE)
+def _read_manifest(path: Path, file: BinaryIO) -> Manifest:
+    start = file.read(frames.MAGIC_BYTES)
+    frames.check_magic(path, start, _MANIFEST_KIND, READABLE)
     end = os.fstat(file.fileno()).st_size
     try:
         payload = frames.read(file, frames.MAGIC_BYTES, end)
         if frames.MAGIC_BYTES + frames.HEADER_BYTES + len(payload) != end:
             raise corrupt(path, end, "there is more than should be")
-        return frames.unpack(payload)
+        return _manifest(start[-1], frames.unpack(payload))
     except frames.DamagedFrameError as damage:
         raise corrupt(path, damage.offset, damage.reason) from None
     except ValueError as error:
@@ -309,23 +317,37 @@ def _plain(manifest: Manifest) -> dict[str, Any]:
         "generation": manifest.generation,
         "workspace": dict(manifest.workspace),
         "journal": manifest.journal,
-        "records": manifest.records,
+        _version_name(manifest.format): manifest.version,
         "parts": [[key, *stored] for key, stored in manifest.parts.items()],
     }
 
 
-def _manifest(path: Path, found: Any) -> Manifest:
-    try:
-        parts = {tuple(key): Stored(*map(_natural, stored)) for key, *stored in found["parts"]}
-        workspace = dict(found["workspace"])
-        numbers = (_natural(found[name]) for name in ("generation", "journal", "records"))
-        generation, journal, records = numbers
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise corrupt(path, frames.MAGIC_BYTES, f"this is no manifest: {error}") from None
-    return Manifest(generation, workspace, journal, records, parts)
+def _manifest(manifest_format: int, contents: Any) -> Manifest:
+    name = _version_name(manifest_format)
+    match contents:
+        case {"generation": generation, "workspace": dict(workspace), "journal": journal, "parts": list(parts)}:
+            numbers = (_natural(number) for number in (generation, journal, contents.get(name)))
+            generation, journal, version = numbers
+            if not isinstance(workspace.get("id"), str):
+                raise ValueError("it does not name its workspace")
+            stored = dict(map(_stored, parts))
+            return Manifest(generation, workspace, journal, version, stored, manifest_format)
+    raise ValueError("this is not a manifest")
+
+
+def _version_name(manifest_format: int) -> str:
+    return "version" if manifest_format >= 5 else "records"
+
+
+def _stored(entry: Any) -> tuple[Key, Stored]:
+    match entry:
+        case [list(key), revision, file, offset, length]:
+            if all(each is None or isinstance(each, str | int) for each in key):
+                return tuple(key), Stored(*map(_natural, (revision, file, offset, length)))
+    raise ValueError(f"{entry!r:.200} does not say where a part lies")
 
 
 def _natural(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"{value!r} is no natural number")
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
+        raise ValueError(f"{value!r:.50} is not a natural number")
     return value

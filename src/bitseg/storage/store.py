@@ -1,94 +1,95 @@
-"""A workspace on disk: its lock, its snapshot, and the journal after it."""
+"""A workspace on disk: its lock, its snapshot, and the journal after it; and one that lives in memory alone."""
 
+import logging
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from bitseg.errors import BitsegError, DataDirectoryError, NotDurableError, file_error
+from bitseg.errors import BitsegError, DataDirectoryError, InternalError, InvalidArgumentError, NotDurableError
 from bitseg.results import Recovered
-from bitseg.storage import journal, snapshot
+from bitseg.storage import directory, journal_format, snapshot
 from bitseg.storage.directory import DataDirectory
 from bitseg.storage.journal import Cut, Journal, SyncPolicy
+from bitseg.storage.recovery import Recovery
 from bitseg.storage.snapshot import Key, Manifest, Part
 
 # Bytes read so far, and in all.
 Progress = Callable[[int, int], None]
+# Takes back a part of a snapshot: its key, its state, and its revision.
+Restore = Callable[[Key, Any, int], None]
+# Does again what a record says: its number, and the value of its payload.
+Replay = Callable[[int, Any], None]
 
-# What restoring says of contents that make no sense.
-_SENSELESS = (
-    ValueError,
-    KeyError,
-    TypeError,
-    IndexError,
-    AttributeError,
-    OverflowError,
-    AssertionError,
-    BitsegError,
-)
+_log = logging.getLogger("bitseg.storage")
 
 
 class Store:
     """Keeps a workspace in a directory that this process alone holds.
 
-    A store is opened, then `recover` is called once, and then records are appended. What a snapshot and the journal
-    have in them is for the caller to know.
+    A store is opened, then `recover` is called once, and then records are appended. Records are numbered without gaps;
+    a snapshot has all up to its `version`. What a snapshot and the journal have in them is for the caller to know.
     """
+
+    # Payloads are read again.
+    keeps_records = True
 
     def __init__(self, directory: DataDirectory, manifest: Manifest, policy: SyncPolicy) -> None:
         self._directory = directory
         self._manifest = manifest
         self._policy = policy
         self._generation = manifest.generation
-        self._journal = Journal(directory.path, self._id, manifest.journal, manifest.records, policy)
+        self._journal = Journal(directory.path, self._id, manifest.journal, manifest.version, policy)
+        self._has_old_journal = False
 
     @classmethod
     def create(
-        cls, path: Path, workspace: Mapping[str, Any], parts: Iterable[Part], policy: SyncPolicy, *, version: int = 0
+        cls,
+        path: Path,
+        workspace: Mapping[str, Any],
+        parts: Iterable[Part],
+        policy: SyncPolicy,
+        *,
+        version: int = 0,
+        is_empty: bool = False,
     ) -> "Store":
-        """Make a workspace in a directory that has none; DataDirectoryError if it has one."""
-        directory = DataDirectory(path)
+        """Make a workspace, with the records up to `version` in its parts, in a directory that has none.
+
+        Where that is interrupted, an empty workspace can be made again; the directory of one with data is refused
+        from then on. DataDirectoryError for a directory that has a workspace, or what is left of one.
+        """
+        if directory.has_workspace(path):
+            raise DataDirectoryError(f"{path} holds a workspace already", hint="name a directory that is empty or new")
+        held = DataDirectory(path)
         try:
-            if snapshot.exists(path):
-                raise DataDirectoryError(f"{path} holds a workspace already")
-            settings = {**workspace, "id": secrets.token_hex(16)}
-            return cls(directory, snapshot.publish(path, Manifest(1, settings, 1, version, {}), parts), policy)
+            with directory.creating(path, is_empty=is_empty):
+                settings = {**workspace, "id": secrets.token_hex(16)}
+                manifest = snapshot.publish(path, Manifest(1, settings, 1, version, {}), parts)
+            return cls(held, manifest, policy)
         except BaseException:
-            directory.close()
+            held.close()
             raise
 
     @classmethod
     def open(cls, path: Path, policy: SyncPolicy) -> "Store | None":
-        """The workspace in a directory; None where there is none."""
-        if not snapshot.exists(path):
+        """The workspace in a directory; None where there is none.
+
+        DataDirectoryError for what is left of a workspace, naming what is missing; nothing is written there.
+        """
+        if not directory.has_workspace(path):
             return None
-        directory = DataDirectory(path)
+        held = DataDirectory(path)
         try:
             manifest = snapshot.read_manifest(path)
-            if manifest is None or not isinstance(manifest.workspace.get("id"), str):
-                raise snapshot.corrupt(path / snapshot.MANIFEST, 0, "it does not name its workspace")
-            return cls(directory, manifest, policy)
+            if manifest is None:
+                raise snapshot.corrupt(path / snapshot.MANIFEST, 0, "it is gone")
+            return cls(held, manifest, policy)
         except BaseException:
-            directory.close()
+            held.close()
             raise
-
-    @property
-    def is_durable(self) -> bool:
-        """Whether records are written at all."""
-        return True
-
-    @property
-    def needs_upgrade(self) -> bool:
-        """Whether an earlier version of bitseg wrote the directory."""
-        return False
-
-    @property
-    def version(self) -> int:
-        """The number of the last record that the snapshot has."""
-        return self._manifest.records
 
     @property
     def path(self) -> Path:
@@ -103,6 +104,20 @@ class Store:
     @property
     def _id(self) -> str:
         return str(self._manifest.workspace["id"])
+
+    @property
+    def version(self) -> int:
+        """The number of the last record that the current snapshot has."""
+        return self._manifest.version
+
+    @property
+    def needs_upgrade(self) -> bool:
+        """Whether the snapshot or the journal is of an older format.
+
+        Numbers of records then count them, whatever they say. A snapshot that is published with a version brings both
+        up to date.
+        """
+        return self._has_old_journal or self._manifest.format < snapshot.FORMAT
 
     @property
     def snapshot_bytes(self) -> int:
@@ -129,48 +144,44 @@ class Store:
         """Whether records are refused until a snapshot has succeeded."""
         return self._journal.has_failed
 
-    def recover(
-        self, restore: Callable[[Key, Any, int], None], replay: Callable[[Any], None], progress: Progress
-    ) -> Recovered:
+    def recover(self, restore: Restore, replay: Replay, progress: Progress) -> Recovered:
         """Hand over the parts of the snapshot, and then the records of the journal after it.
 
-        The end of a write that was cut off is saved aside and cut. Raises CorruptSnapshotError and CorruptJournalError,
-        naming file and byte, also for contents of which `restore` or `replay` make nothing.
+        What a crash left of records that were not acknowledged is saved aside and cut. `restore` and `replay` raise
+        ValueError or a BitsegError for contents that make no sense. Raises CorruptSnapshotError and
+        CorruptJournalError, naming file and byte, for those; InternalError for any other error of `restore` and
+        `replay`, which is a fault of theirs. Nothing is cut or removed then.
         """
         started = time.perf_counter()
-        found = journal.Recovery(self.path, self._id, self._manifest.journal, self._manifest.records)
-        journal_bytes = found.size_bytes
+        recovery = Recovery(self.path, self._id, self._manifest.journal, self._manifest.version)
+        journal_bytes = recovery.size_bytes
         total, done = self.snapshot_bytes + journal_bytes, 0
         for key, revision, state, length in snapshot.read_parts(self.path, self._manifest):
-            try:
+            stored = self._manifest.parts[key]
+            with _reading(snapshot.parts_path(self.path, stored.file), stored.offset, snapshot.corrupt):
                 restore(key, state, revision)
-            except _SENSELESS as error:
-                held = self._manifest.parts[key]
-                raise snapshot.corrupt(snapshot.parts_path(self.path, held.file), held.offset, _why(error)) from error
             done += length
             progress(done, total)
-        for record in found.records():
-            try:
-                replay(record.value)
-            except _SENSELESS as error:
-                raise journal.corrupt(record.path, record.offset, _why(error)) from error
+        for record in recovery.records():
+            with _reading(record.path, record.offset, journal_format.corrupt):
+                replay(record.number, record.value)
             progress(min(done + record.offset, total), total)
+        self._has_old_journal = recovery.has_old_format
         self._journal = Journal(
             self.path,
             self._id,
-            found.last_number + 1,
-            found.count,
+            recovery.next_number,
+            recovery.version,
             self._policy,
             journal_bytes,
             oldest_ms=self.snapshot_ms,
         )
         self._remove_superfluous()
-        torn = found.torn
         return Recovered(
             snapshot_bytes=self.snapshot_bytes,
-            records=found.count - self._manifest.records,
-            torn_bytes=torn.size_bytes if torn else 0,
-            torn_saved_as=str(torn.saved_as) if torn else None,
+            records=recovery.version - self._manifest.version,
+            torn_bytes=recovery.torn_bytes,
+            torn_saved_as=", ".join(map(str, recovery.torn_files)) or None,
             seconds=time.perf_counter() - started,
         )
 
@@ -179,7 +190,7 @@ class Store:
         return self._journal.append(payload)
 
     def withdraw(self, payload: bytes) -> None:
-        """Take back the last record, which had this payload and was not acknowledged."""
+        """Take back the last record, which had this payload and was not acknowledged; no further ones are taken."""
         self._journal.withdraw(payload)
 
     @property
@@ -199,22 +210,32 @@ class Store:
         """Cut the journal here, for a snapshot of what the records before have made."""
         return self._journal.cut()
 
-    def publish(self, cut: Cut, parts: Iterable[Part], *, version: int, purge: bool) -> None:
+    def publish(self, cut: Cut, parts: Iterable[Part], *, version: int | None = None, purge: bool) -> None:
         """Make the parts, which are of a cut, the current snapshot, and remove what it makes superfluous.
 
+        `version` is the number of the last record that the parts have: that of the cut, other than for a store that
+        needs an upgrade. Records are then numbered from it, and none must have come since the cut.
+
         Where it fails, the snapshot before stays, with the whole journal since. Raises DataDirectoryError or
-        DiskFullError.
+        DiskFullError. What is superfluous and cannot be removed is told to the log, and tried again the next time.
         """
+        version = cut.version if version is None else version
+        if version != cut.version and (not self.needs_upgrade or self.last_record != cut.version):
+            raise InternalError(f"a snapshot of version {version} is of record {cut.version}")
         self._generation += 1
-        wanted = replace(self._manifest, generation=self._generation, journal=cut.journal, records=version)
+        wanted = replace(self._manifest, generation=self._generation, journal=cut.journal, version=version)
         self._manifest = snapshot.publish(self.path, wanted, parts, purge=purge)
-        if cut.has_failed:
-            self._journal.begin_anew()
+        self._has_old_journal = False
+        self._journal.superseded(cut, version)
         self._remove_superfluous(also_torn=True)
 
     def copy_to(self, folder: Path) -> None:
-        """Copy the current snapshot, without what came after it, into a folder that is empty or new."""
-        snapshot.copy(self.path, self._manifest, folder)
+        """Copy the current snapshot, without what came after it, into a folder that is empty or new.
+
+        The copy is a workspace once all of it is there. DataDirectoryError for a folder that is not empty.
+        """
+        with directory.creating(folder, is_empty=False):
+            snapshot.copy(self.path, self._manifest, folder)
 
     def close(self) -> None:
         """Make everything durable and let another process have the directory; NotDurableError."""
@@ -224,55 +245,112 @@ class Store:
             self._directory.close()
 
     def abandon(self) -> None:
-        """Let go of the directory after a failure, without any more writing."""
-        with suppress(NotDurableError):
-            self._journal.close()
-        self._directory.close()
+        """Let go of the directory after a failure."""
+        try:
+            with suppress(NotDurableError):
+                self._journal.close()
+        finally:
+            self._directory.close()
 
     def _remove_superfluous(self, *, also_torn: bool = False) -> None:
         try:
             snapshot.tidy(self.path, self._manifest)
-            journal.remove_before(self.path, self._manifest.journal)
-            if also_torn:
-                journal.remove_torn(self.path)
-        except OSError as error:
-            raise file_error("cannot remove what a snapshot has replaced in", self.path, error) from error
-
-
-def _why(error: Exception) -> str:
-    return f"its contents make no sense ({type(error).__name__}: {error})"
+            for number, path in journal_format.numbered(self.path):
+                if number < self._manifest.journal:
+                    path.unlink(missing_ok=True)
+            for path in journal_format.torn_files(self.path) if also_torn else ():
+                path.unlink(missing_ok=True)
+            directory.remove_markers(self.path)
+        except (OSError, DataDirectoryError) as error:
+            _log.warning("cannot remove what a snapshot has replaced in %s: %s", self.path, error)
 
 
 class NullStore:
-    """Keeps nothing: a workspace that lives in memory alone. It counts records."""
+    """The store of a workspace that lives in memory alone: it counts records and keeps nothing."""
 
-    is_durable = False
-    has_failed = False
+    # Payloads need not be made.
+    keeps_records = False
+    path = None
+    needs_upgrade = has_failed = False
     snapshot_bytes = journal_bytes = snapshot_ms = journal_ms = 0
 
-    def __init__(self) -> None:
-        self.last_record = 0
+    def __init__(self, version: int = 0) -> None:
+        self.workspace: Mapping[str, Any] = {}
+        self.version = self._last = version
+
+    @property
+    def last_record(self) -> int:
+        """The number of the last record."""
+        return self._last
+
+    def recover(self, restore: Restore, replay: Replay, progress: Progress) -> Recovered:
+        """What there is: nothing."""
+        return Recovered(snapshot_bytes=0, records=0, torn_bytes=0, torn_saved_as=None, seconds=0)
 
     def append(self, payload: bytes) -> int:
-        """Count a record."""
-        self.last_record += 1
-        return self.last_record
+        """Count a record; its number."""
+        self._last += 1
+        return self._last
 
     def withdraw(self, payload: bytes) -> None:
         """Take back the last record."""
-        self.last_record -= 1
+        self._last -= 1
 
     def sync(self, record: int) -> None:
-        """Nothing is to be waited for."""
+        """Return at once: nothing is ever durable, and nobody expects it."""
 
     def flush(self) -> None:
-        """Nothing is to be written."""
+        """Return at once."""
+
+    def cut(self) -> Cut:
+        """The moment after the last record."""
+        return Cut(1, self._last, False)
+
+    def publish(self, cut: Cut, parts: Iterable[Part], *, version: int | None = None, purge: bool) -> None:
+        """Raise InvalidArgumentError: there is no snapshot of a workspace that lives in memory."""
+        raise _no_directory()
+
+    def copy_to(self, folder: Path) -> None:
+        """Raise InvalidArgumentError: there is no snapshot of a workspace that lives in memory."""
+        raise _no_directory()
 
     def close(self) -> None:
-        """Nothing is to be let go of."""
+        """Return at once."""
 
     def abandon(self) -> None:
-        """Nothing is to be let go of."""
+        """Return at once."""
+
+
+class ClosedStore(NullStore):
+    """What a workspace writes to once it is closed: every record is refused."""
+
+    def append(self, payload: bytes) -> int:
+        """Raise InvalidArgumentError."""
+        raise InvalidArgumentError("the workspace is closed, and takes no change", hint="open it again")
 
 
 AnyStore = Store | NullStore
+
+
+def _no_directory() -> InvalidArgumentError:
+    return InvalidArgumentError("the workspace lives in memory alone", hint="open one in a directory")
+
+
+_Corrupt = TypeVar("_Corrupt", bound=DataDirectoryError)
+
+
+@contextmanager
+def _reading(path: Path, offset: int, corrupt: Callable[[Path, int, str], _Corrupt]) -> Iterator[None]:
+    """Tell contents that make no sense from faults of the code that reads them."""
+    try:
+        yield
+    except (InternalError, MemoryError, OSError):
+        raise
+    except (ValueError, BitsegError) as error:
+        raise corrupt(path, offset, f"its contents make no sense ({type(error).__name__}: {error})") from error
+    except Exception as error:
+        raise InternalError(
+            f"bitseg could not read {path} at byte {offset}: {type(error).__name__}: {error}; "
+            "this is a bug of bitseg, the files are unchanged",
+            hint="report it; another version of bitseg may open the directory",
+        ) from error

@@ -45,6 +45,7 @@ STATUS_CODES: dict[type[BitsegError], grpc.StatusCode] = {
     errors.NotDurableError: grpc.StatusCode.UNAVAILABLE,
     errors.UnsupportedFormatError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.DataDirectoryError: grpc.StatusCode.UNAVAILABLE,
+    errors.InternalError: grpc.StatusCode.INTERNAL,
     errors.ImportFileError: grpc.StatusCode.INVALID_ARGUMENT,
     errors.ServerUnavailableError: grpc.StatusCode.UNAVAILABLE,
     errors.RequestError: grpc.StatusCode.INTERNAL,
