@@ -147,10 +147,10 @@ def test_Pin_is_never_evicted(engine):
     small.pin_segment("seen")
     for _ in range(3):
         assert small.count('in segment "seen"').count == 1
-    assert small._queries.pins.misses == 1
-    assert small._queries.pins.size_bytes > 0
+    assert small._shard.queries.session.pins.misses == 1
+    assert small._shard.queries.session.pins.size_bytes > 0
     small.unpin_segment("seen")
-    assert (small._queries.pins.size_bytes, small.pinned_segments) == (0, ())
+    assert (small._shard.queries.session.pins.size_bytes, small.pinned_segments) == (0, ())
 
 
 @pytest.mark.parametrize("name", ["inner", "outer"])

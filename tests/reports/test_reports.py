@@ -44,8 +44,8 @@ def test_Count_over_split_users_equals_the_count_over_all(seed):
     moment = Moment(generator.now_ms, is_live=False)
     for _ in range(15):
         report = Count(generator.segment())
-        partials = [partial_of(report, part._queries, moment) for part in parts]
-        expected = report.finish(partial_of(report, whole._queries, moment))
+        partials = [partial_of(report, part._shard.queries.session, moment) for part in parts]
+        expected = report.finish(partial_of(report, whole._shard.queries.session, moment))
         assert report.finish(reduce(report.merge, partials)) == expected
         assert report.finish(reduce(report.merge, reversed(partials))) == expected
 
