@@ -1,4 +1,4 @@
-"""The chart of the README from `results.json`: for each segment, how long every engine takes.
+"""The chart of docs/performance.md from `results.json`: for each segment, how long every engine takes.
 
 python bench/chart.py [results.json] [chart.svg]
 """

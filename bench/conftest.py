@@ -5,6 +5,7 @@ import os
 import pytest
 
 from bitseg.calendar import Calendar
+from bitseg.cli.process import collecting_seldom
 from bitseg.clock import SystemClock
 from bitseg.demo.store import write_store
 from bitseg.engine import Engine
@@ -25,7 +26,7 @@ def imported(paths, engine):
     """The engine, with the files in it."""
     for path in paths:
         batches = read_jsonl(path, engine.calendar, engine.now_ms())
-        with RejectsFile(path.with_suffix(".rejects")) as rejects:
+        with RejectsFile(path.with_suffix(".rejects")) as rejects, collecting_seldom():
             summary = load(batches, engine, rejects, lambda done, account: None)
         assert summary.rejected_lines == summary.rejected_values == 0
     return engine

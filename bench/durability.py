@@ -1,6 +1,5 @@
 """Readiness a data directory, writing to it so that nothing is lost, and snapshots of it while it answers."""
 
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -8,21 +7,20 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 import data
+from bitseg.cli.process import switch_threads_often
 from bitseg.clock import FixedClock
 from bitseg.columns import Columns
 from bitseg.engine import Engine
 from bitseg.operations import Identify, Track
 from queries import QUERIES
 
-# As in the server.
-SWITCH_SECONDS = 0.0005
 SHORT = ("one attribute", "three attributes", "abandoned cart")
 VALUES = {"string": "changed", "number": 1.5, "boolean": True, "date": "2024-01-01", "datetime": "2024-01-01T00:00:00Z"}
 
 
 def measure(folder: str, users: int) -> dict[str, float]:
     """Seconds to open and prepare, acknowledged writes a second, and how long counts wait while a snapshot is taken."""
-    sys.setswitchinterval(SWITCH_SECONDS)
+    switch_threads_often()
     started = time.perf_counter()
     engine = Engine.open(folder, create=False, clock=FixedClock(data.NOW_MS))
     engine.count("everyone")

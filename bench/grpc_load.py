@@ -11,6 +11,7 @@ import grpc
 import numpy as np
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from bitseg.cli.process import switch_threads_often
 from bitseg.client import Client
 from bitseg.columns import Columns
 from bitseg.engine import Engine
@@ -32,6 +33,7 @@ def served(engine: Engine) -> Iterator[str]:
     if process == 0:
         try:
             os.close(reading)
+            switch_threads_often()
             server = Server(engine, Settings(address="127.0.0.1:0"))
             server.start()
             os.write(writing, server.address.encode())

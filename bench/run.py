@@ -23,6 +23,7 @@ import numpy as np
 import data
 import durability
 import grpc_load
+from bitseg.cli.process import collecting_seldom
 from bitseg.clock import FixedClock
 from bitseg.engine import Engine
 from bitseg.formats.base import ColumnMapping
@@ -98,7 +99,11 @@ def imported(files: data.Data, results: dict[str, object]) -> Engine:
         ),
     }
     for name, (path, mapping) in mappings.items():
-        with tempfile.TemporaryDirectory() as folder, RejectsFile(Path(folder, "rejects")) as rejects:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            RejectsFile(Path(folder, "rejects")) as rejects,
+            collecting_seldom(),
+        ):
             batches = read_parquet(path, mapping, engine.calendar, data.NOW_MS)
             started = time.perf_counter()
             account = load(batches, engine, rejects, lambda done, account: None)
@@ -213,7 +218,7 @@ def measure_jsonl(users: int, lines: int = 500_000) -> float:
                     f'"messageId":"m-{number:012d}"}}\n'
                 )
         engine = Engine(clock=FixedClock(data.NOW_MS))
-        with RejectsFile(Path(folder, "rejects")) as rejects:
+        with RejectsFile(Path(folder, "rejects")) as rejects, collecting_seldom():
             started = time.perf_counter()
             account = load(read_jsonl(path, engine.calendar, data.NOW_MS), engine, rejects, lambda done, account: None)
             rate = lines / (time.perf_counter() - started)

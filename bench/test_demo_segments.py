@@ -4,6 +4,7 @@ import pytest
 
 from bench.conftest import imported
 from bitseg.cli.demo import SEGMENTS
+from bitseg.cli.process import switch_threads_often
 from bitseg.client import Client
 from bitseg.engine import Engine
 from bitseg.segment import parse
@@ -14,6 +15,7 @@ from bitseg.service.settings import Settings
 @pytest.fixture(scope="session")
 def client(engine):
     server = Server(engine, Settings(address="127.0.0.1:0"))
+    switch_threads_often()
     server.start()
     with Client(server.address) as client:
         yield client

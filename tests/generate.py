@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from bitseg.clock import FixedClock
-from bitseg.engine import Engine, Workspace
+from bitseg.engine import Engine, WorkspaceSettings
 from bitseg.operations import Delete, Identify, Operation, Track
 from bitseg.segment import nodes as n
 
@@ -422,7 +422,7 @@ def workspace(generator: Generator) -> Engine:
 
     Its clock is so far ahead that the whole history can be ingested; as-of hides what is after `now_ms`.
     """
-    engine = Engine(Workspace(generator.zone), clock=FixedClock(generator.now_ms + 100 * 24 * HOUR_MS))
+    engine = Engine(WorkspaceSettings(generator.zone), clock=FixedClock(generator.now_ms + 100 * 24 * HOUR_MS))
     for name, user_ids in generator.lists.items():
         engine.catalog.save_list(name, user_ids)
     for name, condition in generator.saved.items():

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from bitseg.clock import FixedClock
-from bitseg.engine import Engine, Workspace
+from bitseg.engine import Engine, WorkspaceSettings
 from bitseg.errors import InvalidArgumentError, TypeMismatchError, UnknownAttributeError
 from bitseg.operations import Delete, Identify, Track
 from tests.conftest import NOW_MS
@@ -59,7 +59,7 @@ def test_Quantity_ranges_over_users_who_did_the_event(engine):
 
 def test_In_last_n_days_is_today_and_the_days_before_in_the_workspace_zone():
     now_ms = NOW_MS
-    madrid = Engine(Workspace("Europe/Madrid"), clock=FixedClock(now_ms))
+    madrid = Engine(WorkspaceSettings("Europe/Madrid"), clock=FixedClock(now_ms))
     # Local midnight of 30 January is 23:00 UTC of the 29th.
     start_ms = NOW_MS - 12 * HOUR_MS - DAY_MS - HOUR_MS
     track(madrid, "in", "E", start_ms)
@@ -180,7 +180,7 @@ def test_Deleting_a_user_removes_them_from_every_answer_at_once(engine):
 
 
 def test_Datetime_attribute_and_a_date_are_compared_by_local_day():
-    engine = Engine(Workspace("America/New_York"), clock=FixedClock(NOW_MS))
+    engine = Engine(WorkspaceSettings("America/New_York"), clock=FixedClock(NOW_MS))
     identify(engine, "u", seen="2024-01-31T03:00:00Z")
     assert who(engine, "seen = 2024-01-30 and seen <= 2024-01-30 and seen < 2024-01-31") == {"u"}
     assert who(engine, "seen > 2024-01-30 or seen != 2024-01-30") == set()

@@ -1,6 +1,8 @@
 """The engine's doors: opening and closing, batches and columns, retention, samples, threads."""
 
+import cProfile
 import threading
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -11,12 +13,13 @@ from pyroaring import BitMap
 
 from bitseg.clock import FixedClock
 from bitseg.columns import Columns, rows_of
-from bitseg.engine import Engine, Workspace
+from bitseg.engine import Engine, WorkspaceSettings
 from bitseg.errors import CorruptSnapshotError, DataDirectoryError, DirectoryLockedError, InvalidArgumentError
 from bitseg.operations import Delete, Identify, Track
 from bitseg.segment import parse
+from bitseg.shard import snapshots
 from bitseg.values import Column, SparseValues, ValueType
-from tests.conftest import NOW_MS
+from tests.conftest import NOW_MS, until
 from tests.generate import EPOCH, HOUR_MS, Generator, workspace
 
 DAY_MS = 24 * HOUR_MS
@@ -26,7 +29,7 @@ def test_What_was_ingested_is_there_after_reopening(tmp_path):
     generator = Generator(5)
     clock = FixedClock(generator.now_ms + 100 * DAY_MS)
     as_of = EPOCH + timedelta(milliseconds=generator.now_ms)
-    with Engine.create(tmp_path, Workspace(generator.zone), clock=clock) as engine:
+    with Engine.create(tmp_path, WorkspaceSettings(generator.zone), clock=clock) as engine:
         for name, user_ids in generator.lists.items():
             engine.catalog.save_list(name, user_ids)
         for name, condition in generator.saved.items():
@@ -83,7 +86,7 @@ def test_Workspace_is_made_once(tmp_path):
 
 def test_Retention_refuses_and_drops_old_events():
     clock = FixedClock(NOW_MS)
-    engine = Engine(Workspace(retention_days=3), clock=clock)
+    engine = Engine(WorkspaceSettings(retention_days=3), clock=clock)
     result = engine.ingest([Track("u", "E", {}, NOW_MS - back * DAY_MS) for back in range(5)])
     assert result.accepted == 3
     assert "older than the retention" in result.rejections[0].reason
@@ -97,7 +100,7 @@ def test_Retention_refuses_and_drops_old_events():
 @pytest.mark.parametrize("days", [0, -1, 10**9])
 def test_Retention_out_of_range_is_refused(days):
     with pytest.raises(InvalidArgumentError, match="retention"):
-        Engine(Workspace(retention_days=days))
+        Engine(WorkspaceSettings(retention_days=days))
 
 
 def columns(event, users, times, values):
@@ -293,3 +296,126 @@ def test_Slow_scan_beside_new_values_is_exact():
         stop.set()
         writer.join()
     assert engine.count('email contains "a*@"').count == total - 25
+
+
+def tails(engine):
+    """The states of all partitions, by identity: whatever merges, joins or builds replaces one."""
+    return {id(day._state): day._state for event in engine._index.events.values() for day in event.partitions.values()}
+
+
+def test_Statistics_merge_and_build_nothing(engine):
+    engine.ingest([Identify(f"u{number}", {"plan": "ab"[number % 2], "n": number}, NOW_MS) for number in range(99)])
+    for number in range(5):
+        engine.ingest([Track(f"u{number}", "E", {"amount": 1.5}, NOW_MS - DAY_MS * day) for day in range(40)])
+    before = tails(engine)
+    assert all(len(state.tail) == 5 for state in before.values())
+    first = engine.statistics()
+    assert tails(engine).keys() == before.keys()
+    assert all(attribute._value_bitmaps is None for attribute in engine._index.attributes.values())
+    assert not engine._index.events["E"]._rollups
+    assert (first.users, first.events) == (99, 200)
+    # 4 bytes for the user, 4 for the time, 8 for the amount.
+    assert first.event_bytes >= 200 * 16
+    engine.ingest([Track("u1", "E", {"amount": 2.5}, NOW_MS)])
+    assert engine.statistics().event_bytes == first.event_bytes + 16
+
+
+def test_Sizes_follow_what_changes(engine):
+    """Kept sizes are the same as those of a workspace in which nothing was measured before."""
+    generator = Generator(11)
+    measured, fresh = workspace(generator), workspace(generator)
+    for batch in generator.batches():
+        for each in (measured, fresh):
+            each.ingest(batch)
+        for _ in range(3):
+            segment = generator.segment()
+            assert measured.count(segment).count == fresh.count(segment).count
+            measured.statistics()
+    measured.ingest([Delete("u1")])
+    fresh.ingest([Delete("u1")])
+    after, expected = measured.statistics(), fresh.statistics()
+    assert (after.event_bytes, after.attribute_bytes) == (expected.event_bytes, expected.attribute_bytes)
+    assert after.event_bytes > 0 < after.attribute_bytes
+    measured.prepare()
+    assert measured.statistics().event_bytes != 0
+
+
+def test_Statistics_cost_does_not_grow_with_the_number_of_events():
+    def calls(total):
+        engine = Engine(clock=FixedClock(NOW_MS))
+        engine.ingest_columns(columns("E", ["u"] * total, [NOW_MS] * total, {}))
+        engine.statistics()
+        engine.ingest([Track("u", "E", {}, NOW_MS)])
+        profile = cProfile.Profile()
+        profile.runcall(engine.statistics)
+        return sum(entry.callcount for entry in profile.getstats())
+
+    assert calls(20_000) == calls(200_000)
+
+
+@pytest.mark.parametrize("work", ["statistics", "verify"])
+def test_Lock_is_let_go_between_attributes_and_events(engine, work):
+    engine.ingest([Identify("u", {name: 1}, NOW_MS) for name in "abc"] + [Track("u", "E", {}, NOW_MS)])
+    entered = []
+
+    class CountingLock:
+        def __init__(self, lock):
+            self.lock = lock
+
+        def __enter__(self):
+            entered.append(None)
+            self.lock.__enter__()
+
+        def __exit__(self, *error):
+            self.lock.__exit__(*error)
+
+    engine._lock = CountingLock(engine._lock)
+    assert getattr(engine, work)() in ([], engine.statistics())
+    assert len(entered) >= 5
+
+
+def test_Verify_names_each_difference(engine):
+    total = 70_000
+    numbers = Column(ValueType.NUMBER, np.arange(total) * 1.0)
+    engine.ingest_columns(columns(None, [f"u{number}" for number in range(total)], [NOW_MS] * total, {"n": numbers}))
+    engine.ingest([Track("u7", "E", {}, NOW_MS)])
+    assert engine.count("n < 100").count == 100
+    assert engine.verify() == []
+    index = engine._index
+    index.attributes["n"]._ranges._bins[3].add(0)
+    assert engine.verify() == ["attribute 'n': the bins of its values differ from its column"]
+    (partition,) = index.events["E"].partitions.values()
+    partition._state = replace(partition._state, bitmap=BitMap([8, 9]), bitmap_blocks=len(partition._state.tail))
+    assert [fault for fault in engine.verify() if "3 users differ" in fault and "event 'E'" in fault]
+
+
+def test_Regular_snapshots_go_on_after_an_error_that_nobody_foresaw(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(snapshots, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(snapshots, "RETRY_SECONDS", 0.01)
+    with Engine.open(tmp_path, clock=FixedClock(NOW_MS), snapshot_after_bytes=1_000) as engine:
+        snapshot, failing = engine._snapshots.snapshot, [TypeError("a mistake"), TypeError("a mistake"), MemoryError()]
+
+        def broken():
+            if failing:
+                raise failing.pop(0)
+            return snapshot()
+
+        engine._snapshots.snapshot = broken
+        engine.ingest([Identify(f"u{number}", {"n": number}, NOW_MS) for number in range(500)])
+        until(lambda: engine.statistics().journal_bytes == 0)
+        assert engine.snapshot_failures == 3
+    errors = [record for record in caplog.records if "this is a bug of bitseg" in record.message]
+    # All three were raised in one line; the class tells the kinds apart.
+    assert [bool(record.exc_info) for record in errors] == [True, False, True]
+    assert "TypeError: a mistake" in errors[0].message
+
+
+def test_Writer_wakes_the_regular_snapshots_when_the_journal_has_grown(tmp_path, monkeypatch):
+    monkeypatch.setattr(snapshots, "LOOK_SECONDS", 3_600)
+    with Engine.open(tmp_path, clock=FixedClock(NOW_MS), snapshot_after_bytes=1_000) as engine:
+        engine.ingest([Identify("u", {"n": 1}, NOW_MS)])
+        assert engine.statistics().journal_bytes > 0
+        engine.ingest([Identify(f"u{number}", {"n": number}, NOW_MS) for number in range(500)])
+        until(lambda: engine.statistics().journal_bytes == 0)
+    with Engine.open(tmp_path) as engine:
+        assert (engine.user_count, engine.recovered.records) == (501, 0)

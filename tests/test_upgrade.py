@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bitseg.clock import FixedClock
-from bitseg.engine import Engine, Workspace
+from bitseg.engine import Engine, WorkspaceSettings
 from bitseg.entries import Details
 from bitseg.operations import Delete, Identify, Track
 from bitseg.values import ValueType
@@ -24,7 +24,9 @@ VALUES = {"s": "é", "n": 0.1, "b": False, "d": "2024-01-01", "t": "2024-01-01T1
 def write(folder):
     """A workspace with a bit of everything: a snapshot, a second on top of it, and a journal after both."""
     source = folder.with_name("written")
-    engine = Engine.create(source, Workspace("Europe/Madrid", 400), clock=FixedClock(NOW_MS), default_segments=False)
+    engine = Engine.create(
+        source, WorkspaceSettings("Europe/Madrid", 400), clock=FixedClock(NOW_MS), default_segments=False
+    )
     for stage in range(3):
         engine.ingest(
             [
@@ -61,7 +63,7 @@ def test_Directory_of_every_format_is_read(tmp_path, folder):
     for is_again in (False, True):
         with Engine.open(tmp_path / "data", create=False, clock=FixedClock(NOW_MS)) as engine:
             assert engine.verify() == []
-            assert engine.workspace == Workspace("Europe/Madrid", 400)
+            assert engine.workspace == WorkspaceSettings("Europe/Madrid", 400)
             assert engine.recovered.records == (0 if is_again else 5)
             assert (engine.user_count, engine.event_count, engine.version) == (8, 19, 15)
             assert engine.last_sequence("shop") == 3

@@ -25,8 +25,11 @@ LAST_DAY = date(9999, 12, 28).toordinal() - EPOCH_ORDINAL
 FIRST_INSTANT_MS = FIRST_DAY * DAY_MS
 LAST_INSTANT_MS = LAST_DAY * DAY_MS
 
-# Batches that span more days than this look up the days that occur instead of tabulating all between.
+# The days of instants are looked up in a table of all days that the instants span, unless that table would be wider
+# than this, or than four times their number, which is what looking up each of their days takes.
 _WIDEST_TABLE_DAYS = 40_000
+# A table of this width is always made.
+_SMALL_TABLE_DAYS = 400
 
 
 def to_day(value: date) -> int:
@@ -108,7 +111,7 @@ class Calendar:
             return np.empty(0, np.int32)
         first = int(instants_ms.min()) // DAY_MS - 1
         last = int(instants_ms.max()) // DAY_MS + 2
-        if last - first <= _WIDEST_TABLE_DAYS:
+        if last - first <= min(max(4 * len(instants_ms), _SMALL_TABLE_DAYS), _WIDEST_TABLE_DAYS):
             days = np.arange(first, last + 1)
         else:
             utc_days = np.unique(instants_ms // DAY_MS)

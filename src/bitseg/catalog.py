@@ -1,15 +1,15 @@
-"""Saved segments and what is kept of static lists: their names, their details, and how they refer to each other."""
+"""What a workspace keeps by name, in memory: a collection for each kind, and how entries refer to each other."""
 
-from collections.abc import Container, Iterator, Mapping
-from typing import Any
+from collections.abc import Container, Iterator, Mapping, Sequence
+from typing import Any, Generic, TypeVar, cast
 
-from bitseg.entries import Details, SavedSegment, leaves, references
+from bitseg.entries import ENTRY_KINDS, LISTS, SEGMENTS, Entry, EntryKind, SavedSegment, StaticList, entry_kind, leaves
+from bitseg.entries import references as segments_in
 from bitseg.errors import InUseError, InvalidSegmentError, NotFoundError
 from bitseg.names import MAX_NAME_BYTES, malformed_text
+from bitseg.records import EntryChange
 from bitseg.segment.nodes import Condition, InList, InSegment, children
-from bitseg.storage.records import CatalogChanged, details_of, pack_details
 
-MAX_SEGMENTS = 10_000
 # Levels of a segment and of those it refers to, taken together; explanations carry as many nested messages, of which
 # protobuf runtimes read 100.
 MAX_NESTED_DEPTH = 90
@@ -36,29 +36,82 @@ DEFAULT_SEGMENTS = (
     ("Have never done anything", "Is known, but has no event.", "did not any event"),
 )
 
+T = TypeVar("T", bound=Entry)
+
+
+class Collection(Mapping[str, T], Generic[T]):
+    """The entries of one kind by name. `revision` grows with every change; the mapping itself is never changed."""
+
+    def __init__(self, kind: EntryKind[T]) -> None:
+        self.kind = kind
+        self.revision = 0
+        self.entries: Mapping[str, T] = {}
+
+    def __getitem__(self, name: str) -> T:
+        return self.entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def named(self, name: str) -> T:
+        """The entry of a name; NotFoundError."""
+        entry = self.entries.get(name)
+        if entry is None:
+            raise NotFoundError(f'there is no {self.kind.name} "{name}"')
+        return entry
+
+    def change(self, changes: Mapping[str, T | None]) -> None:
+        """Put entries under their names; None takes one away."""
+        entries = {**self.entries, **changes}
+        self.entries = {name: entry for name, entry in entries.items() if entry is not None}
+        self.revision += 1
+
+    def state(self) -> dict[str, list[Any]]:
+        """Plain values for a snapshot."""
+        return {name: self.kind.pack(entry, entry.details) for name, entry in self.entries.items()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state` gave; ValueError for anything else."""
+        if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
+            raise ValueError(f"the {self.kind.name}s are not entries by name")
+        self.entries = {name: self.kind.unpack(name, payload) for name, payload in state.items()}
+        self.revision += 1
+
 
 class Catalog(Mapping[str, Condition]):
-    """The conditions of saved segments by name. References never form a cycle, and what is referred to is there.
+    """All collections. As a mapping, it has the conditions of saved segments by name.
 
-    `saved` has the segments whole, and `list_details` the details of lists. `revision` grows with every change.
+    References never form a cycle, and what is referred to is there. `revision` grows with every change.
     """
 
     def __init__(self) -> None:
         self.revision = 0
-        self.saved: Mapping[str, SavedSegment] = {}
-        self.list_details: Mapping[str, Details] = {}
+        self.collections: dict[str, Collection[Any]] = {name: Collection(kind) for name, kind in ENTRY_KINDS.items()}
+        self.segments = cast(Collection[SavedSegment], self.collections[SEGMENTS.name])
+        self.lists = cast(Collection[StaticList], self.collections[LISTS.name])
 
     def __getitem__(self, name: str) -> Condition:
-        return self.saved[name].definition
+        return self.segments[name].definition
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.saved)
+        return iter(self.segments)
 
     def __len__(self) -> int:
-        return len(self.saved)
+        return len(self.segments)
 
-    def check(self, changed: Mapping[str, Condition | None], lists: Container[str]) -> None:
-        """Raise InvalidSegmentError for segments that cannot be saved, and None for forgotten, all at once.
+    def check_name(self, kind: EntryKind[Any], name: str) -> str | None:
+        """Why an entry cannot have a name, or None."""
+        reason = malformed_text(name, f"{kind.name} name", MAX_NAME_BYTES)
+        collection = self.collections[kind.name]
+        if reason is None and name not in collection and len(collection) >= kind.limit:
+            reason = f"there are {kind.limit:,} {kind.name}s already, the limit"
+        return reason
+
+    def check_segments(self, changed: Mapping[str, Condition | None], lists: Container[str]) -> None:
+        """Raise InvalidSegmentError where segments cannot be saved together; None stands for a deleted one.
 
         That is a bad name, a reference to a segment or a list that is not there, and one that leads back to the segment
         itself.
@@ -66,24 +119,24 @@ class Catalog(Mapping[str, Condition]):
         wanted = {name: condition for name, condition in {**self, **changed}.items() if condition is not None}
         for name, condition in changed.items():
             if condition is not None:
-                self._check(name, condition, wanted, lists)
+                self._check_segment(name, condition, wanted, lists)
         # Also those that refer to a segment grow with it.
         depths: dict[str, int] = {}
-        if any(_depth(InSegment(each), wanted, depths) > MAX_NESTED_DEPTH + 1 for each in wanted):
+        if any(_depth(InSegment(name), wanted, depths) > MAX_NESTED_DEPTH + 1 for name in wanted):
             raise InvalidSegmentError(
                 f"a segment and those it refers to would be nested more than {MAX_NESTED_DEPTH} levels deep"
             )
 
-    def _check(self, name: str, condition: Condition, wanted: Mapping[str, Condition], lists: Container[str]) -> None:
-        reason = malformed_text(name, "segment name", MAX_NAME_BYTES)
-        if reason is None and name not in self.saved and len(wanted) > MAX_SEGMENTS:
-            reason = f"there are {MAX_SEGMENTS:,} segments already, the limit"
+    def _check_segment(
+        self, name: str, condition: Condition, wanted: Mapping[str, Condition], lists: Container[str]
+    ) -> None:
+        reason = self.check_name(SEGMENTS, name)
         if reason is not None:
             raise InvalidSegmentError(reason)
-        for each in sorted(references(condition)):
-            if each not in wanted:
-                raise InvalidSegmentError(f'there is no segment "{each}"', hint="save it first")
-            path = _path(each, name, wanted)
+        for reference in sorted(segments_in(condition)):
+            if reference not in wanted:
+                raise InvalidSegmentError(f'there is no segment "{reference}"', hint="save it first")
+            path = _path(reference, name, wanted)
             if path is not None:
                 round_trip = " → ".join(f'"{step}"' for step in (name, *path))
                 raise InvalidSegmentError(f"the segment would refer to itself: {round_trip}")
@@ -91,56 +144,38 @@ class Catalog(Mapping[str, Condition]):
             if isinstance(leaf, InList) and leaf.name not in lists:
                 raise InvalidSegmentError(f'there is no list "{leaf.name}"', hint="save it first")
 
-    def segment(self, name: str) -> SavedSegment:
-        """The segment of a name; NotFoundError."""
-        found = self.saved.get(name)
-        if found is None:
-            raise NotFoundError(f'there is no segment "{name}"')
-        return found
-
-    def referrers(self, reference: InSegment | InList) -> list[SavedSegment]:
-        """The segments that refer to a segment or a list themselves, by name."""
-        return [each for _, each in sorted(self.saved.items()) if reference in leaves(each.definition)]
+    def referrers(self, reference: InSegment | InList) -> list[tuple[EntryKind[Any], Any]]:
+        """The entries that refer to a segment or a list themselves, with their kinds, by kind and name."""
+        return [
+            (collection.kind, entry)
+            for collection in self.collections.values()
+            for _, entry in sorted(collection.items())
+            if any(reference in leaves(condition) for condition in collection.kind.conditions(entry))
+        ]
 
     def require_unused(self, reference: InSegment | InList) -> None:
-        """Raise InUseError, naming them, while segments refer to a segment or a list."""
-        users = self.referrers(reference)
-        if users:
+        """Raise InUseError, naming them, while entries refer to a segment or a list."""
+        referrers = self.referrers(reference)
+        if referrers:
             kind = "list" if isinstance(reference, InList) else "segment"
-            named = ", ".join(f'"{user.name}"' for user in users)
+            named = ", ".join(f'"{entry.name}"' for _, entry in referrers)
             raise InUseError(f'the {kind} "{reference.name}" is used by {named}', hint="change or delete those first")
 
-    def change(self, record: CatalogChanged) -> None:
-        """Make a change that was checked, apart from the users of lists."""
-        saved, list_details = dict(self.saved), dict(self.list_details)
-        for name, segment in record.segments.items():
-            if segment is None:
-                del saved[name]
-            else:
-                saved[name] = SavedSegment.of(name, *segment)
-        for name, user_list in record.lists.items():
-            if user_list is None:
-                list_details.pop(name, None)
-            else:
-                list_details[name] = user_list[1]
-        self.saved, self.list_details = saved, list_details
+    def change(self, changes: Sequence[EntryChange]) -> None:
+        """Make changes that were checked, apart from the ids of lists; ValueError for a kind that is not known."""
+        by_kind: dict[str, dict[str, Any]] = {}
+        for change in changes:
+            kind = entry_kind(change.kind)
+            entry = None if change.payload is None else kind.unpack(change.name, change.payload)
+            by_kind.setdefault(change.kind, {})[change.name] = entry
+        for name, entries in by_kind.items():
+            self.collections[name].change(entries)
         self.revision += 1
 
-    def state(self) -> dict[str, Any]:
-        """Plain values for a snapshot."""
-        segments = {name: [each.text, *pack_details(each.details)] for name, each in self.saved.items()}
-        lists = {name: pack_details(each) for name, each in self.list_details.items()}
-        return {"segments": segments, "lists": lists}
-
-    def restore(self, state: Mapping[str, Mapping[str, Any]]) -> None:
-        """Take back what `state` gave; ValueError and its like for what it never gives."""
-        if not all(isinstance(name, str) for part in state.values() for name in part):
-            raise ValueError("a segment or a list has a name that is no text")
-        self.saved = {
-            name: SavedSegment.of(name, text, details_of(details))
-            for name, (text, *details) in state["segments"].items()
-        }
-        self.list_details = {name: details_of(details) for name, details in state["lists"].items()}
+    def resize_list(self, name: str, size: int, revision: int) -> None:
+        """Note how many ids a list has, and the revision of its ids."""
+        details = self.lists[name].details
+        self.lists.change({name: StaticList.of(name, size, details, revision)})
         self.revision += 1
 
 
@@ -152,17 +187,17 @@ def _path(start: str, goal: str, segments: Mapping[str, Condition]) -> tuple[str
         name = pending.pop()
         if name == goal:
             return paths[name]
-        # What is not there is told where it is referred to.
-        for each in sorted(references(segments[name]) & segments.keys() - paths.keys()):
-            paths[each] = (*paths[name], each)
-            pending.append(each)
+        # A segment that is not there is told where it is referred to.
+        for reference in sorted(segments_in(segments[name]) & segments.keys() - paths.keys()):
+            paths[reference] = (*paths[name], reference)
+            pending.append(reference)
     return None
 
 
 def _depth(condition: Condition, segments: Mapping[str, Condition], known: dict[str, int]) -> int:
-    """Levels of a condition and of what it refers to; `known` keeps those of segments already measured."""
+    """Levels of a condition and of what it refers to; `known` has those of segments already measured."""
     if isinstance(condition, InSegment):
         if condition.name not in known:
             known[condition.name] = _depth(segments[condition.name], segments, known)
         return 1 + known[condition.name]
-    return 1 + max((_depth(each, segments, known) for each in children(condition)), default=0)
+    return 1 + max((_depth(child, segments, known) for child in children(condition)), default=0)

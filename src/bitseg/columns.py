@@ -1,4 +1,4 @@
-"""Columns: rows of one kind, column by column, which is what the engine applies."""
+"""Columns: rows of one kind, column by column, as callers give them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,9 +7,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bitseg.calendar import FIRST_DAY, FIRST_INSTANT_MS, LAST_DAY, LAST_INSTANT_MS
+from bitseg.errors import InvalidArgumentError
 from bitseg.operations import Identify, Operation, Track
 from bitseg.strings import StringArray
-from bitseg.values import Column, SparseValues, decode
+from bitseg.values import (
+    MAX_EXACT_INTEGER,
+    MAX_LIST_ITEMS,
+    MAX_STRING_BYTES,
+    Column,
+    Entry,
+    SparseValues,
+    ValueType,
+    decode,
+    empty,
+    fits,
+    present,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +41,23 @@ class Columns:
     values: Mapping[str, Column | SparseValues]
     rows: NDArray[np.int64]
 
-
-@dataclass(frozen=True, slots=True)
-class Deletion:
-    """The deletion of users."""
-
-    user_ids: Sequence[str]
-
-
-Change = Columns | Deletion
+    def check(self) -> None:
+        """Raise InvalidArgumentError where the parts do not fit together: lengths, types, codes, ranges."""
+        total = len(self.user_ids)
+        for what, array in (("timestamps", self.timestamps_ms), ("row numbers", self.rows)):
+            if not isinstance(array, np.ndarray) or array.dtype.kind not in "iu" or array.shape != (total,):
+                raise InvalidArgumentError(f"columns of {total:,} users need {total:,} {what}, as an array of integers")
+        for name, values in self.values.items():
+            if type(name) is not str:
+                raise InvalidArgumentError(f"the name {name!r} of a column is of type {type(name).__name__}, not text")
+            if isinstance(values, Column):
+                reason = _misfit(values, total)
+            elif isinstance(values, SparseValues):
+                reason = _sparse_misfit(values, total)
+            else:
+                reason = f"is a {type(values).__name__}, not a Column or SparseValues"
+            if reason is not None:
+                raise InvalidArgumentError(f'the column "{name}" {reason}')
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +67,70 @@ class Rejection:
     row: int
     reason: str
     name: str | None = None
+
+    @property
+    def is_whole_row(self) -> bool:
+        """Whether nothing of the row was taken."""
+        return self.name is None
+
+
+def _misfit(column: Column, total: int) -> str | None:
+    """Why a column does not fit a block of `total` rows, or None."""
+    if not isinstance(column.type, ValueType):
+        return f"has the type {column.type!r}, which is no ValueType"
+    data, like = column.data, empty(column.type, 0)
+    kinds = "iuf" if like.dtype.kind == "f" else "iub"
+    if not isinstance(data, np.ndarray) or data.dtype.kind not in kinds or data.shape != (total, *like.shape[1:]):
+        return f"is not an array of {like.dtype} with {total:,} rows"
+    if not total:
+        return None
+    match column.type:
+        case ValueType.STRING | ValueType.LIST:
+            if data.min() < -1 or data.max() >= len(column.entries):
+                return f"has codes outside -1 to {len(column.entries) - 1:,}, the last of its entries"
+            return misfit_of_entries(column.type, column.entries)
+        case ValueType.NUMBER:
+            if data.dtype.kind != "f" and np.abs(data).max() > MAX_EXACT_INTEGER:
+                return "has an integer beyond 2^53, which cannot be kept exactly"
+            return "has a number that is not finite" if np.isinf(data).any() else None
+        case ValueType.BOOLEAN:
+            return "has values other than -1, 0 and 1" if data.min() < -1 or data.max() > 1 else None
+        case ValueType.GEO:
+            is_set = present(column.type, data)
+            latitudes, longitudes = np.abs(data[is_set]).T
+            is_within = (latitudes <= 90).all() and (longitudes <= 180).all()
+            return None if is_within else "has a point that is not on the globe"
+    days = column.type is ValueType.DATE
+    first, last = (FIRST_DAY, LAST_DAY) if days else (FIRST_INSTANT_MS, LAST_INSTANT_MS)
+    outside = present(column.type, data) & ((data < first) | (data > last))
+    return "has a value outside the years that can be kept" if outside.any() else None
+
+
+def misfit_of_entries(value_type: ValueType, entries: Sequence[Entry]) -> str | None:
+    """Why the entries of a dictionary cannot be those of a column of strings or lists, or None."""
+    if value_type is ValueType.LIST:
+        if not all(type(entry) is tuple and len(entry) <= MAX_LIST_ITEMS for entry in entries):
+            return f"has a list that is not a tuple of at most {MAX_LIST_ITEMS:,} items"
+        strings: Sequence[Any] = [item for entry in entries for item in entry]
+    else:
+        strings = entries
+    if not set(map(type, strings)) <= {str}:
+        return "has an entry that is not text"
+    # Short ASCII, which is seen at once, always fits.
+    longest = max(map(len, strings), default=0)
+    is_plain = longest * 4 <= MAX_STRING_BYTES and "".join(strings).isascii()
+    if is_plain or all(map(fits, strings)):
+        return None
+    return f"has a string that is not valid Unicode of at most {MAX_STRING_BYTES:,} bytes"
+
+
+def _sparse_misfit(values: SparseValues, total: int) -> str | None:
+    if len(values.rows) != len(values.values):
+        return f"has {len(values.rows):,} rows and {len(values.values):,} values"
+    rows = np.asarray(values.rows)
+    if len(rows) and (rows.dtype.kind not in "iu" or rows[0] < 0 or rows[-1] >= total or (np.diff(rows) <= 0).any()):
+        return f"has rows that are not ascending numbers from 0 to {total - 1:,}"
+    return None
 
 
 def rows_of(columns: Columns) -> list[Operation]:

@@ -1,10 +1,17 @@
-"""Segments and static lists that a workspace keeps by name."""
+"""What a workspace keeps by name: saved segments and static lists, as they are in records and in snapshots.
 
-from collections.abc import Iterable, Mapping
+`ENTRY_KINDS` lists every kind. A kind says how an entry becomes plain values and back, and which conditions it has, by
+which it refers to segments and lists; the rest is the same for all of them.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
 
 from xxhash import xxh3_128_hexdigest
 
+from bitseg.errors import SegmentError
+from bitseg.segment import format
 from bitseg.segment.nodes import And, Condition, InList, InSegment, Not, Or, children
 from bitseg.segment.parse import parse
 
@@ -14,12 +21,25 @@ Renaming = tuple[type[InSegment] | type[InList], str, str]
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """What is kept of a saved segment or list beside its contents. Instants are 0 where they are not known."""
+    """What an entry has beside its contents. Instants are 0 where they are not known."""
 
     description: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     created_ms: int = 0
     updated_ms: int = 0
+
+    def plain(self) -> list[Any]:
+        """Plain values, for records and snapshots."""
+        return [self.description, dict(self.labels), self.created_ms, self.updated_ms]
+
+    @classmethod
+    def of(cls, plain: Sequence[Any]) -> "Details":
+        """The details of plain values; ValueError for anything else."""
+        match plain:
+            case [str(description), dict(labels), int(created_ms), int(updated_ms)]:
+                if all(isinstance(text, str) for label in labels.items() for text in label):
+                    return cls(description, labels, created_ms, updated_ms)
+        raise ValueError("the details of an entry are not a description, labels and two instants")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,3 +120,80 @@ def renamed(condition: Condition, renaming: Renaming) -> Condition:
         case InSegment(name) | InList(name) if isinstance(condition, kind) and name == before:
             return kind(after)
     return condition
+
+
+class Entry(Protocol):
+    """Something kept by name. The etag stands for all the rest: another one after every change."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def details(self) -> Details: ...
+    @property
+    def etag(self) -> str: ...
+    @property
+    def characters(self) -> int: ...
+
+
+T = TypeVar("T", bound=Entry)
+
+
+@dataclass(frozen=True, slots=True)
+class EntryKind(Generic[T]):
+    """One kind of entries.
+
+    `unpack` makes an entry of its name and payload, and raises ValueError for a payload that is not one; `pack` gives
+    the payload with other details. `conditions` are those that the entry has, and `renamed` is the payload with a
+    reference by another name. `limit` is how many there may be.
+    """
+
+    name: str
+    limit: int
+    unpack: Callable[[str, Sequence[Any]], T]
+    pack: Callable[[T, Details], list[Any]]
+    conditions: Callable[[T], Sequence[Condition]]
+    renamed: Callable[[T, Renaming, Details], list[Any]]
+
+
+def _segment(name: str, payload: Sequence[Any]) -> SavedSegment:
+    match payload:
+        case [str(text), *details]:
+            try:
+                return SavedSegment.of(name, text, Details.of(details))
+            except SegmentError as error:
+                raise ValueError(f"the segment {name!r} cannot be read: {error}") from error
+    raise ValueError("a saved segment is not a text and details")
+
+
+def _list(name: str, payload: Sequence[Any]) -> StaticList:
+    """The list without its ids, which the index has."""
+    _, *details = payload
+    return StaticList.of(name, 0, Details.of(details), 0)
+
+
+SEGMENTS = EntryKind(
+    "segment",
+    10_000,
+    _segment,
+    lambda segment, details: [segment.text, *details.plain()],
+    lambda segment: (segment.definition,),
+    lambda segment, renaming, details: [format(renamed(segment.definition, renaming)), *details.plain()],
+)
+# The payload of a list begins with its user ids, or with the name of the list whose ids, as they were before, it takes.
+LISTS = EntryKind(
+    "list",
+    10_000,
+    _list,
+    lambda user_list, details: [user_list.name, *details.plain()],
+    lambda user_list: (),
+    lambda user_list, renaming, details: [user_list.name, *details.plain()],
+)
+ENTRY_KINDS: Mapping[str, EntryKind[Any]] = {kind.name: kind for kind in (SEGMENTS, LISTS)}
+
+
+def entry_kind(name: str) -> EntryKind[Any]:
+    """The kind of a name; ValueError for one that is not known."""
+    kind = ENTRY_KINDS.get(name)
+    if kind is None:
+        raise ValueError(f"entries of kind {name!r} are not known")
+    return kind

@@ -167,6 +167,10 @@ class InternalError(BitsegError):
     """A fault of bitseg itself, which says nothing against the files or the request that it appeared with."""
 
 
+class WorkspaceBrokenError(BitsegError):
+    """A workspace in which a change failed half-way, and that has to be opened again from disk."""
+
+
 class ImportFileError(BitsegError):
     """A file that cannot be imported at all: missing, unreadable, or without the columns named."""
 

@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 
 from bitseg.calendar import FIRST_INSTANT_MS, LAST_INSTANT_MS, format_instant
-from bitseg.columns import Change, Columns, Deletion, Rejection, selected
+from bitseg.columns import Columns, Rejection, selected
 from bitseg.names import MAX_ID_BYTES, MAX_MESSAGE_ID_BYTES, MAX_NAME_BYTES, malformed_text
-from bitseg.operations import Delete, Operation, Track
+from bitseg.operations import Delete, Identify, Operation, Page, Track
+from bitseg.plain import are_plain, plain
+from bitseg.records import Deletion
 from bitseg.strings import StringArray
-from bitseg.values import SparseValues
+from bitseg.values import InvalidValueError, SparseValues
 
-# So many characters of ASCII are never too long for an id.
+# An id of at most this many ASCII characters is never too long.
 _PLAIN_CHARACTERS = 128
 
 
@@ -35,21 +37,21 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Grouped:
-    """A batch made ready: changes to apply in order, and what was left out of them."""
+    """Row operations as blocks and deletions, in an order with the same effect, and what was left out of them."""
 
-    changes: list[Change]
+    blocks: list[Columns | Deletion]
     rejections: list[Rejection]
     duplicates: int
 
 
 def group(operations: Sequence[Operation], limits: Limits, is_repeated: Callable[[str], bool]) -> Grouped:
-    """The changes that the operations make together, in an order with the same effect.
+    """Group row operations, whose rows are their places.
 
     A deletion separates what comes before it from what comes after it; between deletions, rows of one event, or of
     attributes, form one block. `is_repeated` is asked about the message id of every well-formed operation, once and
     in order.
     """
-    changes: list[Change] = []
+    blocks: list[Columns | Deletion] = []
     rejections: list[Rejection] = []
     duplicates = 0
     deleted: list[str] = []
@@ -58,28 +60,35 @@ def group(operations: Sequence[Operation], limits: Limits, is_repeated: Callable
     for row, operation in enumerate(operations):
         # Nearly all are plainly well-formed, which is seen faster than why one is not.
         if not (
-            isinstance(operation, Track)
+            type(operation) is Track
+            and type(operation.event) is str
             and operation.event in groups
+            and type(operation.timestamp_ms) is int
             and oldest_ms <= operation.timestamp_ms <= newest_ms
+            and type(operation.user_id) is str
             and 0 < len(operation.user_id) <= _PLAIN_CHARACTERS
             and operation.user_id.isascii()
-            and len(message_id := operation.message_id or "") <= _PLAIN_CHARACTERS
+            and type(operation.properties) is dict
+            and type(message_id := operation.message_id or "") is str
+            and len(message_id) <= _PLAIN_CHARACTERS
             and message_id.isascii()
         ):
+            if isinstance(operation, Page):
+                operation = operation.as_track()
             reason = _malformed(operation, limits)
             if reason:
                 rejections.append(Rejection(row, reason))
                 continue
-        if isinstance(operation, Delete):
-            changes += _columns(groups)
-            groups = {}
-            deleted.append(operation.user_id)
-            continue
         if operation.message_id and is_repeated(operation.message_id):
             duplicates += 1
             continue
+        if isinstance(operation, Delete):
+            blocks += _columns(groups, rejections)
+            groups = {}
+            deleted.append(operation.user_id)
+            continue
         if deleted:
-            changes.append(Deletion(deleted))
+            blocks.append(Deletion(deleted))
             deleted = []
         if isinstance(operation, Track):
             event, values = operation.event, operation.properties
@@ -95,39 +104,74 @@ def group(operations: Sequence[Operation], limits: Limits, is_repeated: Callable
         for name, value in values.items():
             column = block.values.get(name)
             if column is None:
+                if type(name) is not str:
+                    what = "attribute name" if event is None else "property name"
+                    reason = malformed_text(name, what, MAX_NAME_BYTES)
+                    rejections.append(Rejection(row, reason or "", repr(name)))
+                    continue
                 column = block.values[name] = ([], [])
             column[0].append(position)
             column[1].append(value)
-    changes += _columns(groups)
+    blocks += _columns(groups, rejections)
     if deleted:
-        changes.append(Deletion(deleted))
-    return Grouped(changes, rejections, duplicates)
+        blocks.append(Deletion(deleted))
+    return Grouped(blocks, rejections, duplicates)
 
 
-def _columns(groups: Mapping[str | None, _Group]) -> list[Columns]:
+def _columns(groups: Mapping[str | None, _Group], rejections: list[Rejection]) -> list[Columns]:
+    """The blocks of groups; values that are none are left out, and told in `rejections`."""
     return [
         Columns(
             event=event,
-            user_ids=block.user_ids,
+            user_ids=StringArray.of(block.user_ids),
             timestamps_ms=np.array(block.timestamps_ms, np.int64),
-            values={name: SparseValues(rows, values) for name, (rows, values) in block.values.items()},
+            values={
+                name: SparseValues(rows, values)
+                if are_plain(values)
+                else _plain_values(name, block, rows, values, rejections)
+                for name, (rows, values) in block.values.items()
+            },
             rows=np.array(block.rows, np.int64),
         )
         for event, block in groups.items()
     ]
 
 
-def _malformed(operation: Operation, limits: Limits) -> str | None:
+def _plain_values(
+    name: str, block: _Group, rows: list[int], values: list[Any], rejections: list[Rejection]
+) -> SparseValues:
+    plain_rows: list[int] = []
+    plain_values: list[Any] = []
+    for row, value in zip(rows, values, strict=True):
+        try:
+            plain_values.append(plain(value))
+            plain_rows.append(row)
+        except InvalidValueError as error:
+            rejections.append(Rejection(block.rows[row], str(error), name))
+    return SparseValues(plain_rows, plain_values)
+
+
+def _malformed(operation: Identify | Track | Delete, limits: Limits) -> str | None:
     """Why an operation cannot be taken at all, or None."""
+    if not isinstance(operation, Identify | Track | Delete):
+        return f"a {type(operation).__name__} is not an operation: use Identify, Track, Page or Delete"
     reason = malformed_text(operation.user_id, "user id", MAX_ID_BYTES)
+    if operation.message_id is not None and operation.message_id != "":
+        reason = reason or malformed_text(operation.message_id, "message id", MAX_MESSAGE_ID_BYTES)
     if isinstance(operation, Delete):
         return reason
     oldest_ms = FIRST_INSTANT_MS
+    values: object = None
     if isinstance(operation, Track):
         reason = reason or malformed_text(operation.event, "event name", MAX_NAME_BYTES)
-        oldest_ms = limits.oldest_event_ms
-    if operation.message_id:
-        reason = reason or malformed_text(operation.message_id, "message id", MAX_MESSAGE_ID_BYTES)
+        oldest_ms, values = limits.oldest_event_ms, operation.properties
+    else:
+        values = operation.traits
+    if not isinstance(values, Mapping):
+        what = "properties" if isinstance(operation, Track) else "traits"
+        reason = reason or f"the {what} are of type {type(values).__name__}, not a mapping from names to values"
+    if isinstance(operation.timestamp_ms, bool) or not isinstance(operation.timestamp_ms, int | np.integer):
+        return reason or f"the timestamp {operation.timestamp_ms!r} is not a whole number of milliseconds"
     if not oldest_ms <= operation.timestamp_ms <= limits.newest_ms:
         reason = reason or timestamp_reason(operation.timestamp_ms, limits)
     return reason
@@ -143,7 +187,11 @@ def timestamp_reason(timestamp_ms: int, limits: Limits) -> str:
 
 
 def well_formed(columns: Columns, limits: Limits) -> tuple[Columns, list[Rejection]]:
-    """A block without its malformed rows, and why each was left out."""
+    """A block without its malformed rows, and why each was left out.
+
+    Raises InvalidArgumentError where the parts of the block do not fit together.
+    """
+    columns.check()
     if columns.event is not None:
         reason = malformed_text(columns.event, "event name", MAX_NAME_BYTES)
         if reason:
@@ -159,7 +207,7 @@ def well_formed(columns: Columns, limits: Limits) -> tuple[Columns, list[Rejecti
         texts = StringArray.of(columns.user_ids)
         columns = replace(columns, user_ids=texts)
         suspects = np.flatnonzero((texts.lengths == 0) | (texts.lengths > MAX_ID_BYTES)).tolist()
-    except UnicodeEncodeError:
+    except (UnicodeEncodeError, TypeError):
         suspects = range(len(columns.user_ids))
     for row in suspects:
         reason = malformed_text(columns.user_ids[row], "user id", MAX_ID_BYTES)
@@ -168,4 +216,6 @@ def well_formed(columns: Columns, limits: Limits) -> tuple[Columns, list[Rejecti
     if not reasons:
         return columns, []
     keep = np.setdiff1d(np.arange(len(times_ms)), list(reasons))
-    return selected(columns, keep), [Rejection(int(columns.rows[row]), reason) for row, reason in reasons.items()]
+    kept = selected(columns, keep)
+    rejections = [Rejection(int(columns.rows[row]), reason) for row, reason in reasons.items()]
+    return replace(kept, user_ids=StringArray.of(kept.user_ids)), rejections

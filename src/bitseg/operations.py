@@ -28,18 +28,29 @@ class Track(NamedTuple):
     message_id: str | None = None
 
 
+class Page(NamedTuple):
+    """Records that a user viewed a page: the page call of the Segment spec.
+
+    It is applied as the event "Page Viewed" with the page's name, where there is one, as the property `name`.
+    """
+
+    user_id: str
+    name: str | None
+    properties: Mapping[str, Any]
+    timestamp_ms: int
+    message_id: str | None = None
+
+    def as_track(self) -> Track:
+        """The event that the view is applied as."""
+        properties = {**self.properties, "name": self.name} if self.name else self.properties
+        return Track(self.user_id, PAGE_VIEWED, properties, self.timestamp_ms, self.message_id)
+
+
 class Delete(NamedTuple):
     """Removes a user with attributes and events."""
 
     user_id: str
+    message_id: str | None = None
 
 
-Operation = Identify | Track | Delete
-
-
-def page(
-    user_id: str, name: str | None, properties: Mapping[str, Any], timestamp_ms: int, message_id: str | None = None
-) -> Track:
-    """The Segment spec's page call as the event "Page Viewed" with the page's name as property `name`."""
-    named = {**properties, "name": name} if name else properties
-    return Track(user_id, PAGE_VIEWED, named, timestamp_ms, message_id)
+Operation = Identify | Track | Page | Delete

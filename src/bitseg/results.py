@@ -1,7 +1,8 @@
 """What the engine answers, and the client after it."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Generic, TypeVar
 
 from bitseg.columns import Rejection
@@ -30,90 +31,58 @@ class Evaluation:
     bitmap: bytes | None = None
 
 
-Page = TypeVar("Page")
+Item = TypeVar("Item")
+PageT_co = TypeVar("PageT_co", covariant=True)
 
 
-class Pages(Iterator[Page]):
+class Pages(Iterator[PageT_co]):
     """Pages one after the other, each made of a page and the token that stands for its end."""
 
-    def __init__(self, pages: Iterator[tuple[Page, str]], resume_token: str = "") -> None:
+    def __init__(self, pages: Iterator[tuple[PageT_co, str]], resume_token: str = "") -> None:
         self._pages = pages
         self.resume_token = resume_token
 
-    def __next__(self) -> Page:
+    def __next__(self) -> PageT_co:
         page, self.resume_token = next(self._pages)
         return page
 
 
 @dataclass(frozen=True, slots=True)
-class Members(Generic[Page]):
-    """All members of a segment at one version, page by page, each member once.
+class Members(Generic[PageT_co]):
+    """All members of a segment at one version, each member once: iterate over it for their ids.
 
-    `total` counts them; users deleted while the pages are read are left out of those that follow.
+    `pages` gives the same ids page by page. Both take from the same stream, once. `total` counts the members; users
+    deleted while the pages are read are left out of those that follow.
     """
 
     total: int
     version: int
     warnings: tuple[str, ...]
-    pages: Pages[Page]
+    pages: Pages[PageT_co]
 
     @property
     def resume_token(self) -> str:
         """Stands for the end of the page that was taken last: given to another call, it asks for those that follow.
 
-        It is empty before the first where that is the only one.
+        It is empty before the first where that is the only one. Whoever iterates over ids has taken the whole page of
+        the last one.
         """
         return self.pages.resume_token
 
-
-class AsyncPages(AsyncIterator[Page]):
-    """Pages one after the other, each made of a page and the token that stands for its end."""
-
-    def __init__(self, pages: AsyncIterator[tuple[Page, str]], resume_token: str = "") -> None:
-        self._pages = pages
-        self.resume_token = resume_token
-
-    async def __anext__(self) -> Page:
-        page, self.resume_token = await anext(self._pages)
-        return page
+    def __iter__(self: "Members[Iterable[Item]]") -> Iterator[Item]:
+        return chain.from_iterable(self.pages)
 
 
 @dataclass(frozen=True, slots=True)
-class AsyncMembers(Generic[Page]):
-    """As `Members`, for an event loop."""
-
-    total: int
-    version: int
-    warnings: tuple[str, ...]
-    pages: AsyncPages[Page]
-
-    @property
-    def resume_token(self) -> str:
-        """Stands for the end of the page that was taken last: given to another call, it asks for those that follow."""
-        return self.pages.resume_token
-
-
-@dataclass(frozen=True, slots=True)
-class NamedPage(Generic[Page]):
+class NamedPage(Generic[Item]):
     """Some of what is kept by name, in the order of names; `total` counts all that was asked for.
 
     `next_page_token` asks for those that follow; it is empty on the last page.
     """
 
-    items: tuple[Page, ...]
+    items: tuple[Item, ...]
     next_page_token: str
     total: int
-
-
-def on_all_pages(page_after: Callable[[str], NamedPage[Page]]) -> Iterator[Page]:
-    """What is on all the pages that a call gives for one token after the other."""
-    token = ""
-    while True:
-        page = page_after(token)
-        yield from page.items
-        token = page.next_page_token
-        if not token:
-            return
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +195,7 @@ class UserExplanation:
 class PlanStep:
     """One part of a plan: about how many users it was taken to have, how many it has, and the time it took by itself.
 
-    `is_known` says that its members were at hand, in the index or kept from before.
+    `is_known` says that its members were known without work: stored in the index, cached or pinned.
     """
 
     title: str

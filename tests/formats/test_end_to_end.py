@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bitseg.clock import FixedClock
-from bitseg.engine import Engine, Workspace
+from bitseg.engine import Engine, WorkspaceSettings
 from bitseg.formats.jsonl import read_jsonl
 from bitseg.formats.load import RejectsFile, load
 from bitseg.operations import PAGE_VIEWED, Delete, Identify
@@ -48,7 +48,7 @@ def test_Imported_and_reopened_history_answers_as_the_oracle(tmp_path_factory, s
     path = folder / "calls.jsonl"
     path.write_text("".join(json.dumps(as_call(operation)) + "\n" for operation in operations))
     clock = FixedClock(generator.now_ms + 100 * 24 * HOUR_MS)
-    with Engine.create(folder / "data", Workspace(generator.zone), clock=clock) as engine:
+    with Engine.create(folder / "data", WorkspaceSettings(generator.zone), clock=clock) as engine:
         for name, user_ids in generator.lists.items():
             engine.catalog.save_list(name, user_ids)
         for name, condition in generator.saved.items():

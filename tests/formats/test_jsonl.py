@@ -10,7 +10,7 @@ from bitseg.errors import ImportFileError
 from bitseg.formats import jsonl
 from bitseg.formats.jsonl import read_jsonl
 from bitseg.formats.load import RejectsFile, load
-from bitseg.operations import Delete, Identify, Track
+from bitseg.operations import Delete, Identify, Page, Track
 from tests.conftest import NOW_MS
 
 TIME = "2024-01-31T10:00:00Z"
@@ -38,7 +38,7 @@ def test_Calls_of_the_Segment_spec_become_operations(tmp_path):
     assert operations == [
         Identify("u", {"age": 3}, TIME_MS, "m"),
         Track("u", "E", {"a": 1}, TIME_MS),
-        Track("7", "Page Viewed", {"url": "/", "name": "Home"}, TIME_MS),
+        Page("7", "Home", {"url": "/"}, TIME_MS),
         Identify("u", {}, NOW_MS),
         Delete("u"),
     ]

@@ -37,16 +37,18 @@ def test_Bitmap_has_the_ids(name, ids):
         mask[ascending] = True
         made = bitmaps.from_mask(mask)
         assert made == expected
-        # It is as CRoaring would have it, so that later operations may rely on it.
-        assert made.serialize() == BitMap.deserialize(made.serialize()).serialize()
+        # The containers are those that CRoaring itself makes, of arrays and bitsets.
+        assert made.serialize() == BitMap(ids, optimize=False).serialize()
 
 
-@pytest.mark.parametrize(("name", "ids"), list(cases()), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("name", "ids"),
+    [case for case in cases() if case[0] != "the largest ids"],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
 @pytest.mark.parametrize("optimized", [False, True])
 def test_Words_have_the_bits(name, ids, optimized):
     """With runs, the serialised form has another header: reading it as that of bitsets gave wrong words."""
-    if len(ids) and ids.max() >= 2**25:
-        return
     bitmap = bitmaps.from_array(ids)
     if optimized:
         bitmap.run_optimize()

@@ -14,7 +14,7 @@ from bitseg.values import Column, ValueType
 from tests.conftest import NOW_MS
 
 VALUES = 1_000_000
-# Stated in the README. Measured: at most 4 s on the development machine; the rest is for slower and busier ones.
+# Stated in docs/performance.md. Measured: at most 4 s on the development machine; the rest is for slower ones.
 BOUND_SECONDS = 30
 
 

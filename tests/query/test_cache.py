@@ -1,4 +1,4 @@
-"""Kept bitmaps: brought up to date as operations arrive and time goes by, and bounded in bytes and number."""
+"""Cached answers: refreshed as operations arrive and time goes by, and bounded in bytes and number."""
 
 import random
 from datetime import UTC, datetime
@@ -7,43 +7,66 @@ import pytest
 from pyroaring import BitMap
 
 from bitseg.clock import FixedClock
-from bitseg.engine import Engine, Workspace
+from bitseg.engine import Engine, WorkspaceSettings
 from bitseg.operations import Delete, Identify, Track
 from bitseg.query.cache import MAX_CONDITIONS, AnswerCache, CachedAnswer
 from bitseg.query.freshness import Stamp
+from bitseg.query.plan import Planner
+from bitseg.query.session import QuerySession
+from bitseg.segment import parse
 from tests.conftest import NOW_MS
 
 HOUR = 3_600_000
 START = int(datetime(2024, 3, 28, 20, tzinfo=UTC).timestamp() * 1000)
 
 
-def entry(bitmap):
+def answer(bitmap):
     return CachedAnswer(bitmap, Stamp((), (), None), 0, 0, 0)
 
 
-def test_Least_recently_used_goes_first():
-    kept = AnswerCache(3_000)
-    for key in "abcdefgh":
-        kept.keep(key, entry(BitMap(range(0, 1_000, 3))))
-        kept.find("a")
-    assert 0 < kept.size_bytes <= 3_000
-    assert kept.find("a") is not None
-    assert kept.find("b") is None
+def key(text):
+    return Planner().plan(parse(text)), None
 
 
-def test_Bitmap_larger_than_the_bound_is_not_kept():
-    kept = AnswerCache(100)
-    kept.keep("a", entry(BitMap(range(10))))
-    assert kept.find("a") is None
-    assert kept.size_bytes == 0
+def test_Least_recently_used_is_evicted_first():
+    cache = AnswerCache(6_000)
+    keys = [key(f"a = {number}") for number in range(8)]
+    for each in keys:
+        cache.keep(each, answer(BitMap(range(0, 1_000, 3))))
+        cache.find(keys[0])
+    assert 0 < cache.size_bytes <= 6_000
+    assert cache.find(keys[0]) is not None
+    assert cache.find(keys[1]) is None
 
 
-def test_Number_of_kept_bitmaps_is_bounded():
-    kept = AnswerCache(2**40)
-    for key in range(MAX_CONDITIONS + 5):
-        kept.keep(key, entry(BitMap()))
-    assert len(kept) == MAX_CONDITIONS
-    assert kept.find(0) is None
+def test_Bitmap_larger_than_the_bound_is_not_cached_and_evicts_nothing():
+    cache = AnswerCache(10_000)
+    small, large = key("a = 1"), key("a = 2")
+    cache.keep(small, answer(BitMap([1])))
+    before = cache.size_bytes
+    cache.keep(large, answer(BitMap(range(0, 100_000, 3))))
+    assert cache.find(large) is None
+    assert cache.find(small) is not None
+    assert cache.size_bytes == before
+
+
+def test_Cached_condition_counts_with_all_its_values():
+    cache = AnswerCache(2**30)
+    values = ", ".join(f'"value number {number}"' for number in range(1_000))
+    cache.keep(key(f"a in ({values})"), answer(BitMap([1])))
+    assert cache.size_bytes > 1_000 * (len("value number 100") + 49)
+    small = AnswerCache(50_000)
+    small.keep(key(f"a in ({values})"), answer(BitMap([1])))
+    assert len(small) == 0
+
+
+def test_Number_of_cached_answers_is_bounded():
+    cache = AnswerCache(2**40)
+    leaf, _ = key("a = 1")
+    for instant_ms in range(MAX_CONDITIONS + 5):
+        cache.keep((leaf, instant_ms), answer(BitMap()))
+    assert len(cache) == MAX_CONDITIONS
+    assert cache.find((leaf, 0)) is None
 
 
 SEGMENTS = (
@@ -110,7 +133,7 @@ def test_Materialised_answer_equals_a_fresh_one(seed):
     source = random.Random(seed)
     clock = FixedClock(START)
     timezone = source.choice(["UTC", "Europe/Madrid", "America/Chicago"])
-    engine = Engine(Workspace(timezone), clock=clock)
+    engine = Engine(WorkspaceSettings(timezone), clock=clock)
     engine.ingest([Identify("u0", {"x": 1, "plan": "p1", "name": "anna", "born": "2024-03-28"}, START)])
     for _ in range(60):
         engine.ingest(list(operations(source, clock.now_ms())))
@@ -118,11 +141,12 @@ def test_Materialised_answer_equals_a_fresh_one(seed):
         for segment in source.sample(SEGMENTS, 8):
             kept = sorted(page for pages in engine.members(segment).pages for page in pages)
             fresh = Engine(engine.workspace, clock=clock)
-            fresh._index, fresh._catalog = engine._index, engine._catalog
+            fresh._index = engine._index
+            fresh._queries = QuerySession(engine._index, engine._catalog, lambda: 0, fresh._lock, 0)
             assert kept == sorted(page for pages in fresh.members(segment).pages for page in pages), segment
-    statistics = engine._materialised
-    assert statistics.hits > 10
-    assert statistics.refreshes > 10
+    statistics = engine.statistics()
+    assert statistics.materialised_hits > 10
+    assert statistics.materialised_refreshes > 10
 
 
 def test_Kept_answer_is_refreshed_not_worked_out_again():
@@ -135,19 +159,18 @@ def test_Kept_answer_is_refreshed_not_worked_out_again():
         engine.ingest([Track(f"u{number}", "A", {"n": 1}, START)])
         clock.at_ms = START + number * 24 * HOUR
         assert engine.count(segment).count == number + 1
-    assert engine._materialised.misses == 1
+    assert engine.statistics().materialised_misses == 1
     clock.at_ms = START + 31 * 24 * HOUR
     assert engine.count(segment).count == 0
-    assert engine._materialised.misses == 1
+    assert engine.statistics().materialised_misses == 1
 
 
-def test_Words_of_bitmaps_go_with_what_they_were_of(engine):
-    """Under writes each refresh makes new bitmaps; the words of those before were kept until there was no room."""
+def test_Words_of_a_refreshed_bitmap_replace_the_old_ones(engine):
     total = 20_000
     engine.ingest([Identify(f"u{n}", {"a": n % 2, "b": n % 3, "c": n % 5}, NOW_MS) for n in range(total)])
     sizes = []
     for number in range(20):
         engine.ingest([Identify(f"u{number}", {"a": 1, "b": 1, "c": 1}, NOW_MS + number)])
         assert engine.count("a = 1 and b = 1 and c = 1").count > 600
-        sizes.append(engine._dense.size_bytes)
+        sizes.append(engine._queries.word_counter.size_bytes)
     assert 0 < max(sizes) == min(sizes)

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from bitseg.index.context import Context
 from bitseg.query import normalise as rules
-from bitseg.query.cache import AnswerCache
+from bitseg.query.cache import AnswerCache, Answers
 from bitseg.query.evaluate import Evaluator
-from bitseg.query.plan import Planner
+from bitseg.query.pins import Pins
+from bitseg.query.plan import Planner, SavedPlans
 from bitseg.query.wordwise import WordCounter
 from bitseg.segment import format, parse
 from tests.generate import EPOCH, Generator, workspace
@@ -66,7 +67,8 @@ def test_Normalising_keeps_the_members(seed):
         normal = rules.normalise(segment)
         assert rules.normalise(normal) == normal
         assert engine.count(normal, as_of).count == engine.count(segment, as_of).count
-        nothing_kept = AnswerCache(0), Planner(), WordCounter(10**6)
-        fresh = Evaluator(engine._index, context, *nothing_kept, generator.saved)
+        planner = Planner()
+        answers = Answers(AnswerCache(0), engine._index, context)
+        fresh = Evaluator(answers, planner, SavedPlans(planner, generator.saved), WordCounter(10**6), Pins())
         kept = engine.evaluate(segment, as_of, include_bitmap=True)
-        assert fresh.members(segment).serialize() == kept.bitmap
+        assert fresh.members(planner.plan(segment)).serialize() == kept.bitmap

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bitseg.query.plan import Complement, Intersect, Leaf, Planner, Union
+from bitseg.query.plan import Complement, Intersect, Leaf, Planner, Reference, Union
 from bitseg.segment import parse
 
 
@@ -11,6 +11,8 @@ def shape(plan):
     match plan:
         case Leaf(condition):
             return condition.name
+        case Reference(name):
+            return ("saved", name)
         case Intersect(parts, excluded):
             return ("and", *map(shape, parts), *(("not", shape(each)) for each in excluded))
         case Union(parts):
@@ -22,6 +24,7 @@ def shape(plan):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        ('in segment "saved" and not a = 1', ("and", ("saved", "saved"), ("not", "a"))),
         ("a = 1 and b = 1 and c = 1", ("and", "a", "b", "c")),
         ("a = 1 and not b = 1 and not c = 1", ("and", "a", ("not", "b"), ("not", "c"))),
         ("not a = 1", ("all but", "a")),

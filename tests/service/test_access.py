@@ -7,6 +7,8 @@ import stat
 import threading
 import time
 from contextlib import ExitStack, contextmanager
+from importlib import import_module
+from pkgutil import iter_modules
 
 import grpc
 import numpy as np
@@ -15,6 +17,7 @@ import trustme
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from bitseg import pb
 from bitseg.client import Client, Credentials
 from bitseg.client.connection import channel_options
 from bitseg.columns import Columns
@@ -33,9 +36,11 @@ from bitseg.errors import (
 )
 from bitseg.operations import Identify, Track
 from bitseg.pb import catalog_pb2, catalog_pb2_grpc, ingest_pb2, ingest_pb2_grpc, query_pb2, query_pb2_grpc
-from bitseg.service.access import METHOD_ROLES
-from bitseg.service.server import SERVICES, Server
-from bitseg.service.settings import Role, Settings, is_loopback
+from bitseg.protocol import SERVICES, methods
+from bitseg.service.access import METHOD_ROLES, OPEN_METHODS, Role
+from bitseg.service.interceptors.limits import stream_limits
+from bitseg.service.server import Server
+from bitseg.service.settings import Settings, is_loopback
 from bitseg.service.tokens import TokenFile
 from bitseg.values import Column, ValueType
 from tests.conftest import NOW_MS, until
@@ -101,19 +106,18 @@ def test_Table_has_every_method_of_every_service_and_no_other(secured, tokens):
         metadata = [("authorization", f"Bearer {tokens['reader']}")]
         answers = stub.ServerReflectionInfo(iter([asked]), metadata=metadata)
         listed = {each.name for each in next(answers).list_services_response.service}
-    assert {*SERVICES, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"} == listed
-    pool = [
-        *(module.DESCRIPTOR for module in (query_pb2, ingest_pb2, catalog_pb2, health_pb2, reflection_pb2)),
-        __import__("bitseg.pb.admin_pb2", fromlist=["DESCRIPTOR"]).DESCRIPTOR,
-    ]
-    methods = {
-        f"/{service.full_name}/{method.name}"
-        for file in pool
-        for service in file.services_by_name.values()
-        for method in service.methods
-    }
-    assert {method.split("/")[1] for method in methods} == listed
-    assert methods == METHOD_ROLES.keys()
+    foreign = [*health_pb2.DESCRIPTOR.services_by_name.values(), *reflection_pb2.DESCRIPTOR.services_by_name.values()]
+    descriptors = [*(service.descriptor for service in SERVICES), *foreign]
+    assert {descriptor.full_name for descriptor in descriptors} == listed
+    paths = {f"/{each.full_name}/{method.name}" for each in descriptors for method in each.methods}
+    assert paths == METHOD_ROLES.keys()
+
+
+def test_Protocol_lists_every_service_of_its_package():
+    modules = [import_module(f"bitseg.pb.{each.name}") for each in iter_modules(pb.__path__) if "_pb2" in each.name]
+    files = [module.DESCRIPTOR for module in modules if hasattr(module, "DESCRIPTOR")]
+    names = {descriptor.full_name for file in files for descriptor in file.services_by_name.values()}
+    assert {service.full_name for service in SERVICES} == names
 
 
 @pytest.mark.parametrize("method", METHOD_ROLES)
@@ -134,6 +138,20 @@ def test_Method_lets_in_whom_the_table_says(secured, tokens, method):
                 assert f'"the {caller}" is {caller}' in details
             else:
                 assert code not in denied
+
+
+def test_Every_stream_has_a_limit():
+    streams = {
+        f"/{method.containing_service.full_name}/{method.name}"
+        for method in methods()
+        if method.client_streaming or method.server_streaming
+    }
+    reflection = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+    assert stream_limits(Settings()).keys() == streams | {reflection}
+
+
+def test_Methods_that_need_no_credentials_are_those_of_the_health_service():
+    assert {path.split("/")[1] for path in OPEN_METHODS} == {"grpc.health.v1.Health"}
 
 
 def test_Method_that_is_not_in_the_table_is_refused(secured, tokens, monkeypatch):
@@ -171,19 +189,28 @@ def is_refused(client):
     return False
 
 
-def test_Tokens_are_made_and_revoked_while_the_server_runs(secured, tokens, tmp_path):
+# A running server follows changes of its file of tokens within half a second; the rest is for a busy machine.
+HEEDED_SECONDS = 3
+
+
+def test_Running_server_takes_a_token_that_is_made_and_refuses_it_once_revoked(secured, tokens, tmp_path):
     file = TokenFile(tmp_path / "tokens.json")
     with client_of(secured, file.create("late", Role.READER)) as client:
-        until(lambda: not is_refused(client))
+        until(lambda: not is_refused(client), HEEDED_SECONDS)
+        assert client.count("everyone").count == 1_000
         file.revoke("late")
-        until(lambda: is_refused(client))
+        until(lambda: is_refused(client), HEEDED_SECONDS)
+        with pytest.raises(UnauthenticatedError, match="the token is not valid"):
+            client.count("everyone")
 
 
 def test_First_token_closes_a_server_that_was_open(engine, tmp_path):
     with serving(engine, tokens=tmp_path / "tokens.json") as server, client_of(server) as client:
         assert client.count("everyone").count == 0
         TokenFile(tmp_path / "tokens.json").create("first", Role.READER)
-        until(lambda: is_refused(client))
+        until(lambda: is_refused(client), HEEDED_SECONDS)
+        with pytest.raises(UnauthenticatedError, match="there is no token"):
+            client.count("everyone")
 
 
 def test_Revoked_token_ends_streams_before_anything_more_is_taken(secured, engine, tokens, tmp_path):
@@ -243,9 +270,24 @@ def test_Tokens_are_kept_as_hashes_for_their_owner_alone(tokens, tmp_path):
     with pytest.raises(InvalidArgumentError):
         file.create("", Role.READER)
     path.write_text("nonsense")
-    with pytest.raises(DataDirectoryError, match="no file of tokens"):
+    with pytest.raises(DataDirectoryError, match="not a file of tokens"):
         file.create("another", Role.READER)
     assert path.read_text() == "nonsense"
+
+
+def test_Tokens_and_their_directory_are_on_disk_before_they_are_told(tmp_path, monkeypatch):
+    path = tmp_path / "new" / "folder" / "tokens.json"
+    synced = []
+
+    def note(folder):
+        synced.append((folder, path.exists()))
+
+    monkeypatch.setattr("bitseg.service.tokens.sync_directory", note)
+    TokenFile(path).create("a", Role.READER)
+    assert synced == [(tmp_path, False), (tmp_path / "new", False), (path.parent, True)]
+    synced.clear()
+    TokenFile(path).revoke("a")
+    assert synced == [(path.parent, True)]
 
 
 def test_Many_processes_change_the_tokens_at_once(tmp_path):
@@ -403,7 +445,7 @@ def test_Bad_certificates_are_refused_at_the_start(engine, tmp_path, authority):
     for settings, message in (
         ({"tls_certificate": tmp_path / "server.pem"}, "a certificate and its key"),
         ({"tls_client_ca": tmp_path / "ca.pem"}, "a certificate and its key"),
-        (tls(tmp_path) | {"tls_key": tmp_path / "other.key"}, "no certificate and its key"),
+        (tls(tmp_path) | {"tls_key": tmp_path / "other.key"}, "not a certificate and its key"),
         (tls(tmp_path) | {"tls_key": tmp_path / "missing.key"}, "cannot read"),
     ):
         with pytest.raises(InvalidArgumentError, match=message):
@@ -550,7 +592,7 @@ def test_Calls_without_credentials_hold_nothing(secured, tokens):
             grpc.insecure_channel(secured.address, options=[("grpc.use_local_subchannel_pool", 1)])
         )
         halves = [
-            channel.stream_unary(method)(never()) if False else channel.stream_stream(method)(never())
+            channel.stream_stream(method)(never())
             for method in ("/bitseg.v1.QueryService/Count", "/bitseg.v1.IngestService/IngestBatch")
             for _ in range(60)
         ]

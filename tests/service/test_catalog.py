@@ -1,8 +1,10 @@
 """Saved segments and lists: in the engine, over gRPC, and by both clients."""
 
 import asyncio
+import queue
 import shutil
 import threading
+from contextlib import suppress
 
 import grpc
 import pytest
@@ -11,10 +13,12 @@ from hypothesis import strategies as st
 
 from bitseg.catalog import DEFAULT_SEGMENTS
 from bitseg.client import AsyncClient, Client
+from bitseg.client.paging import on_all_pages
 from bitseg.clock import FixedClock
 from bitseg.engine import Engine
 from bitseg.errors import (
     AlreadyExistsError,
+    BitsegError,
     InUseError,
     InvalidArgumentError,
     InvalidSegmentError,
@@ -24,12 +28,13 @@ from bitseg.errors import (
 )
 from bitseg.operations import Delete, Identify, Track
 from bitseg.pb import catalog_pb2, catalog_pb2_grpc, query_pb2, query_pb2_grpc
-from bitseg.results import on_all_pages
 from bitseg.segment import parse
+from bitseg.service.catalog import CatalogService
 from bitseg.service.server import Server
 from bitseg.service.settings import Settings
 from bitseg.wire.segments import to_message
 from tests.conftest import NOW_MS
+from tests.proxy import BreakingProxy
 
 USERS = [Identify(f"u{number}", {"n": number}, NOW_MS) for number in range(10)]
 
@@ -220,10 +225,10 @@ def test_Pages_show_each_segment_once_in_order_whatever_comes_and_goes(catalog):
     catalog.delete_segment("s09")
     second = catalog.list_segments(page_size=10, page_token=first.next_page_token)
     assert [each.name for each in second.items] == ["s10", "s10b", *(f"s{number}" for number in range(11, 19))]
-    with pytest.raises(InvalidArgumentError, match="none of this search"):
+    with pytest.raises(InvalidArgumentError, match="this page token belongs to another search"):
         catalog.list_segments(name_contains="s", page_token=first.next_page_token)
     for token in ("nonsense", "é", first.next_page_token[:-2]):
-        with pytest.raises(InvalidArgumentError, match="none of this search"):
+        with pytest.raises(InvalidArgumentError, match="invalid page token"):
             catalog.list_segments(page_token=token)
     for size in (-1, 1_001):
         with pytest.raises(InvalidArgumentError, match="out of range"):
@@ -407,14 +412,15 @@ def test_Upload_that_breaks_off_or_is_out_of_order_changes_nothing(stub, engine)
     assert stub.UploadList(iter([head, part, part])).list.size == 2
 
 
-def test_Upload_that_the_server_stops_in_is_not_taken_for_whole(engine):
+@pytest.mark.parametrize("head", [{}, {"is_complete": False}])
+def test_Upload_that_the_server_stops_in_is_not_taken_for_whole(engine, head):
     engine.catalog.create_list("L", ["u1"])
     server = Server(engine, Settings(address="127.0.0.1:0"))
     server.start()
     half_way, stopped = threading.Event(), threading.Event()
 
     def parts():
-        yield catalog_pb2.UploadListRequest(list={"name": "L"})
+        yield catalog_pb2.UploadListRequest(list={"name": "L"}, **head)
         yield catalog_pb2.UploadListRequest(user_ids={"user_ids": ["u2", "u3"]})
         half_way.set()
         stopped.wait(20)
@@ -427,6 +433,119 @@ def test_Upload_that_the_server_stops_in_is_not_taken_for_whole(engine):
         stopped.set()
         assert upload.code() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE)
     assert engine.catalog.get_list("L").size == 1
+
+
+class Uploads:
+    """What the service sees of uploads: messages as they arrive, and the errors that the calls end with."""
+
+    def __init__(self):
+        self.messages, self.ended = queue.SimpleQueue(), queue.SimpleQueue()
+
+
+@pytest.fixture
+def uploads(monkeypatch):
+    uploads = Uploads()
+    upload = CatalogService.UploadList
+
+    def arriving(requests):
+        for request in requests:
+            uploads.messages.put(request)
+            yield request
+
+    def watched(self, requests, context):
+        try:
+            response = upload(self, arriving(requests), context)
+        except Exception as error:
+            uploads.ended.put(error)
+            raise
+        uploads.ended.put(None)
+        return response
+
+    monkeypatch.setattr(CatalogService, "UploadList", watched)
+    return uploads
+
+
+@pytest.mark.parametrize("head", [{}, {"is_complete": False}])
+def test_Upload_whose_caller_dies_changes_nothing(engine, head, uploads):
+    before = engine.catalog.create_list("L", [f"u{number}" for number in range(1_000)])
+    server = Server(engine, Settings(address="127.0.0.1:0"))
+    server.start()
+    cut = threading.Event()
+
+    def parts():
+        yield catalog_pb2.UploadListRequest(list={"name": "L"}, **head)
+        for number in range(5):
+            yield catalog_pb2.UploadListRequest(user_ids={"user_ids": [f"v{number}"]})
+        cut.wait(20)
+
+    with BreakingProxy(server.address) as proxy, grpc.insecure_channel(proxy.address) as channel:
+        upload = catalog_pb2_grpc.CatalogServiceStub(channel).UploadList.future(parts())
+        for _ in range(6):
+            uploads.messages.get(timeout=10)
+        proxy.cut()
+        assert isinstance(uploads.ended.get(timeout=10), BitsegError)
+        cut.set()
+        assert upload.code() is not grpc.StatusCode.OK
+    server.stop(0)
+    assert engine.catalog.get_list("L") == before
+
+
+@pytest.mark.parametrize("head", [{}, {"is_complete": False}])
+def test_Upload_with_bytes_that_are_no_protobuf_changes_nothing(server, engine, head, uploads):
+    before = engine.catalog.create_list("L", [f"u{number}" for number in range(1_000)])
+    messages = [
+        catalog_pb2.UploadListRequest(list={"name": "L"}, **head).SerializeToString(),
+        catalog_pb2.UploadListRequest(user_ids={"user_ids": ["v1", "v2"]}).SerializeToString(),
+        b"\x0a\xff\xff\xff\x7f",
+    ]
+    with grpc.insecure_channel(server.address) as channel:
+        call = channel.stream_unary("/bitseg.v1.CatalogService/UploadList")
+        with pytest.raises(grpc.RpcError):
+            call(iter(messages), timeout=20)
+    # Longer than the service waits for a caller to turn out to be gone.
+    with suppress(queue.Empty):
+        assert isinstance(uploads.ended.get(timeout=2), BitsegError)
+    assert engine.catalog.get_list("L") == before
+
+
+def test_Upload_is_complete_when_its_last_message_says_so(stub, engine):
+    def message(**parts):
+        return catalog_pb2.UploadListRequest(**parts)
+
+    before = engine.catalog.create_list("L", ["u1"])
+    head = message(list={"name": "L"}, is_complete=False)
+    part = message(user_ids={"user_ids": ["u2", "u3"]})
+    unfinished = refused(lambda: stub.UploadList(iter([head, part])), grpc.StatusCode.INVALID_ARGUMENT)
+    assert "the upload ended before it was complete" in unfinished
+    refused(lambda: stub.UploadList(iter([head, part, message()])), grpc.StatusCode.INVALID_ARGUMENT)
+    assert engine.catalog.get_list("L") == before
+    assert stub.UploadList(iter([head, part, message(is_complete=True)])).list.size == 2
+    assert stub.UploadList(iter([head, message(user_ids={"user_ids": ["u4"]}, is_complete=True)])).list.size == 1
+    assert stub.UploadList(iter([message(list={"name": "L"}, is_complete=True)])).list.size == 0
+    # A caller that does not know the field.
+    assert stub.UploadList(iter([message(list={"name": "L"}), part])).list.size == 2
+
+
+def test_Update_with_allow_missing_saves_what_is_not_there(stub, engine):
+    def segment(**fields):
+        request = catalog_pb2.UpdateSegmentRequest(segment={"name": "S", **fields}, allow_missing=True)
+        found = stub.UpdateSegment(request).segment
+        return found.expression, found.description
+
+    assert segment(expression="n = 1", description="d") == ("n = 1", "d")
+    assert segment(expression="n = 2") == ("n = 2", "d")
+    assert "needs a definition" in refused(lambda: segment(description="e"), grpc.StatusCode.INVALID_ARGUMENT)
+    refused(lambda: segment(expression="n = 3", etag="stale"), grpc.StatusCode.ABORTED)
+    engine.catalog.delete_segment("S")
+    refused(lambda: segment(expression="n = 3", etag="stale"), grpc.StatusCode.NOT_FOUND)
+
+    def users(**fields):
+        request = catalog_pb2.UpdateListRequest(list={"name": "L"}, allow_missing=True, **fields)
+        return stub.UpdateList(request).list.size
+
+    assert "needs the users" in refused(users, grpc.StatusCode.INVALID_ARGUMENT)
+    assert users(user_ids={"user_ids": ["u1", "u2"]}) == 2
+    assert users(csv={"content": b"id\nu7\n"}) == 1
 
 
 def test_Queries_name_saved_segments(server, engine):

@@ -24,6 +24,7 @@ from bitseg.operations import Track
 from bitseg.pb import ingest_pb2, ingest_pb2_grpc
 from bitseg.service.server import Server
 from bitseg.service.settings import Settings
+from bitseg.storage.store import Store
 from bitseg.values import Column, ValueType
 from tests.conftest import NOW_MS
 
@@ -184,10 +185,10 @@ def test_Disk_that_refuses_is_a_status_and_queries_go_on(serving, durable, monke
         client.ingest([track(1)])
         with monkeypatch.context() as patch:
 
-            def refuse(payload):
+            def refuse(store, payload):
                 raise error
 
-            patch.setattr(durable._store, "append", refuse)
+            patch.setattr(Store, "append", refuse)
             with pytest.raises(grpc.RpcError) as failure:
                 stub.IngestBatch(request(1, track(2)).batch)
             assert failure.value.code() is code

@@ -9,8 +9,9 @@ import pytest
 
 from bitseg.engine import Engine
 from bitseg.operations import Identify
+from bitseg.service.access import Role
 from bitseg.service.server import Server
-from bitseg.service.settings import Role, Settings
+from bitseg.service.settings import Settings
 from bitseg.service.tokens import TokenFile
 from tests.conftest import NOW_MS
 from tests.proxy import BreakingProxy

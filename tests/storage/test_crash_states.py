@@ -34,11 +34,7 @@ def opened(path, policy=SyncPolicy.ALWAYS):
     if store is None:
         return Store.create(path, {}, state_of([]), policy, is_empty=True), records
 
-    def replay(number, value):
-        records.append(value)
-        assert number == len(records)
-
-    store.recover(lambda key, state, revision: records.extend(state), replay, lambda done, total: None)
+    store.recover(lambda key, state, revision: records.extend(state), records.append, lambda done, total: None)
     assert store.last_record == len(records)
     return store, records
 

@@ -9,6 +9,7 @@ import click
 
 from bitseg.calendar import Calendar
 from bitseg.cli.output import message, progress
+from bitseg.cli.process import collecting_seldom, switch_threads_often
 from bitseg.cli.signals import stop_on_signals
 from bitseg.clock import SystemClock
 from bitseg.demo.store import write_store
@@ -62,6 +63,7 @@ def demo_command(users: int, write: Path | None, listen: str, no_serve: bool) ->
         if no_serve:
             return
         stopped = stop_on_signals()
+        switch_threads_often()
         server.start()
         _suggest(server.address)
         stopped.wait()
@@ -71,7 +73,7 @@ def demo_command(users: int, write: Path | None, listen: str, no_serve: bool) ->
 def _import(path: Path, engine: Engine) -> None:
     rejects = RejectsFile(path.with_suffix(".rejects"))
     batches = read_jsonl(path, engine.calendar, engine.now_ms())
-    with rejects, progress(f"importing {path.name}", size_bytes(path)) as advance:
+    with rejects, progress(f"importing {path.name}", size_bytes(path)) as advance, collecting_seldom():
         load(batches, engine, rejects, lambda done, account: advance(done, f"{account.accepted:,} rows"))
 
 

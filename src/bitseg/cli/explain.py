@@ -1,40 +1,31 @@
 """`bitseg explain` and `bitseg explain-window`."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import click
 import orjson
 
+from bitseg.api import Query
 from bitseg.calendar import FIRST_INSTANT_MS, LAST_INSTANT_MS, Calendar, format_instant
 from bitseg.cli.output import print_json, print_warnings
-from bitseg.cli.query import definition_option, expression_argument, query_of
-from bitseg.cli.target import Remote, Target, as_of_option, data_option, parse_as_of, target_options
-from bitseg.engine import Engine, Workspace
+from bitseg.cli.query import query_options
+from bitseg.cli.target import Remote, Target, as_of_option, data_option
+from bitseg.engine import Engine, WorkspaceSettings
 from bitseg.results import Explanation
 from bitseg.segment import parse_window
 
 
 @click.command("explain")
 @click.argument("user")
-@expression_argument
-@definition_option
-@click.option("--json", "as_json", is_flag=True, help="Print the explanation as JSON.")
-@as_of_option
-@target_options
+@query_options("Print the explanation as JSON.")
 def explain_command(
-    user: str,
-    expression: str | None,
-    definition: Path | None,
-    as_json: bool,
-    as_of: str | None,
-    data: Path,
-    server: Remote | None,
+    user: str, query: Query, as_json: bool, as_of: datetime | None, data: Path, server: Remote | None
 ) -> None:
     """Print why USER is in a segment or not: every condition, with the values and events behind it."""
-    query = query_of(expression, definition)
     with Target(data, server).opened() as target:
-        result = target.explain(user, query, parse_as_of(as_of, target))
+        result = target.explain(user, query, as_of)
     calendar = Calendar(result.timezone)
     if as_json:
         print_json(
@@ -103,11 +94,13 @@ def _interval(interval_ms: tuple[int, int], calendar: Calendar) -> str:
 @click.option("--json", "as_json", is_flag=True, help="Print the interval as JSON.")
 @as_of_option
 @data_option
-def explain_window_command(window: str, timezone: str | None, as_json: bool, as_of: str | None, data: Path) -> None:
+def explain_window_command(
+    window: str, timezone: str | None, as_json: bool, as_of: datetime | None, data: Path
+) -> None:
     """Print the interval that WINDOW means, such as "in last 3 days" or "in next 7 days"."""
     parsed = parse_window(window)
-    with Engine(Workspace(timezone)) if timezone is not None else Engine.open(data, create=False) as engine:
-        interval = engine.window(parsed, parse_as_of(as_of, engine))
+    with Engine(WorkspaceSettings(timezone)) if timezone is not None else Engine.open(data, create=False) as engine:
+        interval = engine.window(parsed, as_of)
         calendar = engine.calendar
     if as_json:
         print_json(

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
+from bitseg.api import Workspace
 from bitseg.calendar import Calendar
 from bitseg.cli.output import message, print_json, progress
+from bitseg.cli.process import collecting_seldom
 from bitseg.cli.signals import interrupts_deferred
 from bitseg.cli.target import Remote, Target, target_options
-from bitseg.client import Client
 from bitseg.clock import SystemClock
 from bitseg.columns import Columns
 from bitseg.engine import Engine
@@ -95,29 +96,32 @@ def import_command(
             user_column, event, event_column, time_column, time_format, _types(types), frozenset(ignore)
         )
     # The import is acknowledged file by file, not batch by batch.
-    with Target(data, server).opened(create=True, sync=SyncPolicy.NEVER) as target:
-        calendar = target.calendar if isinstance(target, Engine) else Calendar("UTC")
+    with Target(data, server).opened_with_engine(create=True, sync=SyncPolicy.NEVER) as (target, engine):
         for path in files:
-            batches = _batches(path, format_, mapping, calendar, delimiter)
+            batches = _batches(path, format_, mapping, target.calendar, delimiter)
             rejects_path = rejects or Path(f"{'stdin' if str(path) == STANDARD_INPUT else path.name}.rejects.jsonl")
-            with RejectsFile(rejects_path) as rejects_file, progress(path.name, size_bytes(path)) as advance:
+            with (
+                RejectsFile(rejects_path) as rejects_file,
+                progress(path.name, size_bytes(path)) as advance,
+                collecting_seldom(),
+            ):
                 summary = load(
                     batches,
                     _WholeBatches(target),
                     rejects_file,
                     lambda done, account: advance(done, f"{account.accepted:,} rows"),
                 )
-            if isinstance(target, Engine):
-                target.flush()
+            if engine is not None:
+                engine.flush()
             _print_summary(path, summary, rejects_path, as_json)
-        if mapping is not None and mapping.event_column is None and isinstance(target, Engine):
-            _print_types(target, mapping.event)
+        if mapping is not None and mapping.event_column is None and engine is not None:
+            _print_types(engine, mapping.event)
 
 
 class _WholeBatches:
     """A target whose batches Ctrl-C cannot cut: half of one would be kept, with message ids that keep out the rest."""
 
-    def __init__(self, target: Engine | Client) -> None:
+    def __init__(self, target: Workspace) -> None:
         self._target = target
 
     def ingest(self, operations: Sequence[Operation]) -> IngestResult:

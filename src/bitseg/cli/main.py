@@ -1,17 +1,19 @@
 """The command `bitseg`."""
 
 import sys
+from datetime import datetime
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
 import click
 
+from bitseg.api import Query
 from bitseg.cli.catalog import lists_group, schema_group, segments_group
 from bitseg.cli.demo import demo_command
 from bitseg.cli.explain import explain_command, explain_window_command
 from bitseg.cli.importing import import_command
 from bitseg.cli.output import message, print_error, print_json, print_plan, print_warnings
-from bitseg.cli.query import definition_option, expression_argument, query_of
+from bitseg.cli.query import definition_option, expression_argument, query_of, query_options
 from bitseg.cli.serving import serve_command
 from bitseg.cli.storage import (
     backup_command,
@@ -21,10 +23,10 @@ from bitseg.cli.storage import (
     statistics_command,
     verify_command,
 )
-from bitseg.cli.target import Remote, Target, as_of_option, data_option, parse_as_of, target_options
+from bitseg.cli.target import Remote, Target, data_option
 from bitseg.cli.token import token_group
 from bitseg.cli.user import user_command
-from bitseg.engine import Engine, Workspace
+from bitseg.engine import Engine, WorkspaceSettings
 from bitseg.errors import BitsegError, InvalidArgumentError
 from bitseg.segment import format, parse
 from bitseg.wire.segments import to_json
@@ -48,34 +50,22 @@ def init_command(data: Path, timezone: str, retention_days: int | None) -> None:
 
     Without this, the first import makes one in UTC that keeps all events.
     """
-    Engine.create(data, Workspace(timezone, retention_days)).close()
+    Engine.create(data, WorkspaceSettings(timezone, retention_days)).close()
     message(f"made a workspace in {data}, time zone {timezone}")
 
 
 @cli.command("count")
-@expression_argument
-@definition_option
-@click.option("--json", "as_json", is_flag=True, help="Print count, version, time and warnings as JSON.")
+@query_options("Print count, version, time and warnings as JSON.")
 @click.option("--explain", "with_plan", is_flag=True, help="Print how the count comes about (not with --server).")
-@as_of_option
-@target_options
 def count_command(
-    expression: str | None,
-    definition: Path | None,
-    as_json: bool,
-    with_plan: bool,
-    as_of: str | None,
-    data: Path,
-    server: Remote | None,
+    query: Query, as_json: bool, with_plan: bool, as_of: datetime | None, data: Path, server: Remote | None
 ) -> None:
     """Print how many users are in a segment."""
-    query = query_of(expression, definition)
     if with_plan and server is not None:
         raise click.UsageError("--explain works on a data directory, not with --server")
-    with Target(data, server).opened() as target:
-        moment = parse_as_of(as_of, target)
-        plan = target.explain_plan(query, moment) if with_plan and isinstance(target, Engine) else None
-        result = target.count(query, moment)
+    with Target(data, server).opened_with_engine() as (target, engine):
+        plan = engine.explain_plan(query, as_of) if with_plan and engine is not None else None
+        result = target.count(query, as_of)
     if as_json:
         print_json(
             {
@@ -93,25 +83,14 @@ def count_command(
 
 
 @cli.command("members")
-@expression_argument
-@definition_option
+@query_options("Print total, version, warnings and members as JSON.")
 @click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Print the first N only.")
-@click.option("--json", "as_json", is_flag=True, help="Print total, version, warnings and members as JSON.")
-@as_of_option
-@target_options
 def members_command(
-    expression: str | None,
-    definition: Path | None,
-    limit: int | None,
-    as_json: bool,
-    as_of: str | None,
-    data: Path,
-    server: Remote | None,
+    query: Query, limit: int | None, as_json: bool, as_of: datetime | None, data: Path, server: Remote | None
 ) -> None:
     """Print the ids of the users in a segment, one a line."""
-    query = query_of(expression, definition)
     with Target(data, server).opened() as target:
-        members = target.members(query, parse_as_of(as_of, target))
+        members = target.members(query, as_of)
         left = members.total if limit is None else limit
         shown: list[str] = []
         if not as_json:

@@ -7,8 +7,6 @@ from typing import Protocol
 
 import click
 import orjson
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from bitseg.errors import BitsegError, SegmentError
 from bitseg.results import PlanStep
@@ -34,7 +32,7 @@ def print_plan(step: PlanStep, depth: int = 0) -> None:
     """How an answer comes about, on standard error: sizes and times of every part, the parts below it indented."""
     if depth == 0:
         message(f"{'estimated':>12} {'users':>12} {'ms':>9}")
-    where = "" if not step.is_known else "  (at hand)"
+    where = "" if not step.is_known else "  (cached)"
     message(f"{step.estimated:12,} {step.members:12,} {step.seconds * 1000:9.3f}  {'  ' * depth}{step.title}{where}")
     for each in step.steps:
         print_plan(each, depth + 1)
@@ -67,21 +65,18 @@ class Advance(Protocol):
 
 @contextmanager
 def progress(title: str, total: int | None) -> Iterator[Advance]:
-    """A progress bar on standard error if that is a terminal, else nothing."""
+    """A progress bar on standard error if that is a terminal, else nothing.
+
+    `total` may be unknown; the bar then says only how far the work has come in words.
+    """
     if not sys.stderr.isatty():
         yield lambda done, note="", total=None: None
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(title, total=total, note="")
+    known = total
+    with click.progressbar(length=total or 1, label=title, file=sys.stderr, item_show_func=lambda note: note) as bar:
 
-        def advance(done: int, note: str = "", total: int | None = total) -> None:
-            bar.update(task, completed=done, note=note, total=total)
+        def advance(done: int, note: str = "", total: int | None = known) -> None:
+            bar.length = max(total or done, done, 1)
+            bar.update(done - bar.pos, note)
 
         yield advance

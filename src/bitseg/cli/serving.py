@@ -1,10 +1,7 @@
 """`bitseg serve`: the options, where they come from, and the life of the server."""
 
-import ctypes
-import resource
 import tomllib
-from collections.abc import Callable, Mapping
-from dataclasses import fields
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +10,17 @@ from click.core import ParameterSource
 from prometheus_client import disable_created_metrics
 
 from bitseg.cli.output import message
+from bitseg.cli.process import raise_file_limit, share_heaps, switch_threads_often
+from bitseg.cli.settings import option, settings_options, to_settings
 from bitseg.cli.signals import stop_on_signals
 from bitseg.cli.target import DEFAULT_DATA, opened
 from bitseg.cli.token import tokens_path
-from bitseg.engine.engine import DEFAULT_SNAPSHOT_AFTER_BYTES
+from bitseg.engine.options import DEFAULT_SNAPSHOT_AFTER_BYTES
 from bitseg.errors import InvalidArgumentError
 from bitseg.service import logs
 from bitseg.service.server import Server
-from bitseg.service.settings import ROLE_NAMES, Role, Settings
 from bitseg.storage.journal import SyncPolicy
 
-_DEFAULTS = Settings()
 _SOURCES = {
     ParameterSource.COMMANDLINE: "command line",
     ParameterSource.ENVIRONMENT: "environment",
@@ -31,44 +28,23 @@ _SOURCES = {
     ParameterSource.DEFAULT: "default",
 }
 
-# As in glibc's malloc.h.
-_M_ARENA_MAX = -8
-_HEAPS = 2
-
-Decorated = Callable[..., Any]
-
-
-def _option(name: str, **options: Any) -> Callable[[Decorated], Decorated]:
-    """An option that the environment and the configuration file can set as well."""
-    envvar = "BITSEG_" + name.removeprefix("--").replace("-", "_").upper()
-    return click.option(name, envvar=envvar, show_envvar=True, show_default=True, **options)
-
-
-def _file(name: str, purpose: str) -> Callable[[Decorated], Decorated]:
-    return _option(name, type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help=purpose)
-
-
-def _number(name: str, default: float, purpose: str) -> Callable[[Decorated], Decorated]:
-    kind = click.IntRange(min=1) if isinstance(default, int) else click.FloatRange(min=0, min_open=True)
-    return _option(name, type=kind, default=default, metavar="N", help=purpose)
-
 
 def _read_configuration(context: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
-    """Take what the file says as defaults, which the environment and the command line go before."""
+    """Take the file's values as defaults, which the environment and the command line override."""
     if path is None:
         return None
     try:
-        found = tomllib.loads(path.read_text())
+        values = tomllib.loads(path.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InvalidArgumentError(f"cannot read the configuration in {path}: {error}") from error
     known = {parameter.name for parameter in context.command.params} - {"config", "print_config", "help"}
-    unknown = found.keys() - known
+    unknown = values.keys() - known
     if unknown:
         raise InvalidArgumentError(
             f"{path} sets {', '.join(sorted(unknown))}, which bitseg serve does not know",
             hint=f"it knows {', '.join(sorted(map(str, known)))}",
         )
-    context.default_map = found
+    context.default_map = values
     return path
 
 
@@ -84,37 +60,23 @@ def _read_configuration(context: click.Context, _: click.Parameter, path: Path |
     help="TOML file with any of the options below, named as in --print-config.",
 )
 @click.option("--print-config", is_flag=True, help="Print all options as TOML, with where they come from, and stop.")
-@_option("--data", type=click.Path(path_type=Path, file_okay=False), default=DEFAULT_DATA, help="Data directory.")
-@_option("--listen", default=_DEFAULTS.address, metavar="HOST:PORT", help="Port 0: any free.")
-@_option("--metrics", default="", metavar="HOST:PORT", help="Where Prometheus finds metrics; empty for none.")
-@_option(
-    "--sync",
+@option("data", type=click.Path(path_type=Path, file_okay=False), default=DEFAULT_DATA, help="Data directory.")
+@option(
+    "sync",
     type=click.Choice([policy.value for policy in SyncPolicy]),
     default=SyncPolicy.ALWAYS.value,
     help="When a write is on disk: before it is acknowledged, within a second, or when the system sees fit.",
 )
-@_number("--snapshot-mib", DEFAULT_SNAPSHOT_AFTER_BYTES >> 20, "Take a snapshot when the journal has grown by N MiB.")
-@_file("--tokens", "File of tokens, see bitseg token.  [default: tokens.json in the data directory]")
-@_file("--tls-certificate", "Certificate chain of the server, PEM. Read again when it changes, as are the next two.")
-@_file("--tls-key", "Its private key, PEM.")
-@_file("--tls-client-ca", "Certificates of those who sign callers' certificates, PEM; callers then need one.")
-@_option(
-    "--certificate-role",
-    type=click.Choice(ROLE_NAMES),
-    default=Role.READER.title,
-    help="Role of a caller with a certificate and no token.",
+@option(
+    "snapshot_mib",
+    type=click.IntRange(min=1),
+    default=DEFAULT_SNAPSHOT_AFTER_BYTES >> 20,
+    metavar="N",
+    help="Take a snapshot when the journal has grown by N MiB.",
 )
-@_option("--insecure", is_flag=True, help="Listen off loopback even without credentials or TLS.")
-@_number("--max-message-mib", _DEFAULTS.max_message_bytes >> 20, "Largest message that is taken, in MiB.")
-@_number("--max-streams", _DEFAULTS.max_streams, "Streams of members at the same time.")
-@_number("--max-producers", _DEFAULTS.max_producers, "Ingest streams at the same time.")
-@_number("--max-query-seconds", _DEFAULTS.max_query_seconds, "Longest time for the answer to a query.")
-@_number(
-    "--stall-seconds", _DEFAULTS.stall_seconds, "End calls whose callers neither send nor take a message for so long."
-)
-@_number("--grace-seconds", _DEFAULTS.grace_seconds, "Time for calls under way to end when the server stops.")
-@_option("--log-format", type=click.Choice(logs.FORMATS), default="text", help="How logs are written.")
-@_option("--log-level", type=click.Choice(logs.LEVELS), default="info", help="debug has a line for every call.")
+@settings_options
+@option("log_format", type=click.Choice(logs.FORMATS), default="text", help="How logs are written.")
+@option("log_level", type=click.Choice(logs.LEVELS), default="info", help="debug has a line for every call.")
 @click.pass_context
 def serve_command(context: click.Context, /, config: Path | None, print_config: bool, **options: Any) -> None:
     """Serve the workspace over gRPC until interrupted, then save it.
@@ -127,11 +89,12 @@ def serve_command(context: click.Context, /, config: Path | None, print_config: 
         _print(context, options)
         return
     logs.configure(options["log_format"], options["log_level"])
-    _raise_file_limit()
-    _share_heaps()
+    raise_file_limit()
+    share_heaps()
+    switch_threads_often()
     # When each counter was made is of no use to anybody, and doubles their number.
     disable_created_metrics()  # type: ignore[no-untyped-call]
-    server = Server(None, _settings(options))
+    server = Server(None, to_settings(options))
     server.start()
     sync, snapshot_after_bytes = SyncPolicy(options["sync"]), options["snapshot_mib"] << 20
     try:
@@ -150,17 +113,6 @@ def serve_command(context: click.Context, /, config: Path | None, print_config: 
         server.stop(0)
 
 
-def _settings(options: Mapping[str, Any]) -> Settings:
-    same = {field.name for field in fields(Settings)} & options.keys() - {"certificate_role"}
-    return Settings(
-        address=options["listen"],
-        metrics_address=options["metrics"],
-        certificate_role=Role.named(options["certificate_role"]),
-        max_message_bytes=options["max_message_mib"] << 20,
-        **{name: options[name] for name in same},
-    )
-
-
 def _print(context: click.Context, options: Mapping[str, Any]) -> None:
     for name, value in options.items():
         source = _SOURCES.get(context.get_parameter_source(name) or ParameterSource.DEFAULT, "default")
@@ -171,17 +123,3 @@ def _print(context: click.Context, options: Mapping[str, Any]) -> None:
         else:
             text = str(value).replace("\\", "\\\\").replace('"', '\\"')
             click.echo(f'{name} = "{text}"  # {source}')
-
-
-def _share_heaps() -> None:
-    """Have all threads allocate from few heaps: each of many would keep what its largest answers took."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_ARENA_MAX, _HEAPS)
-
-
-def _raise_file_limit() -> None:
-    """Allow as many connections as the system lets this process have."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

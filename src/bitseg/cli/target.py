@@ -11,11 +11,13 @@ from typing import Any
 
 import click
 
+from bitseg.api import Workspace
 from bitseg.cli.output import message, progress
 from bitseg.cli.signals import interrupts_deferred
 from bitseg.client import Client, Credentials
 from bitseg.engine import Engine
 from bitseg.errors import InvalidArgumentError
+from bitseg.files import read_text
 from bitseg.results import Recovered
 from bitseg.storage.journal import SyncPolicy
 
@@ -38,15 +40,23 @@ class Target:
     server: Remote | None
 
     @contextmanager
-    def opened(self, *, create: bool = False, sync: SyncPolicy = SyncPolicy.ALWAYS) -> Iterator[Engine | Client]:
+    def opened(self, *, create: bool = False) -> Iterator[Workspace]:
         """The engine of the directory, made if it is missing and `create` is set, or a client of the server."""
+        with self.opened_with_engine(create=create) as (workspace, _):
+            yield workspace
+
+    @contextmanager
+    def opened_with_engine(
+        self, *, create: bool = False, sync: SyncPolicy = SyncPolicy.ALWAYS
+    ) -> Iterator[tuple[Workspace, Engine | None]]:
+        """The same, and the engine once more for what only an engine can do; None where a server is called."""
         if self.server is not None:
             # Who waits at a terminal can end it themselves.
             with Client(self.server.address, credentials=self.server.credentials, timeout_seconds=None) as client:
-                yield client
+                yield client, None
         else:
             with opened(self.data, create=create, sync=sync) as engine:
-                yield engine
+                yield engine, engine
 
 
 @contextmanager
@@ -133,36 +143,27 @@ def _token(file: Path | None) -> str | None:
     """The token in a file, or in the environment; arguments would show it to everybody on the machine."""
     if file is None:
         return os.environ.get("BITSEG_TOKEN")
+    return read_text(file, InvalidArgumentError, "the token").strip()
+
+
+def _as_of(context: click.Context, parameter: click.Parameter, text: str | None) -> datetime | None:
+    """The datetime that --as-of means; InvalidArgumentError where it means none."""
+    if text is None:
+        return None
     try:
-        return file.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidArgumentError(f"cannot read the token in {file}: {error}") from error
+        if len(text) == len("2024-05-31"):
+            return datetime.combine(date.fromisoformat(text), time(23, 59, 59, 999_000))
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidArgumentError(
+            f"--as-of {text!r} is no instant", hint="write 2024-05-31T18:00:00Z or 2024-05-31"
+        ) from None
 
 
 as_of_option = click.option(
     "--as-of",
     metavar="TIME",
+    callback=_as_of,
     help="The instant that stands for now, such as 2024-05-31T18:00:00Z; a day alone means its end. "
     "Without an offset it is local to the workspace.",
 )
-
-
-def parse_as_of(text: str | None, target: Engine | Client) -> datetime | None:
-    """The datetime that --as-of means for a target; InvalidArgumentError where it means none."""
-    if text is None:
-        return None
-    try:
-        if len(text) == len("2024-05-31"):
-            moment = datetime.combine(date.fromisoformat(text), time(23, 59, 59, 999_000))
-        else:
-            moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise InvalidArgumentError(
-            f"--as-of {text!r} is no instant", hint="write 2024-05-31T18:00:00Z or 2024-05-31"
-        ) from None
-    if moment.tzinfo is None and isinstance(target, Client):
-        raise InvalidArgumentError(
-            f"--as-of {text} does not say its offset from UTC, and the server's time zone is not known here",
-            hint="write it out: 2024-05-31T23:59:59Z",
-        )
-    return moment

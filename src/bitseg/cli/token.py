@@ -9,12 +9,12 @@ import click
 
 from bitseg.cli.output import message, print_json
 from bitseg.cli.target import data_option
-from bitseg.service.settings import ROLE_NAMES, Role
-from bitseg.service.tokens import TokenFile
+from bitseg.service.access import ROLE_NAMES, Role
+from bitseg.service.tokens import Token, TokenFile
 
 
 def tokens_path(data: Path) -> Path:
-    """Where the tokens of a data directory are, unless another file is named."""
+    """The file of tokens of a data directory, unless --tokens names another."""
     return data / "tokens.json"
 
 
@@ -35,7 +35,7 @@ def _tokens_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def token_group() -> None:
     """Bearer tokens for callers of a server.
 
-    Once there is one, the server asks everybody for one. It heeds changes at once, without a restart.
+    Once a token exists, every caller needs one. A running server follows changes within a second.
     """
 
 
@@ -46,7 +46,7 @@ def token_group() -> None:
 )
 @_tokens_options
 def create_token(name: str, role: str, data: Path, tokens: Path | None) -> None:
-    """Make a token for NAME and print it. It is kept as a hash only, so that it cannot be shown again."""
+    """Make a token for NAME and print it. Only its hash is stored, so that it cannot be shown again."""
     click.echo(TokenFile(tokens or tokens_path(data)).create(name, Role.named(role)))
     message(f"{name} has the role {role}; keep the token, it cannot be shown again")
 
@@ -55,21 +55,26 @@ def create_token(name: str, role: str, data: Path, tokens: Path | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @_tokens_options
 def list_tokens(as_json: bool, data: Path, tokens: Path | None) -> None:
-    """Print the tokens without their secrets, also revoked ones."""
-    found = TokenFile(tokens or tokens_path(data)).tokens()
+    """Print all tokens, revoked ones too, without their secrets."""
+    stored = TokenFile(tokens or tokens_path(data)).tokens()
     if as_json:
-        shown = [{**asdict(each), "role": each.role.title} for each in found]
-        print_json([{name: value for name, value in each.items() if name != "sha256"} for each in shown])
+        print_json([_without_hash(token) for token in stored])
         return
-    for each in found:
-        state = "valid" if each.revoked is None else f"revoked {each.revoked}"
-        click.echo(f"{each.id}  {each.name}: {each.role.title}, created {each.created}, {state}")
+    for token in stored:
+        state = "valid" if token.revoked is None else f"revoked {token.revoked}"
+        click.echo(f"{token.id}  {token.name}: {token.role.title}, created {token.created}, {state}")
+
+
+def _without_hash(token: Token) -> dict[str, Any]:
+    shown = {**asdict(token), "role": token.role.title}
+    del shown["sha256"]
+    return shown
 
 
 @token_group.command("revoke")
 @click.argument("name")
 @_tokens_options
 def revoke_token(name: str, data: Path, tokens: Path | None) -> None:
-    """Make the token of NAME, which may be an id, invalid; calls under way with it end."""
+    """Revoke the token with the name or id NAME. Streams that were opened with it end."""
     revoked = TokenFile(tokens or tokens_path(data)).revoke(name)
     message(f"revoked the token of {revoked.name}")

@@ -1,5 +1,6 @@
 """`bitseg user`."""
 
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -7,7 +8,7 @@ import orjson
 
 from bitseg.calendar import format_instant
 from bitseg.cli.output import print_json, print_warnings
-from bitseg.cli.target import Remote, Target, as_of_option, parse_as_of, target_options
+from bitseg.cli.target import Remote, Target, as_of_option, target_options
 
 
 @click.command("user")
@@ -15,14 +16,14 @@ from bitseg.cli.target import Remote, Target, as_of_option, parse_as_of, target_
 @click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
 @as_of_option
 @target_options
-def user_command(user: str, as_json: bool, as_of: str | None, data: Path, server: Remote | None) -> None:
+def user_command(user: str, as_json: bool, as_of: datetime | None, data: Path, server: Remote | None) -> None:
     """Print USER: attributes, what happened how often and when, and the saved segments with USER in them.
 
     --as-of is for the segments alone.
     """
     with Target(data, server).opened() as target:
         record = target.user(user)
-        found = target.user_segments(user, parse_as_of(as_of, target))
+        found = target.user_segments(user, as_of)
     if as_json:
         events = [
             {

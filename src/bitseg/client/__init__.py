@@ -2,6 +2,7 @@
 
 from bitseg.client.aio import AsyncClient
 from bitseg.client.connection import Credentials
+from bitseg.client.producer import AsyncProducer, Producer
 from bitseg.client.sync import Client
 
-__all__ = ["AsyncClient", "Client", "Credentials"]
+__all__ = ["AsyncClient", "AsyncProducer", "Client", "Credentials", "Producer"]

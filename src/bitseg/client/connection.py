@@ -6,32 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 
-from bitseg.client.calls import ADMIN, CATALOG, INGEST, QUERY
+from bitseg.client.policy import RETRY
 from bitseg.errors import InvalidArgumentError
-from bitseg.pb import (
-    admin_pb2,
-    admin_pb2_grpc,
-    catalog_pb2,
-    catalog_pb2_grpc,
-    ingest_pb2,
-    ingest_pb2_grpc,
-    query_pb2,
-    query_pb2_grpc,
-)
+from bitseg.files import read_file
+from bitseg.protocol import SERVICES, methods
 
-# Enough for a server that is started again.
-_RETRY = {
-    "maxAttempts": 4,
-    "initialBackoff": "0.1s",
-    "maxBackoff": "2s",
-    "backoffMultiplier": 3,
-    "retryableStatusCodes": ["UNAVAILABLE"],
-}
 _REPEATABLE = {MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT}
-_MODULES = (query_pb2, ingest_pb2, catalog_pb2, admin_pb2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +47,7 @@ class Credentials:
 
 
 def _content(path: Path | None) -> bytes | None:
-    try:
-        return None if path is None else path.read_bytes()
-    except OSError as error:
-        raise InvalidArgumentError(f"cannot read {path}: {error.strerror}") from error
+    return None if path is None else read_file(path, InvalidArgumentError)
 
 
 def channel_options() -> list[tuple[str, Any]]:
@@ -84,23 +63,14 @@ def channel_options() -> list[tuple[str, Any]]:
 
 def stubs(channel: Any) -> dict[str, Any]:
     """The stubs of all services by their names."""
-    return {
-        QUERY: query_pb2_grpc.QueryServiceStub(channel),
-        INGEST: ingest_pb2_grpc.IngestServiceStub(channel),
-        CATALOG: catalog_pb2_grpc.CatalogServiceStub(channel),
-        ADMIN: admin_pb2_grpc.AdminServiceStub(channel),
-    }
+    return {service.name: service.stub(channel) for service in SERVICES}
 
 
 def _service_config() -> dict[str, Any]:
     """Calls that change nothing, or may be made twice, are made again; the protocol says which those are."""
-    services: list[ServiceDescriptor] = [
-        service for module in _MODULES for service in module.DESCRIPTOR.services_by_name.values()
-    ]
     repeatable = [
-        {"service": service.full_name, "method": method.name}
-        for service in services
-        for method in service.methods
+        {"service": method.containing_service.full_name, "method": method.name}
+        for method in methods()
         if method.GetOptions().idempotency_level in _REPEATABLE
     ]
-    return {"methodConfig": [{"name": repeatable, "retryPolicy": _RETRY}]}
+    return {"methodConfig": [{"name": repeatable, "retryPolicy": RETRY.service_config()}]}

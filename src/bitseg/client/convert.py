@@ -1,49 +1,59 @@
 """Requests and answers to and from protobuf, shared by both clients."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import grpc
-from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
-from bitseg.calendar import to_ms
-from bitseg.columns import Columns, Rejection, rows_of
+from bitseg.calendar import Calendar
+from bitseg.client.unary import Query
+from bitseg.columns import Columns, Rejection, by_row, rows_of
 from bitseg.errors import BitsegError, InvalidArgumentError, RequestError, SegmentError, ServerUnavailableError
 from bitseg.operations import Operation
 from bitseg.pb import admin_pb2, ingest_pb2, query_pb2
 from bitseg.results import CountResult, Evaluation, IngestResult, SnapshotResult
-from bitseg.segment.nodes import Condition
 from bitseg.wire.columns import can_send, to_messages
 from bitseg.wire.errors import from_status
-from bitseg.wire.operations import to_operation
+from bitseg.wire.operations import to_operations
 from bitseg.wire.segments import to_message
 from bitseg.wire.timestamps import from_duration, to_timestamp
 
-Query = str | Condition
+UTC_CALENDAR = Calendar("UTC")
 
 # Small enough for the server's limit on messages with properties of ordinary size.
 BATCH_OPERATIONS = 5_000
 
 
-def query_fields(query: Query, as_of: datetime | None) -> dict[str, Any]:
-    """The fields that all requests about a segment share."""
-    moment = as_of_timestamp(as_of)
-    if isinstance(query, str):
-        return {"expression": query, "as_of": moment}
-    return {"definition": to_message(query), "as_of": moment}
+def query_fields(query: Query) -> dict[str, Any]:
+    """The field that says which segment a request is about."""
+    return {"expression": query} if isinstance(query, str) else {"definition": to_message(query)}
 
 
-def members_request(
-    query: Query | None, as_of: datetime | None, page_size: int, resume_token: str
-) -> query_pb2.StreamMembersRequest:
+def size(value: int) -> int:
+    """A size as a field of 32 bits holds it; one that does not fit becomes one that the server refuses."""
+    return min(max(value, -1), 2**31 - 1)
+
+
+def set_as_of(request: Any, as_of: datetime, calendar: Calendar) -> None:
+    """Set the instant that stands for now; without an offset it is a local time of the calendar's zone.
+
+    Raises InvalidArgumentError outside the years that can be answered.
+    """
+    if not 2 <= as_of.year <= 9998:
+        raise InvalidArgumentError(f"as-of {as_of} is outside the years that can be answered")
+    request.as_of.CopyFrom(to_timestamp(calendar.local_ms(as_of)))
+
+
+def members_request(query: Query | None, page_size: int, resume_token: str) -> query_pb2.StreamMembersRequest:
+    """The request for the members of a segment, or for those after a resume token."""
     if query is None and not resume_token:
         raise InvalidArgumentError("there is neither a query nor a resume token")
-    asked = {} if query is None else query_fields(query, as_of)
-    return query_pb2.StreamMembersRequest(**asked, page_size=page_size, resume_token=resume_token)
+    fields = {} if query is None else query_fields(query)
+    return query_pb2.StreamMembersRequest(**fields, page_size=size(page_size), resume_token=resume_token)
 
 
 def resumed(request: query_pb2.StreamMembersRequest, resume_token: str) -> query_pb2.StreamMembersRequest:
@@ -54,47 +64,45 @@ def resumed(request: query_pb2.StreamMembersRequest, resume_token: str) -> query
     return again
 
 
-def as_of_timestamp(as_of: datetime | None) -> Timestamp | None:
-    """The instant that stands for now; InvalidArgumentError for one without an offset."""
-    if as_of is not None and as_of.tzinfo is None:
-        raise InvalidArgumentError(
-            f"as_of {as_of} does not say its offset from UTC", hint="give a datetime with a time zone"
-        )
-    return None if as_of is None else to_timestamp(to_ms(as_of))
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A request that sends rows, and how its answer is read.
+
+    `refused` tells of values that no message can hold and that were left out. `rows` numbers the rows of a block as
+    its caller counts them; None leaves the numbers as they are.
+    """
+
+    request: ingest_pb2.IngestBatchRequest
+    refused: Sequence[Rejection] = ()
+    rows: Sequence[int] | None = None
+
+    @classmethod
+    def of(cls, operations: Iterable[Operation], rows: Sequence[int] | None = None) -> "Batch":
+        """The batch of row operations."""
+        messages, refused = to_operations(operations)
+        return cls(ingest_pb2.IngestBatchRequest(operations=messages), refused, rows)
+
+    def result(self, response: ingest_pb2.IngestBatchResponse) -> IngestResult:
+        """What became of the batch, with rejections in the order of rows."""
+        rejections = [Rejection(each.operation, each.reason, each.name or None) for each in response.rejections]
+        rejections += [Rejection(each.row, each.reason, each.name or None) for each in response.column_rejections]
+        whole_rows = {each.row for each in rejections if each.name is None}
+        rejections = by_row(rejections + [each for each in self.refused if each.row not in whole_rows])
+        if self.rows is not None:
+            rejections = [Rejection(self.rows[each.row], each.reason, each.name) for each in rejections]
+        return IngestResult(response.accepted, response.duplicates, tuple(rejections), response.version)
 
 
-def ingest_request(operations: Sequence[Operation]) -> ingest_pb2.IngestBatchRequest:
-    return ingest_pb2.IngestBatchRequest(operations=map(to_operation, operations))
-
-
-def columns_requests(columns: Columns) -> Iterator[tuple[ingest_pb2.IngestBatchRequest, Sequence[int]]]:
-    """Requests that together send a block, each with the numbers of its rows; as operations where columns cannot."""
+def batches(columns: Columns) -> Iterator[Batch]:
+    """Batches that together send a block; as operations where the protocol has no columns of the kind."""
     if can_send(columns):
         for message, rows in to_messages(columns):
-            yield ingest_pb2.IngestBatchRequest(columns=[message]), rows.tolist()
+            yield Batch(ingest_pb2.IngestBatchRequest(columns=[message]), rows=rows.tolist())
         return
     operations, numbers = rows_of(columns), columns.rows.tolist()
     for start in range(0, len(operations), BATCH_OPERATIONS):
         end = start + BATCH_OPERATIONS
-        yield ingest_request(operations[start:end]), numbers[start:end]
-
-
-def columns_result(response: ingest_pb2.IngestBatchResponse, rows: Sequence[int]) -> IngestResult:
-    """The result of one such request, with rejections by the rows' own numbers."""
-    result = ingest_result(response)
-    of_columns = [Rejection(each.row, each.reason, each.name or None) for each in response.column_rejections]
-    rejections = tuple(Rejection(rows[each.row], each.reason, each.name) for each in (*result.rejections, *of_columns))
-    return replace(result, rejections=rejections)
-
-
-def batch_count_request(queries: Sequence[Query], as_of: datetime | None) -> query_pb2.BatchCountRequest:
-    return query_pb2.BatchCountRequest(queries=map(_segment_query, queries), as_of=as_of_timestamp(as_of))
-
-
-def _segment_query(query: Query) -> query_pb2.SegmentQuery:
-    if isinstance(query, str):
-        return query_pb2.SegmentQuery(expression=query)
-    return query_pb2.SegmentQuery(definition=to_message(query))
+        yield Batch.of(operations[start:end], numbers[start:end])
 
 
 def batch_counts(response: query_pb2.BatchCountResponse) -> list[CountResult | BitsegError]:
@@ -122,11 +130,6 @@ def evaluation(response: query_pb2.EvaluateResponse) -> Evaluation:
         tuple(response.sample_user_ids),
         response.bitmap or None,
     )
-
-
-def ingest_result(response: ingest_pb2.IngestBatchResponse) -> IngestResult:
-    rejections = tuple(Rejection(each.operation, each.reason, each.name or None) for each in response.rejections)
-    return IngestResult(response.accepted, response.duplicates, rejections, response.version)
 
 
 def combined(results: Sequence[IngestResult]) -> IngestResult:

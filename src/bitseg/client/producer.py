@@ -1,22 +1,54 @@
-"""A producer: numbered batches over a stream that is opened again whenever it breaks."""
+"""Producers: numbered batches over a stream that is opened again whenever it breaks."""
 
+import asyncio
 import queue
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
+import grpc
+import grpc.aio
+
 from bitseg.client import convert
-from bitseg.client.retrying import retried
+from bitseg.client.convert import Batch
+from bitseg.client.retrying import async_retried, retried
 from bitseg.columns import Columns
 from bitseg.errors import ServerUnavailableError
 from bitseg.operations import Operation
-from bitseg.pb import ingest_pb2, ingest_pb2_grpc
+from bitseg.pb import ingest_pb2
 from bitseg.results import IngestResult
 
 Answer = TypeVar("Answer")
 
 
-class Producer:
+class _Numbering:
+    """What both producers have in common: the connection, and how batches are numbered."""
+
+    def __init__(
+        self, stub: Any, metadata: Sequence[tuple[str, str]], target: str, name: str, retry_seconds: float
+    ) -> None:
+        self._stub = stub
+        self._metadata = metadata
+        self._target = target
+        self._opening = ingest_pb2.IngestRequest(producer=name)
+        self._retry_seconds = retry_seconds
+        # The types of grpc have no name for a call that is both iterated and cancelled.
+        self._call: Any = None
+        self.last_sequence = 0
+
+    def _numbered(self, batch: Batch) -> ingest_pb2.IngestRequest:
+        return ingest_pb2.IngestRequest(sequence=self.last_sequence + 1, batch=batch.request)
+
+    def _opened(self, response: ingest_pb2.IngestResponse) -> None:
+        """Take the number of the last batch that is safe from the first answer of a stream."""
+        if not self.last_sequence:
+            self.last_sequence = response.last_sequence
+
+    def _ended(self) -> ServerUnavailableError:
+        return ServerUnavailableError(f"the server at {self._target} ended the stream")
+
+
+class Producer(_Numbering):
     """Sends batches that are applied exactly once, whatever becomes of the connection or the server.
 
     Batches are numbered under the producer's name. `last_sequence` is the number of the last one that is safe; a
@@ -26,37 +58,22 @@ class Producer:
     """
 
     def __init__(
-        self,
-        stub: ingest_pb2_grpc.IngestServiceStub,
-        metadata: Sequence[tuple[str, str]],
-        target: str,
-        name: str,
-        retry_seconds: float,
+        self, stub: Any, metadata: Sequence[tuple[str, str]], target: str, name: str, retry_seconds: float
     ) -> None:
-        self._stub = stub
-        self._metadata = metadata
-        self._target = target
-        self._name = name
-        self._retry_seconds = retry_seconds
+        super().__init__(stub, metadata, target, name, retry_seconds)
         self._requests: queue.SimpleQueue[ingest_pb2.IngestRequest | None] = queue.SimpleQueue()
-        # The types of grpc have no name for a call that is both iterated and cancelled.
-        self._call: Any = None
-        self.last_sequence = 0
         self._retried(self._connected)
 
-    def ingest(self, operations: Sequence[Operation]) -> IngestResult:
+    def ingest(self, operations: Iterable[Operation]) -> IngestResult:
         """Apply a batch of operations as a whole, exactly once.
 
         Where it was safe already when an answer was lost, the result counts all of it as duplicates.
         """
-        return convert.ingest_result(self._send(convert.ingest_request(operations)))
+        return self._send(Batch.of(operations))
 
     def ingest_columns(self, columns: Columns) -> IngestResult:
         """Apply a block of rows, exactly once; as several batches where it is too large for one message."""
-        results = [
-            convert.columns_result(self._send(request), rows) for request, rows in convert.columns_requests(columns)
-        ]
-        return convert.combined(results)
+        return convert.combined([self._send(batch) for batch in convert.batches(columns)])
 
     def close(self) -> None:
         """End the stream; all that `ingest` returned for is safe."""
@@ -73,11 +90,11 @@ class Producer:
     ) -> None:
         self.close()
 
-    def _send(self, batch: ingest_pb2.IngestBatchRequest) -> ingest_pb2.IngestBatchResponse:
-        request = ingest_pb2.IngestRequest(sequence=self.last_sequence + 1, batch=batch)
+    def _send(self, batch: Batch) -> IngestResult:
+        request = self._numbered(batch)
         response = self._retried(lambda: self._answer(request))
         self.last_sequence = request.sequence
-        return response.result
+        return batch.result(response.result)
 
     def _answer(self, request: ingest_pb2.IngestRequest) -> ingest_pb2.IngestResponse:
         call = self._call or self._connected()
@@ -86,30 +103,101 @@ class Producer:
 
     def _connected(self) -> Any:
         self._requests = queue.SimpleQueue()
-        self._requests.put(ingest_pb2.IngestRequest(producer=self._name))
+        self._requests.put(self._opening)
         self._call = call = self._stub.Ingest(_until_none(self._requests), metadata=self._metadata)
-        last = self._next(call).last_sequence
-        if not self.last_sequence:
-            self.last_sequence = last
+        self._opened(self._next(call))
         return call
 
     def _next(self, call: Iterator[ingest_pb2.IngestResponse]) -> ingest_pb2.IngestResponse:
         response = next(call, None)
         if response is None:
-            raise ServerUnavailableError(f"the server at {self._target} ended the stream")
+            raise self._ended()
         return response
 
     def _retried(self, attempt: Callable[[], Answer]) -> Answer:
-        """What an attempt returns, made again, by a stream of its own, while the server is away."""
+        """What an attempt returns, made again, with a new stream, while the server is away."""
 
-        def begun_anew() -> Answer:
+        def closing() -> Answer:
             try:
                 return attempt()
             except BaseException:
                 self.close()
                 raise
 
-        return retried(begun_anew, self._target, self._retry_seconds)
+        return retried(closing, self._target, self._retry_seconds)
+
+
+class AsyncProducer(_Numbering):
+    """As `Producer`, for an event loop. Not for use from several tasks at once."""
+
+    async def connect(self) -> None:
+        """Open the stream, and learn the number of the last batch that is safe."""
+        await self._retried(self._connected)
+
+    async def ingest(self, operations: Iterable[Operation]) -> IngestResult:
+        """Apply a batch of operations as a whole, exactly once.
+
+        Where it was safe already when an answer was lost, the result counts all of it as duplicates.
+        """
+        return await self._send(Batch.of(operations))
+
+    async def ingest_columns(self, columns: Columns) -> IngestResult:
+        """Apply a block of rows, exactly once; as several batches where it is too large for one message."""
+        return convert.combined([await self._send(batch) for batch in convert.batches(columns)])
+
+    async def close(self) -> None:
+        """End the stream; all that `ingest` returned for is safe."""
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    async def __aenter__(self) -> "AsyncProducer":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _send(self, batch: Batch) -> IngestResult:
+        request = self._numbered(batch)
+        response = await self._retried(lambda: self._answer(request))
+        self.last_sequence = request.sequence
+        return batch.result(response.result)
+
+    async def _answer(self, request: ingest_pb2.IngestRequest) -> ingest_pb2.IngestResponse:
+        call = self._call or await self._connected()
+        return await self._exchanged(call, request)
+
+    async def _connected(self) -> Any:
+        self._call = call = self._stub.Ingest(metadata=self._metadata)
+        self._opened(await self._exchanged(call, self._opening))
+        return call
+
+    async def _exchanged(self, call: Any, request: ingest_pb2.IngestRequest) -> ingest_pb2.IngestResponse:
+        """Send a message and wait for its answer."""
+        try:
+            await call.write(request)
+        except (grpc.RpcError, asyncio.InvalidStateError) as error:
+            # Whatever gRPC says then, the stream has ended; another one tells what is wrong, if anything still is.
+            raise self._ended() from error
+        response: Any = await call.read()
+        if response is grpc.aio.EOF:
+            raise self._ended()
+        assert isinstance(response, ingest_pb2.IngestResponse)
+        return response
+
+    async def _retried(self, attempt: Callable[[], Awaitable[Answer]]) -> Answer:
+        """What an attempt returns, made again, with a new stream, while the server is away."""
+
+        async def closing() -> Answer:
+            try:
+                return await attempt()
+            except BaseException:
+                await self.close()
+                raise
+
+        return await async_retried(closing, self._target, self._retry_seconds)
 
 
 def _until_none(requests: "queue.SimpleQueue[ingest_pb2.IngestRequest | None]") -> Iterator[ingest_pb2.IngestRequest]:

@@ -1,54 +1,61 @@
 """Doing again what failed because a server was away."""
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import grpc
 
 from bitseg.client import convert
+from bitseg.client.policy import RETRY
 from bitseg.errors import BitsegError, NotDurableError, NotReadyError, ServerUnavailableError
-
-_FIRST_WAIT_SECONDS = 0.05
-_LONGEST_WAIT_SECONDS = 2.0
 
 Answer = TypeVar("Answer")
 
 
 def passing_error(error: grpc.RpcError, target: str) -> BitsegError:
     """The error that a failed call stands for; raised where the server will not answer in a while either."""
-    found = convert.as_bitseg_error(error, target, None)
+    failure = convert.as_bitseg_error(error, target, None)
     # A server that stops cancels what is under way.
     is_passing = error.code() is grpc.StatusCode.CANCELLED
-    if is_passing or isinstance(found, ServerUnavailableError | NotReadyError | NotDurableError):
-        return found
-    raise found from None
-
-
-class Retrying:
-    """Waits between attempts, longer each time, for so many seconds in all."""
-
-    def __init__(self, retry_seconds: float) -> None:
-        self._deadline = time.monotonic() + retry_seconds
-        self._wait_seconds = _FIRST_WAIT_SECONDS
-
-    def next_wait(self, error: BitsegError) -> float:
-        """Seconds until the next attempt; raises the error of the last where there is no more time."""
-        if time.monotonic() + self._wait_seconds > self._deadline:
-            raise error
-        wait, self._wait_seconds = self._wait_seconds, min(2 * self._wait_seconds, _LONGEST_WAIT_SECONDS)
-        return wait
+    if is_passing or isinstance(failure, ServerUnavailableError | NotReadyError | NotDurableError):
+        return failure
+    raise failure from None
 
 
 def retried(attempt: Callable[[], Answer], target: str, retry_seconds: float) -> Answer:
-    """What an attempt returns, made again while the server is away."""
-    retrying = Retrying(retry_seconds)
-    found: BitsegError
+    """What an attempt returns, made again for up to `retry_seconds` while the server is away."""
+    retrying = _Retrying(target, retry_seconds)
     while True:
         try:
             return attempt()
-        except grpc.RpcError as error:
-            found = passing_error(error, target)
-        except ServerUnavailableError as error:
-            found = error
-        time.sleep(retrying.next_wait(found))
+        except (grpc.RpcError, ServerUnavailableError) as error:
+            wait = retrying.wait_after(error)
+        time.sleep(wait)
+
+
+async def async_retried(attempt: Callable[[], Awaitable[Answer]], target: str, retry_seconds: float) -> Answer:
+    """The same in an event loop."""
+    retrying = _Retrying(target, retry_seconds)
+    while True:
+        try:
+            return await attempt()
+        except (grpc.RpcError, ServerUnavailableError) as error:
+            wait = retrying.wait_after(error)
+        await asyncio.sleep(wait)
+
+
+class _Retrying:
+    def __init__(self, target: str, retry_seconds: float) -> None:
+        self._target = target
+        self._deadline = time.monotonic() + retry_seconds
+        self._waits = RETRY.waits()
+
+    def wait_after(self, error: grpc.RpcError | ServerUnavailableError) -> float:
+        """Seconds until the next attempt; raises what went wrong where trying again is of no use, or time is up."""
+        failure = error if isinstance(error, ServerUnavailableError) else passing_error(error, self._target)
+        wait = next(self._waits)
+        if time.monotonic() + wait > self._deadline:
+            raise failure from None
+        return wait

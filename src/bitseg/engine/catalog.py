@@ -1,24 +1,23 @@
-"""Looking up and changing what a workspace keeps by name: saved segments and static lists."""
+"""What a workspace keeps by name: creating, reading, changing, renaming and deleting entries of every kind."""
 
-import base64
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from xxhash import xxh3_64_digest
 
-from bitseg.catalog import DEFAULT_SEGMENTS, Catalog
-from bitseg.entries import Details, SavedSegment, StaticList, renamed
-from bitseg.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError, StaleEtagError
-from bitseg.index.index import Index
-from bitseg.names import MAX_ID_BYTES, MAX_NAME_BYTES, malformed_text
+from bitseg.catalog import DEFAULT_SEGMENTS
+from bitseg.entries import LISTS, SEGMENTS, Details, Entry, EntryKind, SavedSegment, StaticList
+from bitseg.errors import AlreadyExistsError, InvalidArgumentError, StaleEtagError
+from bitseg.names import MAX_ID_BYTES, malformed_text
+from bitseg.records import EntriesChanged, EntryChange
 from bitseg.results import NamedPage
+from bitseg.runtime.opaque_tokens import make_token, read_token
 from bitseg.segment import format, parse, validate
 from bitseg.segment.nodes import Condition, InList, InSegment
-from bitseg.storage.records import CatalogChanged
+from bitseg.shard.writer import Writer
 
-MAX_LISTS = 10_000
 MAX_DESCRIPTION_BYTES = 4_096
 MAX_LABELS = 64
 MAX_LABEL_KEY_BYTES = 128
@@ -27,51 +26,36 @@ DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1_000
 # Clients take messages of 4 MiB unless told otherwise.
 _PAGE_CHARACTERS = 500_000
+_PAGE_TOKEN = b"page"
 
 Query = str | Condition
 Labels = Mapping[str, str]
 
-
-Saved = TypeVar("Saved", SavedSegment, StaticList)
+T = TypeVar("T", bound=Entry)
 
 
 class CatalogApi:
     """Saved segments and static lists of a workspace, safe to use from many threads.
 
-    A call that changes something returns when the change is safe, with what is then there. Where it takes an `etag`, it
-    is refused with StaleEtagError unless that is the one of what it changes; "" is for whatever is there.
+    A call that changes something returns when the change is safe, with the entry that is then there. Where it takes an
+    `etag`, that must be the entry's current one, else StaleEtagError; an empty one skips the check.
     """
 
-    def __init__(
-        self,
-        catalog: Catalog,
-        index: Index,
-        lock: AbstractContextManager[None],
-        now_ms: Callable[[], int],
-        change: Callable[[CatalogChanged], None],
-        last_record: Callable[[], int],
-        sync: Callable[[int], None],
-    ) -> None:
-        self._catalog = catalog
-        self._index = index
-        self._lock = lock
+    def __init__(self, writer: Writer, now_ms: Callable[[], int]) -> None:
+        self._writer = writer
+        self._catalog = writer.state.catalog
         self._now_ms = now_ms
-        self._change = change
-        self._last_record = last_record
-        self._sync = sync
 
     # Segments
 
     @property
     def segments(self) -> Mapping[str, SavedSegment]:
         """The saved segments by name."""
-        with self._lock:
-            return dict(self._catalog.saved)
+        return self._entries(SEGMENTS)
 
     def get_segment(self, name: str) -> SavedSegment:
         """A saved segment; NotFoundError if there is none of the name."""
-        with self._lock:
-            return self._catalog.segment(name)
+        return self._get(SEGMENTS, name)
 
     def list_segments(
         self, *, name_contains: str = "", labels: Labels | None = None, page_size: int = 0, page_token: str = ""
@@ -89,15 +73,27 @@ class CatalogApi:
         """
         condition = _condition(query)
         with self._editing():
-            self._require_free_segment(name)
-            return self._save_segment(name, condition, self._changed(Details(), description, labels))
+            self._require_free(SEGMENTS, name)
+            return self._save_segment(name, condition, _edited(Details(), description, labels))
 
-    def save_segment(self, name: str, query: Query) -> SavedSegment:
-        """Save a segment under a name, in place of the definition that it had."""
+    def save_segment(
+        self,
+        name: str,
+        query: Query,
+        *,
+        description: str | None = None,
+        labels: Labels | None = None,
+        etag: str = "",
+    ) -> SavedSegment:
+        """Save a segment under a name, in place of the definition that it had.
+
+        Description and labels stay unless given. With an `etag`, the segment must be there.
+        """
         condition = _condition(query)
         with self._editing():
-            before = self._catalog.saved.get(name)
-            return self._save_segment(name, condition, Details() if before is None else before.details)
+            before = self._before(SEGMENTS, name, etag)
+            details = _edited(Details() if before is None else before.details, description, labels)
+            return self._save_segment(name, condition, details)
 
     def update_segment(
         self,
@@ -111,60 +107,53 @@ class CatalogApi:
         """Change what is given of a segment; NotFoundError if there is none of the name."""
         condition = None if query is None else _condition(query)
         with self._editing():
-            before = self._catalog.segment(name)
-            _require_current(before, etag)
-            details = self._changed(before.details, description, labels)
+            before = self._current(SEGMENTS, name, etag)
+            details = _edited(before.details, description, labels)
             return self._save_segment(name, condition or before.definition, details)
 
     def rename_segment(self, name: str, new_name: str, *, etag: str = "") -> SavedSegment:
-        """Give a segment a name that none has, also in the segments that refer to it."""
+        """Give a segment a name that none has, also in the entries that refer to it."""
         with self._editing():
-            segment = self._catalog.segment(name)
-            _require_current(segment, etag)
-            self._require_free_segment(new_name)
-            changed, details = self._referring(InSegment, name, new_name)
-            self._write_segments(
-                {name: None, new_name: segment.definition, **changed}, {new_name: segment.details, **details}
-            )
-            return self._catalog.segment(new_name)
+            segment = self._current(SEGMENTS, name, etag)
+            self._require_free(SEGMENTS, new_name)
+            self._catalog.check_segments({new_name: segment.definition}, self._catalog.lists)
+            return self._rename(SEGMENTS, segment, InSegment, new_name)
 
     def clone_segment(self, name: str, new_name: str) -> SavedSegment:
         """Save a copy of a segment, with its description and labels, under a name that none has."""
         with self._editing():
-            segment = self._catalog.segment(name)
-            self._require_free_segment(new_name)
+            segment = self._catalog.segments.named(name)
+            self._require_free(SEGMENTS, new_name)
             return self._save_segment(new_name, segment.definition, replace(segment.details, created_ms=0))
 
     def delete_segment(self, name: str, *, etag: str = "") -> None:
         """Forget a segment; NotFoundError if there is none, InUseError while others refer to it. Users stay."""
         with self._editing():
-            _require_current(self._catalog.segment(name), etag)
-            self._catalog.require_unused(InSegment(name))
-            self._write_segments({name: None}, {})
+            self._delete(SEGMENTS, self._current(SEGMENTS, name, etag), InSegment(name))
 
     def add_default_segments(self) -> None:
         """Save the segments that a workspace starts with, apart from those whose names are taken."""
         with self._editing():
-            missing = [each for each in DEFAULT_SEGMENTS if each[0] not in self._catalog.saved]
-            if not missing:
-                return
-            self._write_segments(
-                {name: parse(text) for name, _, text in missing},
-                {name: Details(description) for name, description, _ in missing},
-            )
+            missing = [segment for segment in DEFAULT_SEGMENTS if segment[0] not in self._catalog.segments]
+            if missing:
+                changes = [
+                    EntryChange(
+                        SEGMENTS.name, name, [format(parse(text)), *self._touched(Details(description)).plain()]
+                    )
+                    for name, description, text in missing
+                ]
+                self._writer.write(EntriesChanged(changes))
 
     # Lists
 
     @property
     def lists(self) -> Mapping[str, StaticList]:
         """The static lists by name."""
-        with self._lock:
-            return {name: self._list(name) for name in self._index.lists}
+        return self._entries(LISTS)
 
     def get_list(self, name: str) -> StaticList:
         """A list; NotFoundError if there is none of the name."""
-        with self._lock:
-            return self._list(name)
+        return self._get(LISTS, name)
 
     def list_lists(
         self, *, name_contains: str = "", labels: Labels | None = None, page_size: int = 0, page_token: str = ""
@@ -181,8 +170,8 @@ class CatalogApi:
         """
         distinct = _distinct(user_ids)
         with self._editing():
-            self._require_free_list(name)
-            return self._save_list(name, distinct, self._changed(Details(), description, labels))
+            self._require_free(LISTS, name)
+            return self._save_list(name, distinct, _edited(Details(), description, labels))
 
     def save_list(
         self,
@@ -193,15 +182,15 @@ class CatalogApi:
         labels: Labels | None = None,
         etag: str = "",
     ) -> StaticList:
-        """Save user ids under a name, in place of those that it had; description and labels stay unless given."""
+        """Save user ids under a name, in place of those that it had; description and labels stay unless given.
+
+        With an `etag`, the list must be there.
+        """
         distinct = _distinct(user_ids)
         with self._editing():
-            if etag:
-                _require_current(self._list(name), etag)
-            if name not in self._index.lists:
-                self._require_free_list(name)
-            before = self._catalog.list_details.get(name, Details())
-            return self._save_list(name, distinct, self._changed(before, description, labels))
+            before = self._before(LISTS, name, etag)
+            details = _edited(Details() if before is None else before.details, description, labels)
+            return self._save_list(name, distinct, details)
 
     def update_list(
         self,
@@ -215,111 +204,123 @@ class CatalogApi:
         """Change what is given of a list; NotFoundError if there is none of the name."""
         distinct = None if user_ids is None else _distinct(user_ids)
         with self._editing():
-            before = self._list(name)
-            _require_current(before, etag)
-            details = self._changed(before.details, description, labels)
+            before = self._current(LISTS, name, etag)
+            details = _edited(before.details, description, labels)
             return self._save_list(name, name if distinct is None else distinct, details)
 
     def rename_list(self, name: str, new_name: str, *, etag: str = "") -> StaticList:
-        """Give a list a name that none has, also in the segments that refer to it."""
-        _require_list_name(new_name)
+        """Give a list a name that none has, also in the entries that refer to it."""
         with self._editing():
-            found = self._list(name)
-            _require_current(found, etag)
-            self._require_free_list(new_name)
-            changed, details = self._referring(InList, name, new_name)
-            segments = self._contents(changed, details)
-            lists = {name: None, new_name: (name, self._touched(found.details))}
-            self._change(CatalogChanged(self._index.version, segments, lists))
-            return self._list(new_name)
+            user_list = self._current(LISTS, name, etag)
+            self._require_free(LISTS, new_name)
+            self._require_name(LISTS, new_name)
+            return self._rename(LISTS, user_list, InList, new_name)
 
     def delete_list(self, name: str, *, etag: str = "") -> None:
         """Forget a list; NotFoundError if there is none, InUseError while saved segments refer to it. Users stay."""
         with self._editing():
-            _require_current(self._list(name), etag)
-            self._catalog.require_unused(InList(name))
-            self._change(CatalogChanged(self._index.version, lists={name: None}))
+            self._delete(LISTS, self._current(LISTS, name, etag), InList(name))
 
-    # What both have in common
+    # Entries of any kind
 
-    def _list(self, name: str) -> StaticList:
-        found = self._index.lists.get(name)
-        if found is None:
-            raise NotFoundError(f'there is no list "{name}"')
-        details = self._catalog.list_details.get(name, Details())
-        return StaticList.of(name, len(found.user_ids), details, found.revision)
+    def _entries(self, kind: EntryKind[T]) -> Mapping[str, T]:
+        with self._writer.lock:
+            return dict(self._catalog.collections[kind.name])
 
-    def _require_free_segment(self, name: str) -> None:
-        if name in self._catalog.saved:
-            raise AlreadyExistsError(f'there is a segment "{name}" already', hint="choose another name, or update it")
+    def _get(self, kind: EntryKind[T], name: str) -> T:
+        with self._writer.lock:
+            entry: T = self._catalog.collections[kind.name].named(name)
+            return entry
 
-    def _require_free_list(self, name: str) -> None:
-        if name in self._index.lists:
-            raise AlreadyExistsError(f'there is a list "{name}" already', hint="choose another name, or update it")
-        if len(self._index.lists) >= MAX_LISTS:
-            raise InvalidArgumentError(f"there are {MAX_LISTS:,} lists already, the limit")
+    def _current(self, kind: EntryKind[T], name: str, etag: str) -> T:
+        """The entry of a name, whose etag must be a given one unless that is empty."""
+        entry: T = self._catalog.collections[kind.name].named(name)
+        if etag and etag != entry.etag:
+            raise StaleEtagError(
+                f'the {kind.name} "{name}" has changed since it was read',
+                hint="read it again, and change what is there",
+            )
+        return entry
 
-    def _changed(self, before: Details, description: str | None, labels: Labels | None) -> Details:
-        """The details with what is given; InvalidArgumentError for what cannot be kept."""
-        description = before.description if description is None else description
-        labels = before.labels if labels is None else dict(labels)
-        texts = [(description or "-", "description", MAX_DESCRIPTION_BYTES)]
-        texts += [(key, "key of a label", MAX_LABEL_KEY_BYTES) for key in labels]
-        texts += [(value or "-", "value of a label", MAX_LABEL_VALUE_BYTES) for value in labels.values()]
-        reason = None
-        if len(labels) > MAX_LABELS:
-            reason = f"there are {len(labels):,} labels, the limit is {MAX_LABELS}"
-        for text, what, max_bytes in texts:
-            reason = reason or malformed_text(text, what, max_bytes)
+    def _before(self, kind: EntryKind[T], name: str, etag: str) -> T | None:
+        """The entry of a name, if it is there, and as `_current` where an etag says that it is."""
+        if not etag and name not in self._catalog.collections[kind.name]:
+            return None
+        return self._current(kind, name, etag)
+
+    def _require_free(self, kind: EntryKind[Any], name: str) -> None:
+        if type(name) is str and name in self._catalog.collections[kind.name]:
+            raise AlreadyExistsError(
+                f'there is a {kind.name} "{name}" already', hint="choose another name, or update it"
+            )
+
+    def _require_name(self, kind: EntryKind[Any], name: str) -> None:
+        reason = self._catalog.check_name(kind, name)
         if reason is not None:
             raise InvalidArgumentError(reason)
-        return replace(before, description=description, labels=labels)
 
     def _touched(self, details: Details) -> Details:
-        """The details of what is changed at this instant."""
+        """The details of an entry that changes at this instant."""
         # Never an instant twice, so that etags differ.
         now_ms = max(self._now_ms(), details.updated_ms + 1)
         return replace(details, created_ms=details.created_ms or now_ms, updated_ms=now_ms)
 
-    def _referring(
-        self, kind: type[InSegment] | type[InList], name: str, new_name: str
-    ) -> tuple[dict[str, Condition], dict[str, Details]]:
-        """The segments that refer to a name, by another one, and their details."""
-        users = self._catalog.referrers(kind(name))
-        return (
-            {each.name: renamed(each.definition, (kind, name, new_name)) for each in users},
-            {each.name: each.details for each in users},
-        )
+    def _save(self, kind: EntryKind[T], name: str, payload: Sequence[Any]) -> T:
+        self._writer.write(EntriesChanged([EntryChange(kind.name, name, payload)]))
+        return self._get(kind, name)
 
     def _save_segment(self, name: str, condition: Condition, details: Details) -> SavedSegment:
-        self._write_segments({name: condition}, {name: details})
-        return self._catalog.segment(name)
-
-    def _write_segments(self, changed: Mapping[str, Condition | None], details: Mapping[str, Details]) -> None:
-        self._catalog.check(changed, self._index.lists)
-        self._change(CatalogChanged(self._index.version, self._contents(changed, details)))
-
-    def _contents(
-        self, changed: Mapping[str, Condition | None], details: Mapping[str, Details]
-    ) -> dict[str, tuple[str, Details] | None]:
-        """Segments that change at this instant, as a record has them."""
-        return {
-            name: None if condition is None else (format(condition), self._touched(details[name]))
-            for name, condition in changed.items()
-        }
+        self._catalog.check_segments({name: condition}, self._catalog.lists)
+        return self._save(SEGMENTS, name, [format(condition), *self._touched(details).plain()])
 
     def _save_list(self, name: str, user_ids: Sequence[str] | str, details: Details) -> StaticList:
-        _require_list_name(name)
-        self._change(CatalogChanged(self._index.version, lists={name: (user_ids, self._touched(details))}))
-        return self._list(name)
+        self._require_name(LISTS, name)
+        return self._save(LISTS, name, [user_ids, *self._touched(details).plain()])
+
+    def _rename(self, kind: EntryKind[T], entry: T, reference: type[InSegment] | type[InList], new_name: str) -> T:
+        """Move an entry to a name, with all that refer to it, in one record."""
+        changes = [
+            EntryChange(kind.name, entry.name, None),
+            EntryChange(kind.name, new_name, kind.pack(entry, self._touched(entry.details))),
+        ]
+        for owner, referrer in self._catalog.referrers(reference(entry.name)):
+            details = self._touched(referrer.details)
+            payload = owner.renamed(referrer, (reference, entry.name, new_name), details)
+            changes.append(EntryChange(owner.name, referrer.name, payload))
+        self._writer.write(EntriesChanged(changes))
+        return self._get(kind, new_name)
+
+    def _delete(self, kind: EntryKind[Any], entry: Entry, reference: InSegment | InList) -> None:
+        self._catalog.require_unused(reference)
+        self._writer.write(EntriesChanged([EntryChange(kind.name, entry.name, None)]))
 
     @contextmanager
     def _editing(self) -> Iterator[None]:
         """Hold the lock; what was changed under it is safe at the end."""
-        with self._lock:
+        with self._writer.lock:
             yield
-            record = self._last_record()
-        self._sync(record)
+            record = self._writer.store.last_record
+        self._writer.sync(record)
+
+
+def _edited(before: Details, description: str | None, labels: Labels | None) -> Details:
+    """The details with what is given; InvalidArgumentError for what cannot be kept."""
+    description = before.description if description is None else description
+    labels = before.labels if labels is None else dict(labels)
+    reason = _unfit(description, "description", MAX_DESCRIPTION_BYTES)
+    if len(labels) > MAX_LABELS:
+        reason = reason or f"there are {len(labels):,} labels, the limit is {MAX_LABELS}"
+    for key, value in labels.items():
+        reason = reason or malformed_text(key, "key of a label", MAX_LABEL_KEY_BYTES)
+        reason = reason or _unfit(value, "value of a label", MAX_LABEL_VALUE_BYTES)
+    if reason is not None:
+        raise InvalidArgumentError(reason)
+    return replace(before, description=description, labels=labels)
+
+
+def _unfit(text: object, what: str, max_bytes: int) -> str | None:
+    """Why a text that may be empty cannot be kept, or None."""
+    return None if type(text) is str and not text else malformed_text(text, what, max_bytes)
 
 
 def _condition(query: Query) -> Condition:
@@ -330,15 +331,12 @@ def _condition(query: Query) -> Condition:
     return query
 
 
-def _require_list_name(name: str) -> None:
-    reason = malformed_text(name, "list name", MAX_NAME_BYTES)
-    if reason is not None:
-        raise InvalidArgumentError(reason)
-
-
 def _distinct(user_ids: Iterable[str]) -> list[str]:
-    """The ids, each once; InvalidArgumentError for one that is none."""
-    distinct = list(dict.fromkeys(user_ids))
+    """The ids, each once; InvalidArgumentError for one that cannot be an id."""
+    try:
+        distinct = list(dict.fromkeys(user_ids))
+    except TypeError as error:
+        raise InvalidArgumentError(f"a user id is not text: {error}") from None
     for user_id in distinct:
         reason = malformed_text(user_id, "user id", MAX_ID_BYTES)
         if reason is not None:
@@ -346,56 +344,46 @@ def _distinct(user_ids: Iterable[str]) -> list[str]:
     return distinct
 
 
-def _require_current(saved: SavedSegment | StaticList, etag: str) -> None:
-    if etag and etag != saved.etag:
-        kind = "segment" if isinstance(saved, SavedSegment) else "list"
-        raise StaleEtagError(
-            f'the {kind} "{saved.name}" has changed since it was read', hint="read it again, and change what is there"
-        )
-
-
-def _page(
-    found: Iterable[Saved], name_contains: str, labels: Labels, page_size: int, page_token: str
-) -> NamedPage[Saved]:
+def _page(entries: Iterable[T], name_contains: str, labels: Labels, page_size: int, page_token: str) -> NamedPage[T]:
     if not 0 <= page_size <= MAX_PAGE_SIZE:
         raise InvalidArgumentError(f"a page size of {page_size} is out of range", hint=f"use 1 to {MAX_PAGE_SIZE:,}")
     wanted = sorted(
         (
-            each
-            for each in found
-            if name_contains.casefold() in each.name.casefold() and labels.items() <= each.details.labels.items()
+            entry
+            for entry in entries
+            if name_contains.casefold() in entry.name.casefold() and labels.items() <= entry.details.labels.items()
         ),
-        key=lambda each: each.name,
+        key=lambda entry: entry.name,
     )
     # A page begins after a name, so that none is left out or shown twice when others come or go.
     filters = xxh3_64_digest(repr((name_contains, sorted(labels.items()))).encode(errors="surrogatepass"))
     after = _name_of(page_token, filters)
-    rest = [each for each in wanted if after is None or each.name > after]
-    items: list[Saved] = []
+    rest = [entry for entry in wanted if after is None or entry.name > after]
+    items: list[T] = []
     characters = 0
-    for each in rest[: page_size or DEFAULT_PAGE_SIZE]:
-        characters += each.characters
+    for entry in rest[: page_size or DEFAULT_PAGE_SIZE]:
+        characters += entry.characters
         if items and characters > _PAGE_CHARACTERS:
             break
-        items.append(each)
+        items.append(entry)
     is_last = len(items) == len(rest)
     return NamedPage(tuple(items), "" if is_last else _token(items[-1].name, filters), len(wanted))
 
 
 def _token(name: str, filters: bytes) -> str:
-    return base64.urlsafe_b64encode(filters + name.encode()).decode()
+    return make_token(_PAGE_TOKEN, filters + name.encode())
 
 
 def _name_of(page_token: str, filters: bytes) -> str | None:
-    """The name after which a page begins; InvalidArgumentError for the token of another search, or none at all."""
+    """The name after which a page begins; InvalidArgumentError for a token that is invalid or of another search."""
     if not page_token:
         return None
     try:
-        found = base64.b64decode(page_token, altchars=b"-_", validate=True)
-        if found.startswith(filters):
-            return found.removeprefix(filters).decode()
+        payload = read_token(_PAGE_TOKEN, page_token)
+        if payload.startswith(filters):
+            return payload.removeprefix(filters).decode()
     except ValueError:
-        pass
+        raise InvalidArgumentError("invalid page token", hint="send the token of the page before unchanged") from None
     raise InvalidArgumentError(
-        "the page token is none of this search", hint="send the one of the page before, and the same search"
+        "this page token belongs to another search", hint="send the same search as for the page before"
     )

@@ -8,7 +8,7 @@ import orjson
 
 from bitseg.calendar import Calendar
 from bitseg.formats.base import Batch, Reject, opened, parse_iso
-from bitseg.operations import Delete, Identify, Operation, Track, page
+from bitseg.operations import Delete, Identify, Operation, Page, Track
 
 MAX_LINE_BYTES = 2**20
 BATCH_LINES = 10_000
@@ -83,9 +83,9 @@ def _operation(line: bytes, calendar: Calendar, now_ms: int) -> Operation:
         if name is not None and not isinstance(name, str):
             raise _BadLineError("name is no string")
         timestamp_ms = _timestamp(record, calendar, None)
-        return page(user_id, name, _object(record, "properties"), timestamp_ms, _message_id(record))
+        return Page(user_id, name, _object(record, "properties"), timestamp_ms, _message_id(record))
     if kind == "delete":
-        return Delete(user_id)
+        return Delete(user_id, _message_id(record))
     raise _BadLineError(f"type is {kind!r}, not identify, track, page or delete")
 
 

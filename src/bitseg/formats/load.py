@@ -1,8 +1,6 @@
 """Feeding a file's batches to an engine or a server, and keeping account of what was refused."""
 
-import gc
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -15,8 +13,6 @@ from bitseg.errors import ImportFileError
 from bitseg.formats.base import Batch, Reject
 from bitseg.operations import Operation
 from bitseg.results import IngestResult
-
-_COLLECT_EVERY = 1_000_000
 
 
 class Target(Protocol):
@@ -79,31 +75,19 @@ def load(
 ) -> Summary:
     """Send every batch on. `progress` is called after each with the bytes read and the account so far."""
     summary = Summary()
-    with _seldom_collecting():
-        for batch in batches:
-            refused = list(batch.rejects)
-            if batch.operations:
-                result = target.ingest(batch.operations)
-                refused += _account(result, summary, batch.lines)
-            for columns in batch.columns:
-                result = target.ingest_columns(columns)
-                refused += _account(result, summary, None)
-            summary.rejected_lines += sum(each.name is None for each in batch.rejects)
-            summary.rejected_values += sum(each.name is not None for each in batch.rejects)
-            rejects.write(sorted(refused, key=lambda each: each.line))
-            progress(batch.bytes_read, summary)
+    for batch in batches:
+        refused = list(batch.rejects)
+        if batch.operations:
+            result = target.ingest(batch.operations)
+            refused += _account(result, summary, batch.lines)
+        for columns in batch.columns:
+            result = target.ingest_columns(columns)
+            refused += _account(result, summary, None)
+        summary.rejected_lines += sum(each.name is None for each in batch.rejects)
+        summary.rejected_values += sum(each.name is not None for each in batch.rejects)
+        rejects.write(sorted(refused, key=lambda each: each.line))
+        progress(batch.bytes_read, summary)
     return summary
-
-
-@contextmanager
-def _seldom_collecting() -> Iterator[None]:
-    """Let the garbage collector look for cycles seldom: a batch is a million objects, and none of them forms one."""
-    thresholds = gc.get_threshold()
-    gc.set_threshold(_COLLECT_EVERY, *thresholds[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*thresholds)
 
 
 def _account(result: IngestResult, summary: Summary, lines: Sequence[int] | None) -> list[Reject]:

@@ -1,6 +1,6 @@
 """Attributes of users: a column each, a bitmap per value where values are few, and bins where they have an order."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -20,9 +20,8 @@ from bitseg.index.ranges import SMALLEST, RangeIndex
 from bitseg.index.runs import grouped
 from bitseg.segment.nodes import Boolean, Compare, IsSet, Operator, Predicate, Text
 from bitseg.storage.snapshot import Part
-from bitseg.values import DICTIONARY_TYPES, Column, Value, ValueType, decode, empty, present
+from bitseg.values import DICTIONARY_TYPES, Column, Entry, Value, ValueType, decode, empty, present
 
-MAX_ATTRIBUTES = 2_000
 # Beyond so many distinct values (emails, names) the column answers, without a bitmap per value.
 MAX_VALUE_BITMAPS = 1_024
 
@@ -56,6 +55,8 @@ class Attribute:
         self._set = BitMap()
         self._value_bitmaps: dict[int, BitMap] | None = None
         self._ranges: RangeIndex | None = None
+        # What bitmaps and bins take, and the moment when they were measured.
+        self._measured: tuple[tuple[int, bool, bool] | None, int] = (None, 0)
         # By stretch of users, how often something in it changed.
         self._revisions: dict[int, int] = {}
         # While a snapshot is taken: users, and the values and times of writing they had before each change.
@@ -66,13 +67,13 @@ class Attribute:
 
         All arrays have shape (n,), in order of arrival, which decides between equal timestamps.
         """
-        data = column.data
-        if self.dictionary is not None:
-            data = self.dictionary.recode(data, column.entries)
         self._grow(int(users.max(initial=0)) + 1)
         winners = _last_writes(users, timestamps_ms)
         winners = winners[timestamps_ms[winners] >= self._written_ms[users[winners]]]
-        users, data = users[winners], data[winners]
+        users, data = users[winners], column.data[winners]
+        if self.dictionary is not None:
+            # A value that lost is never in the dictionary.
+            data = self.dictionary.recode(*_only_used(data, column.entries))
         before = self._data[users]
         self._note(users, before)
         self._written_ms[users] = timestamps_ms[winners]
@@ -171,11 +172,20 @@ class Attribute:
         self._has_ranges()
 
     @property
+    def capacity(self) -> int:
+        """For how many users there is room in the column."""
+        return len(self._data)
+
+    @property
     def size_bytes(self) -> int:
-        """What the attribute takes in memory, its dictionary apart."""
-        bitmaps = [self._set, *(self._value_bitmaps or {}).values()]
-        ranges = self._ranges.size_bytes if self._ranges else 0
-        return self._data.nbytes + self._written_ms.nbytes + ranges + sum(map(size_bytes, bitmaps))
+        """What the attribute takes in memory as it is, its dictionary apart: no bitmap is built for it."""
+        # Bitmaps and bins change with the revision, or when a query builds them.
+        at = (self.revision, self._value_bitmaps is not None, self._ranges is not None)
+        if self._measured[0] != at:
+            bitmaps = [self._set, *(self._value_bitmaps or {}).values()]
+            ranges = self._ranges.size_bytes if self._ranges else 0
+            self._measured = (at, ranges + sum(map(size_bytes, bitmaps)))
+        return self._data.nbytes + self._written_ms.nbytes + self._measured[1]
 
     def value(self, user: int) -> Value | None:
         """The value of one user."""
@@ -306,7 +316,7 @@ class Attribute:
         self._set = from_mask(present(self.type, self._data))
 
     def faults(self, everyone: BitMap) -> list[str]:
-        """What of the bitmaps and bins is not what the column says."""
+        """Differences between bitmaps or bins and the column, one sentence each."""
         found: list[str] = []
         held = from_mask(present(self.type, self._data))
         if held != self._set:
@@ -317,6 +327,10 @@ class Attribute:
             users = np.flatnonzero(present(self.type, self._data))
             if {c: b for c, b in self._bitmaps_by_value().items() if b} != dict(_by_code(self._data[users], users)):
                 found.append(f"attribute {self.name!r}: the bitmaps of its values differ from its column")
+        if self._ranges is not None:
+            users = np.flatnonzero(present(self.type, self._data))
+            if not self._ranges.has_all(users.astype(np.uint32), self._data[users]):
+                found.append(f"attribute {self.name!r}: the bins of its values differ from its column")
         return found
 
 
@@ -383,6 +397,16 @@ def _differs(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.bool_]:
         unequal &= ~(np.isnan(before) & np.isnan(after))
     differs: NDArray[np.bool_] = unequal.any(axis=1) if unequal.ndim == 2 else unequal
     return differs
+
+
+def _only_used(codes: NDArray[np.int32], entries: Sequence[Entry]) -> tuple[NDArray[np.int32], Sequence[Entry]]:
+    """Codes and entries without the entries that no code stands for; -1 stays."""
+    used = np.flatnonzero(np.bincount(codes[codes >= 0], minlength=len(entries)))
+    if len(used) == len(entries):
+        return codes, entries
+    places = np.full(len(entries) + 1, -1, np.int32)
+    places[used] = np.arange(len(used), dtype=np.int32)
+    return places[codes], [entries[code] for code in used.tolist()]
 
 
 def _last_writes(users: NDArray[np.uint32], timestamps_ms: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -1,6 +1,6 @@
-"""What was received before: message ids within a window of so many, and how far each producer has come."""
+"""Deduplication: the last 4 to 8 million message ids, and each producer's last sequence."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,29 +23,41 @@ def digest(message_id: str) -> bytes:
 
 
 class SeenMessages:
-    """Remembers at least the last `window` message ids, in two generations of which the older is dropped whole."""
+    """Remembers at least the last `window` message ids, in two generations of which the older is dropped whole.
+
+    `revision` grows whenever ids are added.
+    """
 
     def __init__(self, window: int = WINDOW_MESSAGES) -> None:
         self._window = window
         self._generation = 0
+        self.revision = 0
         self._recent: set[bytes] = set()
         self._older: set[bytes] = set()
         # The same end to end, in order of arrival.
         self._recent_bytes = bytearray()
         self._older_bytes = bytearray()
 
-    def __contains__(self, found: bytes) -> bool:
-        return found in self._recent or found in self._older
+    def __contains__(self, message_digest: bytes) -> bool:
+        return message_digest in self._recent or message_digest in self._older
 
-    def add(self, digests: Iterable[bytes]) -> None:
+    def isdisjoint(self, digests: Iterable[bytes]) -> bool:
+        """Whether none of some ids is remembered."""
+        return self._recent.isdisjoint(digests) and self._older.isdisjoint(digests)
+
+    def add(self, digests: Sequence[bytes]) -> None:
         """Remember ids that are not remembered, by their digests."""
-        for each in digests:
+        self.revision += 1
+        start = 0
+        while start < len(digests):
             if len(self._recent) >= self._window:
                 self._older, self._older_bytes = self._recent, self._recent_bytes
                 self._recent, self._recent_bytes = set(), bytearray()
                 self._generation += 1
-            self._recent.add(each)
-            self._recent_bytes += each
+            part = digests[start : start + self._window - len(self._recent)]
+            self._recent.update(part)
+            self._recent_bytes += b"".join(part)
+            start += len(part)
 
     def capture(self) -> list[Part]:
         """The parts for a snapshot, as they are."""
@@ -58,25 +70,25 @@ class SeenMessages:
                 parts.append(Part(("messages", generation, place), last, partial(_copied, held, first, last)))
         return parts
 
-    def restore(self, generation: int, found: bytes) -> None:
-        """Take back the next part of a snapshot; ValueError for bytes that are no digests."""
+    def restore(self, generation: int, digests: bytes) -> None:
+        """Take back the next part of a snapshot; ValueError for bytes that are not digests."""
         if generation > self._generation and self._recent:
             self._older, self._older_bytes = self._recent, self._recent_bytes
             self._recent, self._recent_bytes = set(), bytearray()
         self._generation = generation
-        self._recent.update(split(found))
-        self._recent_bytes += found
+        self._recent.update(split(digests))
+        self._recent_bytes += digests
 
 
 def _copied(held: bytearray, first: int, last: int) -> bytes:
     return bytes(held[first:last])
 
 
-def split(found: bytes) -> list[bytes]:
-    """Digests that lie end to end; ValueError for bytes that are none."""
-    if not isinstance(found, bytes) or len(found) % DIGEST_BYTES:
+def split(digests: bytes) -> list[bytes]:
+    """Digests that lie end to end; ValueError for bytes that are not digests."""
+    if not isinstance(digests, bytes) or len(digests) % DIGEST_BYTES:
         raise ValueError("the message ids are cut short")
-    return [found[place : place + DIGEST_BYTES] for place in range(0, len(found), DIGEST_BYTES)]
+    return [digests[place : place + DIGEST_BYTES] for place in range(0, len(digests), DIGEST_BYTES)]
 
 
 class Producers:

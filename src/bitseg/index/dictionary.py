@@ -45,10 +45,14 @@ class Dictionary:
         """Codes into `entries`, with -1 for none, as codes into this dictionary, which grows as needed."""
         mapping = np.empty(len(entries) + 1, np.int32)
         mapping[-1] = -1
+        known = self._codes
         for position, entry in enumerate(entries):
-            code = self._codes.setdefault(entry, len(self.entries))
-            if code == len(self.entries):
+            code = known.get(entry)
+            if code is None:
+                code = len(self.entries)
+                # The entry first: after an interrupt in between, its number is given to no other entry.
                 self.entries.append(entry)
+                known[entry] = code
             mapping[position] = code
         if self._suspects:
             self._suspects -= from_array(mapping[:-1].astype(np.uint32))

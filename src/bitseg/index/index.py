@@ -1,8 +1,9 @@
 """The whole of a workspace in memory: what operations change and queries read."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,26 +11,30 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from bitseg.calendar import Calendar
-from bitseg.columns import Change, Columns, Deletion, Rejection
+from bitseg.columns import Columns
 from bitseg.errors import InvalidArgumentError, TypeMismatchError
-from bitseg.index.attributes import MAX_ATTRIBUTES, Attribute, CapturedAttribute
-from bitseg.index.coerce import coerce
-from bitseg.index.deduplication import Producers, SeenMessages
+from bitseg.index.attributes import Attribute, CapturedAttribute
+from bitseg.index.bitmaps import to_array
 from bitseg.index.dictionary import CapturedDictionary, Dictionary
-from bitseg.index.events import MAX_EVENT_NAMES, MAX_PROPERTIES, CapturedEvent, Event, Property
+from bitseg.index.events import CapturedEvent, Event, Property
 from bitseg.index.lists import UserList
+from bitseg.index.unset import UnsetTimes
 from bitseg.index.users import CapturedIds, UserDirectory
 from bitseg.names import MAX_NAME_BYTES, malformed_text
-from bitseg.segment.nodes import Comparison, Condition, Everyone, InList
+from bitseg.records import Batch, Deletion, EventRows, Field, UserRows, Values
 from bitseg.storage.snapshot import Key, Part
-from bitseg.values import Column, SparseValues, ValueType, empty, present
+from bitseg.values import Column, ValueType, empty
 
 # Users in one block of an export.
 _BLOCK_USERS = 2**16
+# Memory that a row and an entry of a dictionary take while a batch is applied, and how often a value is there by then.
+_ROW_BYTES = 512
+_ENTRY_BYTES = 512
+_COPIES = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class SchemaField:
     """An attribute (`event` None) or an event's property, its type, and whether that was declared."""
 
     event: str | None
@@ -38,122 +43,144 @@ class Field:
     declared: bool
 
 
+@dataclass(slots=True)
+class Touched:
+    """Whom and what changes touch: arrays of dense ids, with repeats; names of attributes, events and lists."""
+
+    users: list[NDArray[np.uint32]] = field(default_factory=list)
+    attributes: set[str] = field(default_factory=set)
+    events: set[str] = field(default_factory=set)
+    lists: set[str] = field(default_factory=set)
+
+
 class Index:
-    """Users, attributes and events of one workspace. `version` grows with every change applied."""
+    """Users, attributes and events of one workspace, all of one `version`.
+
+    It is the schema of a workspace too (see `bitseg.index.schema.Schema`).
+    """
 
     def __init__(self, calendar: Calendar) -> None:
         self.calendar = calendar
         self.users = UserDirectory()
         self.attributes: dict[str, Attribute] = {}
+        # Attributes of which only nulls have come.
+        self.unset: dict[str, UnsetTimes] = {}
         self.events: dict[str, Event] = {}
         self.lists: dict[str, UserList] = {}
-        self.messages = SeenMessages()
-        self.producers = Producers()
         # Whether users were deleted whom the last snapshot has.
         self.has_deleted = False
         self.version = 0
         # Grows with every attribute, property, list and first event of a name: all that names are checked against.
         self.schema_revision = 0
 
-    def apply(self, changes: Sequence[Change]) -> list[Rejection]:
-        """Make changes in order; what of them was left out. Rows left out whole have no name in their rejection."""
-        rejections: list[Rejection] = []
-        for change in changes:
+    def apply(self, batch: Batch, touched: Touched) -> None:
+        """Make the changes of a batch in order, and note whom and what they touch."""
+        for begun in batch.fields:
+            self.begin(begun)
+        for change in batch.changes:
             if isinstance(change, Deletion):
-                self._delete(change.user_ids)
-            elif change.event is None:
-                self._identify(change, rejections)
+                self._delete(change.user_ids, touched)
+            elif isinstance(change, UserRows):
+                self._write_attributes(change, touched)
             else:
-                self._track(change, change.event, rejections)
-        if changes:
-            self.version += 1
-        return rejections
+                self._append_events(change, touched)
 
-    def _delete(self, user_ids: Sequence[str]) -> None:
+    def begin(self, field: Field) -> None:
+        """Make an attribute or a property known, or give an attribute of which only nulls came its type."""
+        if field.event is not None:
+            assert field.type is not None
+            properties = self._event(field.event).properties
+            if field.name not in properties:
+                properties[field.name] = Property(field.type)
+                self.schema_revision += 1
+        elif field.type is None:
+            if not self.has_attribute(field.name):
+                self.unset[field.name] = UnsetTimes()
+                self.schema_revision += 1
+        elif field.name not in self.attributes:
+            attribute = self.attributes[field.name] = Attribute(field.name, field.type)
+            self.schema_revision += 1
+            nulls = self.unset.pop(field.name, None)
+            if nulls is not None and len(nulls):
+                users, times_ms = nulls.arrays()
+                attribute.write(users, times_ms, Column(field.type, empty(field.type, len(users))))
+
+    def _event(self, name: str) -> Event:
+        event = self.events.get(name)
+        if event is None:
+            event = self.events[name] = Event(name)
+        return event
+
+    def _delete(self, user_ids: Sequence[str], touched: Touched) -> None:
         self.has_deleted = True
         users = self.users.delete(user_ids)
         if len(users):
             for attribute in self.attributes.values():
                 attribute.clear(users)
+            for nulls in self.unset.values():
+                nulls.clear(users)
             for event in self.events.values():
                 event.remove(users)
-        for name, each in self.lists.items():
-            self.lists[name] = each.without(user_ids, self.version + 1)
+            touched.users.append(users)
+            touched.attributes.update(self.attributes)
+            touched.events.update(self.events)
+        for name, user_list in self.lists.items():
+            rest = user_list.without(user_ids, self.version)
+            if rest is not user_list:
+                self.lists[name] = rest
+                touched.lists.add(name)
 
-    def _identify(self, block: Columns, rejections: list[Rejection]) -> None:
-        users = self.users.assign(block.user_ids)
-        for name, values in block.values.items():
+    def _write_attributes(self, rows: UserRows, touched: Touched) -> None:
+        users = self.users.assign(rows.user_ids)
+        touched.users.append(users)
+        touched.attributes.update(rows.values)
+        for name, values in rows.values.items():
+            writers, times_ms = users, rows.timestamps_ms
+            if values.rows is not None:
+                writers, times_ms = users[values.rows], times_ms[values.rows]
             attribute = self.attributes.get(name)
             if attribute is None:
-                reason = malformed_text(name, "attribute name", MAX_NAME_BYTES)
-                if reason is None and len(self.attributes) >= MAX_ATTRIBUTES:
-                    reason = f"there are {MAX_ATTRIBUTES:,} attributes already, the limit"
-                if reason is not None:
-                    rejections += _all_refused(block, name, values, reason)
-                    continue
-            coerced = coerce(values, attribute.type if attribute else None, self.calendar)
-            rejections += [Rejection(int(block.rows[row]), reason, name) for row, reason in coerced.refused]
-            if coerced.column is None:
+                self.unset[name].write(writers, times_ms)
                 continue
-            if attribute is None:
-                attribute = self.attributes[name] = Attribute(name, coerced.column.type)
-                self.schema_revision += 1
-            positions = coerced.positions
-            if len(positions):
-                attribute.write(users[positions], block.timestamps_ms[positions], coerced.column)
+            data = values.data if values.type is not None else empty(attribute.type, len(writers))
+            attribute.write(writers, times_ms, Column(attribute.type, data, values.entries))
 
-    def _track(self, block: Columns, name: str, rejections: list[Rejection]) -> None:
-        event = self.events.get(name)
-        if event is None:
-            if len(self.events) >= MAX_EVENT_NAMES:
-                reason = f"there are {MAX_EVENT_NAMES:,} event names already, the limit"
-                rejections += [Rejection(int(row), reason) for row in block.rows]
-                return
-            event = self.events[name] = Event(name)
-        users = self.users.assign(block.user_ids)
-        columns: dict[str, NDArray[Any]] = {}
-        for property_name, values in block.values.items():
-            data = self._property_column(event, property_name, values, block, rejections)
-            if data is not None:
-                columns[property_name] = data
+    def _append_events(self, rows: EventRows, touched: Touched) -> None:
+        event = self._event(rows.event)
+        users = self.users.assign(rows.user_ids)
+        touched.users.append(users)
+        touched.events.add(rows.event)
+        columns = {
+            name: _whole_column(event.properties[name], values, len(users)) for name, values in rows.values.items()
+        }
         self.schema_revision += not event.has_occurred
-        event.append(users, block.timestamps_ms, columns, self.calendar)
+        event.append(users, rows.timestamps_ms, columns, self.calendar)
 
-    def _property_column(
-        self, event: Event, name: str, values: Column | SparseValues, block: Columns, rejections: list[Rejection]
-    ) -> NDArray[Any] | None:
-        """The values of a property for all rows of a block, in the terms of the event's own dictionary."""
-        found = event.properties.get(name)
-        if found is None:
-            reason = malformed_text(name, "property name", MAX_NAME_BYTES)
-            if reason is None and len(event.properties) >= MAX_PROPERTIES:
-                reason = f"the event {event.name!r} has {MAX_PROPERTIES:,} properties already, the limit"
-            if reason is not None:
-                rejections += _all_refused(block, name, values, reason)
-                return None
-        coerced = coerce(values, found.type if found else None, self.calendar)
-        rejections += [Rejection(int(block.rows[row]), reason, name) for row, reason in coerced.refused]
-        if coerced.column is None or not len(coerced.positions):
-            return None
-        if found is None:
-            found = event.properties[name] = Property(coerced.column.type)
-            self.schema_revision += 1
-        data = coerced.column.data
-        if found.dictionary is not None:
-            data = found.dictionary.recode(data, coerced.column.entries)
-        whole = empty(found.type, len(block.user_ids))
-        whole[coerced.positions] = data
-        return whole
-
-    def held(self, condition: Condition) -> BitMap | None:
-        """The members where they are a bitmap that the index has anyhow, which must not be changed; else None."""
-        if isinstance(condition, Comparison):
-            return self.attributes[condition.name].held(condition.predicate)
-        if isinstance(condition, Everyone):
-            return self.users.everyone
-        if isinstance(condition, InList):
-            return self.lists[condition.name].members(self.users)
-        return None
+    def bytes_needed(self, batch: Batch) -> int:
+        """At most about how much memory `apply` takes for a batch, on the way and for good."""
+        needed = 0
+        arriving = 0
+        growing: set[str] = set()
+        for change in batch.changes:
+            if isinstance(change, Deletion):
+                continue
+            rows = len(change.user_ids)
+            arriving += rows
+            needed += rows * _ROW_BYTES
+            for name, values in change.values.items():
+                width = 8 if values.type is None else empty(values.type, 1).nbytes
+                # Events have a column for every row, also where few have the property.
+                cells = rows if isinstance(change, EventRows) else len(values.data)
+                needed += cells * width * _COPIES + len(values.entries) * _ENTRY_BYTES
+                if isinstance(change, UserRows) and values.type is not None:
+                    growing.add(name)
+        users = len(self.users) + arriving
+        for name in growing:
+            attribute = self.attributes.get(name)
+            if attribute is None or attribute.capacity < users:
+                # A column of values and one of times, half as long again, beside those before.
+                needed += max(users, 1024) * 16 * 5 // 2
+        return needed
 
     def prepare(self) -> None:
         """Build all that queries would build when they first ask: sorted partitions, rollups, bitmaps and bins."""
@@ -168,11 +195,42 @@ class Index:
             return list(self.events.values())
         return [self.events[name]] if name in self.events else []
 
-    def schema(self) -> list[Field]:
-        """Every attribute, then every property by event."""
-        attributes = [Field(None, each.name, each.type, each.declared) for each in self.attributes.values()]
+    def has_attribute(self, name: str) -> bool:
+        """Whether an attribute is known, be it without a type."""
+        return name in self.attributes or name in self.unset
+
+    def attribute_type(self, name: str) -> ValueType | None:
+        """The type of an attribute; None where it has none, or is not known."""
+        attribute = self.attributes.get(name)
+        return None if attribute is None else attribute.type
+
+    def attribute_count(self) -> int:
+        """How many attributes are known."""
+        return len(self.attributes) + len(self.unset)
+
+    def has_event(self, event: str) -> bool:
+        """Whether an event name is known."""
+        return event in self.events
+
+    def event_count(self) -> int:
+        """How many event names are known."""
+        return len(self.events)
+
+    def property_type(self, event: str, name: str) -> ValueType | None:
+        """The type of an event's property; None where it is not known."""
+        owner = self.events.get(event)
+        found = None if owner is None else owner.properties.get(name)
+        return None if found is None else found.type
+
+    def property_count(self, event: str) -> int:
+        """How many properties of an event are known."""
+        return len(self.events[event].properties) if event in self.events else 0
+
+    def fields(self) -> list[SchemaField]:
+        """Every attribute with a type, then every property by event."""
+        attributes = [SchemaField(None, each.name, each.type, each.declared) for each in self.attributes.values()]
         return attributes + [
-            Field(event.name, name, each.type, each.declared)
+            SchemaField(event.name, name, each.type, each.declared)
             for event in self.events.values()
             for name, each in event.properties.items()
         ]
@@ -194,32 +252,17 @@ class Index:
 
     def declare(self, name: str, value_type: ValueType, event: str | None) -> None:
         """Fix a type that was checked."""
-        found = self._typed(event).get(name)
-        if found is not None:
-            found.declared = True
-        elif event is None:
-            self.attributes[name] = Attribute(name, value_type, declared=True)
-        else:
-            owner = self.events.setdefault(event, Event(event))
-            owner.properties[name] = Property(value_type, declared=True)
-        self.version += 1
+        self.begin(Field(event, name, value_type))
+        self._typed(event)[name].declared = True
         self.schema_revision += 1
 
-    def change_lists(self, changed: Mapping[str, Sequence[str] | str | None]) -> None:
-        """Keep user ids, which were checked, under names; None forgets a list.
-
-        In place of ids, the name of a list stands for those it had before.
-        """
-        users = {name: self.lists[ids].user_ids if isinstance(ids, str) else ids for name, ids in changed.items()}
-        for name, ids in users.items():
-            self.version += 1
-            if changed[name] == name:
-                continue
-            self.schema_revision += 1
-            if ids is None:
-                del self.lists[name]
-            else:
-                self.lists[name] = UserList(name, ids, self.version)
+    def change_list(self, name: str, user_ids: Iterable[str] | None) -> None:
+        """Keep user ids, which were checked, under a name; None forgets the list."""
+        if user_ids is None:
+            del self.lists[name]
+        else:
+            self.lists[name] = UserList(name, user_ids, self.version)
+        self.schema_revision += 1
 
     def _typed(self, event: str | None) -> Mapping[str, Attribute | Property]:
         if event is None:
@@ -230,11 +273,15 @@ class Index:
         """Whether there are events of days before `day`."""
         return any(next(iter(event.partitions), day) < day for event in self.events.values())
 
-    def drop_events_before(self, day: int) -> int:
+    def drop_events_before(self, day: int, touched: Touched) -> int:
         """Forget all events of days before `day`; how many they were."""
-        dropped = sum(event.drop_before(day) for event in self.events.values())
-        if dropped:
-            self.version += 1
+        dropped = 0
+        for event in self.events.values():
+            old = [partition.bitmap for each, partition in event.partitions.items() if each < day]
+            if old:
+                touched.users += map(to_array, old)
+                touched.events.add(event.name)
+                dropped += event.drop_before(day)
         return dropped
 
     # Snapshots
@@ -244,17 +291,15 @@ class Index:
         total = len(self.users)
         events = list(self.events.values())
         description = {
-            "version": self.version,
             "attributes": [[each.name, each.type.value, each.declared] for each in self.attributes.values()],
             "events": [each.description() for each in events],
-            "producers": self.producers.state(),
         }
         captured = CapturedIndex(
             [
-                Part(("index",), self.version, lambda: description),
+                Part(("schema",), self.version, lambda: description),
                 *self.users.capture(),
+                *(each.part(name) for name, each in self.unset.items()),
                 *(each.part() for each in self.lists.values()),
-                *self.messages.capture(),
             ],
             [each.capture(total, lock) for each in self.attributes.values()],
             [each.capture() for each in events],
@@ -281,45 +326,79 @@ class Index:
         What is not as it was captured raises ValueError, KeyError, TypeError, IndexError, AttributeError or
         OverflowError. `restored` comes after the last.
         """
-        match key:
-            case ("index",):
-                self.version = state["version"]
-                for name, value_type, declared in state["attributes"]:
-                    self.attributes[name] = Attribute(name, ValueType(value_type), declared=declared)
-                for description in state["events"]:
-                    self.events[description["name"]] = Event.described(description)
-                self.producers.restore(state["producers"])
-            case ("users", _):
-                self.users.restore(state)
-            case ("list", str(name)):
-                self.lists[name] = UserList(name, state, revision)
-            case ("messages", int(generation), _):
-                self.messages.restore(generation, state)
-            case ("entries", event, str(name), _):
-                owner = self.attributes[name] if event is None else self.events[str(event)].properties[name]
-                assert owner.dictionary is not None
-                owner.dictionary.restore(state, revision)
-            case ("attribute", str(name), int(stretch)):
-                self.attributes[name].restore(stretch, state, revision, len(self.users))
-            case ("events", str(name), int(day)):
-                self.events[name].restore(day, state, revision, self.calendar)
-            case _:
-                raise ValueError(f"there is no part {list(key)}")
+        _RESTORERS[str(key[0])](self, key[1:], state, revision)
 
     def restored(self) -> None:
         """Make what is not in snapshots."""
         for attribute in self.attributes.values():
             attribute.restored()
 
-    def faults(self) -> list[str]:
-        """What of the bitmaps, bins and tables is not what the columns say, one sentence each."""
-        everyone = self.users.everyone
-        found = self.users.faults()
-        for attribute in self.attributes.values():
-            found += attribute.faults(everyone)
-        for event in self.events.values():
-            found += event.faults(everyone)
-        return found
+    def checks(self) -> list[Callable[[], list[str]]]:
+        """Functions that compare the users, each attribute and each event with their columns.
+
+        Each returns one sentence for each fault. Call each of them with the lock held.
+        """
+        attributes = [partial(self._faults_of, attribute) for attribute in self.attributes.values()]
+        events = [partial(self._faults_of, event) for event in self.events.values()]
+        return [self.users.faults, *attributes, *events]
+
+    def _faults_of(self, part: Attribute | Event) -> list[str]:
+        return part.faults(self.users.everyone)
+
+
+def _restore_schema(index: Index, key: Key, state: Any, revision: int) -> None:
+    for name, value_type, declared in state["attributes"]:
+        index.attributes[name] = Attribute(name, ValueType(value_type), declared=declared)
+    for description in state["events"]:
+        index.events[description["name"]] = Event.described(description)
+
+
+def _restore_entries(index: Index, key: Key, state: Any, revision: int) -> None:
+    event, name, _ = key
+    owner = index.attributes[str(name)] if event is None else index.events[str(event)].properties[str(name)]
+    if owner.dictionary is None:
+        raise ValueError(f"{name!r} has no dictionary")
+    owner.dictionary.restore(state, revision)
+
+
+def _restore_unset(index: Index, key: Key, state: Any, revision: int) -> None:
+    (name,) = key
+    nulls = index.unset[str(name)] = UnsetTimes()
+    nulls.restore(state, revision, len(index.users))
+
+
+def _restore_list(index: Index, key: Key, state: Any, revision: int) -> None:
+    (name,) = key
+    index.lists[str(name)] = UserList(str(name), state, revision)
+
+
+def _restore_attribute(index: Index, key: Key, state: Any, revision: int) -> None:
+    name, stretch = key
+    index.attributes[str(name)].restore(_number(stretch), state, revision, len(index.users))
+
+
+def _restore_events(index: Index, key: Key, state: Any, revision: int) -> None:
+    name, day = key
+    index.events[str(name)].restore(_number(day), state, revision, index.calendar)
+
+
+def _number(part: str | int | None) -> int:
+    if not isinstance(part, int):
+        raise ValueError(f"{part!r} is not a number")
+    return part
+
+
+# By the first item of a part's key.
+_RESTORERS: Mapping[str, Callable[[Index, Key, Any, int], None]] = {
+    "schema": _restore_schema,
+    "users": lambda index, key, state, revision: index.users.restore(state),
+    "unset": _restore_unset,
+    "list": _restore_list,
+    "entries": _restore_entries,
+    "attribute": _restore_attribute,
+    "events": _restore_events,
+}
+INDEX_SECTIONS = frozenset(_RESTORERS)
 
 
 @dataclass(slots=True)
@@ -366,9 +445,13 @@ class CapturedIndex:
         return unused
 
 
-def _all_refused(block: Columns, name: str, values: Column | SparseValues, reason: str) -> list[Rejection]:
-    if isinstance(values, Column):
-        rows = np.flatnonzero(present(values.type, values.data)).tolist()
-    else:
-        rows = [row for row, value in zip(values.rows, values.values, strict=True) if value is not None]
-    return [Rejection(int(block.rows[row]), reason, name) for row in rows]
+def _whole_column(owner: Property, values: Values, total: int) -> NDArray[Any]:
+    """The values of a property for all rows of a block, in the codes of the event's own dictionary."""
+    data = values.data
+    if owner.dictionary is not None:
+        data = owner.dictionary.recode(data, values.entries)
+    if values.rows is None:
+        return data
+    whole = empty(owner.type, total)
+    whole[values.rows] = data
+    return whole

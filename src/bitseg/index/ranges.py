@@ -108,6 +108,18 @@ class RangeIndex:
         first, last = np.searchsorted(self._edges, [low, high], side="right").tolist()
         return int((last - first + 1) * self._total / len(self._bins))
 
+    def has_all(self, users: NDArray[np.uint32], values: NDArray[Any]) -> bool:
+        """Whether the bins hold exactly these users by these values; as for the constructor."""
+        by_bin = {number: from_array(group) for number, group in grouped(self._bins_of(values), users)}
+        below = BitMap()
+        for number, bin_users in enumerate(self._bins):
+            if number % CUMULATIVE_EVERY == 0 and self._cumulative[number // CUMULATIVE_EVERY] != below:
+                return False
+            if bin_users != by_bin.get(number, BitMap()):
+                return False
+            below |= bin_users
+        return self._cumulative[-1] == below
+
     @property
     def size_bytes(self) -> int:
         """What the bitmaps take in memory."""

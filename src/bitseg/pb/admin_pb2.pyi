@@ -46,10 +46,12 @@ class GetStatisticsRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetStatisticsResponse(_message.Message):
-    __slots__ = ("statistics",)
+    __slots__ = ("statistics", "timezone")
     STATISTICS_FIELD_NUMBER: _ClassVar[int]
+    TIMEZONE_FIELD_NUMBER: _ClassVar[int]
     statistics: Statistics
-    def __init__(self, statistics: _Optional[_Union[Statistics, _Mapping]] = ...) -> None: ...
+    timezone: str
+    def __init__(self, statistics: _Optional[_Union[Statistics, _Mapping]] = ..., timezone: _Optional[str] = ...) -> None: ...
 
 class Statistics(_message.Message):
     __slots__ = ("version", "users", "events", "user_bytes", "event_bytes", "attribute_bytes", "materialised_conditions", "materialised_bytes", "materialised_hits", "materialised_refreshes", "materialised_misses", "snapshot_bytes", "journal_bytes", "snapshot_time", "journal_time")

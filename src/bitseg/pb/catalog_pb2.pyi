@@ -117,12 +117,14 @@ class ListSegmentsResponse(_message.Message):
     def __init__(self, segments: _Optional[_Iterable[_Union[SavedSegment, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., total_size: _Optional[int] = ...) -> None: ...
 
 class UpdateSegmentRequest(_message.Message):
-    __slots__ = ("segment", "update_mask")
+    __slots__ = ("segment", "update_mask", "allow_missing")
     SEGMENT_FIELD_NUMBER: _ClassVar[int]
     UPDATE_MASK_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_MISSING_FIELD_NUMBER: _ClassVar[int]
     segment: SavedSegment
     update_mask: _field_mask_pb2.FieldMask
-    def __init__(self, segment: _Optional[_Union[SavedSegment, _Mapping]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ...) -> None: ...
+    allow_missing: bool
+    def __init__(self, segment: _Optional[_Union[SavedSegment, _Mapping]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., allow_missing: _Optional[bool] = ...) -> None: ...
 
 class UpdateSegmentResponse(_message.Message):
     __slots__ = ("segment",)
@@ -203,12 +205,14 @@ class CreateListResponse(_message.Message):
     def __init__(self, list: _Optional[_Union[UserList, _Mapping]] = ...) -> None: ...
 
 class UploadListRequest(_message.Message):
-    __slots__ = ("list", "user_ids")
+    __slots__ = ("list", "user_ids", "is_complete")
     LIST_FIELD_NUMBER: _ClassVar[int]
     USER_IDS_FIELD_NUMBER: _ClassVar[int]
+    IS_COMPLETE_FIELD_NUMBER: _ClassVar[int]
     list: UserList
     user_ids: UserIds
-    def __init__(self, list: _Optional[_Union[UserList, _Mapping]] = ..., user_ids: _Optional[_Union[UserIds, _Mapping]] = ...) -> None: ...
+    is_complete: bool
+    def __init__(self, list: _Optional[_Union[UserList, _Mapping]] = ..., user_ids: _Optional[_Union[UserIds, _Mapping]] = ..., is_complete: _Optional[bool] = ...) -> None: ...
 
 class UploadListResponse(_message.Message):
     __slots__ = ("list",)
@@ -258,16 +262,18 @@ class ListListsResponse(_message.Message):
     def __init__(self, lists: _Optional[_Iterable[_Union[UserList, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., total_size: _Optional[int] = ...) -> None: ...
 
 class UpdateListRequest(_message.Message):
-    __slots__ = ("list", "update_mask", "user_ids", "csv")
+    __slots__ = ("list", "update_mask", "user_ids", "csv", "allow_missing")
     LIST_FIELD_NUMBER: _ClassVar[int]
     UPDATE_MASK_FIELD_NUMBER: _ClassVar[int]
     USER_IDS_FIELD_NUMBER: _ClassVar[int]
     CSV_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_MISSING_FIELD_NUMBER: _ClassVar[int]
     list: UserList
     update_mask: _field_mask_pb2.FieldMask
     user_ids: UserIds
     csv: CsvTable
-    def __init__(self, list: _Optional[_Union[UserList, _Mapping]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., user_ids: _Optional[_Union[UserIds, _Mapping]] = ..., csv: _Optional[_Union[CsvTable, _Mapping]] = ...) -> None: ...
+    allow_missing: bool
+    def __init__(self, list: _Optional[_Union[UserList, _Mapping]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., user_ids: _Optional[_Union[UserIds, _Mapping]] = ..., csv: _Optional[_Union[CsvTable, _Mapping]] = ..., allow_missing: _Optional[bool] = ...) -> None: ...
 
 class UpdateListResponse(_message.Message):
     __slots__ = ("list",)

@@ -137,7 +137,7 @@ class CatalogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateSegment(self, request, context):
-        """UpdateSegment changes the definition, the description or the labels of a segment.
+        """UpdateSegment changes the definition, the description or the labels of a segment, or with allow_missing saves one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -173,7 +173,8 @@ class CatalogServiceServicer:
 
     def UploadList(self, request_iterator, context):
         """UploadList saves a list of any size in place of the one that has the name, if there is one. The first message names
-        it and the others have its users; the list changes when all have come.
+        it and the others have its users. The list changes as a whole when the upload is complete, or not at all: see
+        UploadListRequest.is_complete.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -194,7 +195,7 @@ class CatalogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateList(self, request, context):
-        """UpdateList changes the users, the description or the labels of a list.
+        """UpdateList changes the users, the description or the labels of a list, or with allow_missing saves one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

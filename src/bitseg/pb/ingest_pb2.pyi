@@ -165,10 +165,12 @@ class Page(_message.Message):
     def __init__(self, user_id: _Optional[str] = ..., name: _Optional[str] = ..., properties: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., timestamp: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., message_id: _Optional[str] = ...) -> None: ...
 
 class DeleteUser(_message.Message):
-    __slots__ = ("user_id",)
+    __slots__ = ("user_id", "message_id")
     USER_ID_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_ID_FIELD_NUMBER: _ClassVar[int]
     user_id: str
-    def __init__(self, user_id: _Optional[str] = ...) -> None: ...
+    message_id: str
+    def __init__(self, user_id: _Optional[str] = ..., message_id: _Optional[str] = ...) -> None: ...
 
 class ColumnsRejection(_message.Message):
     __slots__ = ("columns", "row", "name", "reason")

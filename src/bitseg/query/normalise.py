@@ -51,8 +51,8 @@ def flatten(node: Condition) -> Condition:
         return node
     kind = type(node)
     flat: list[Condition] = []
-    for each in node.conditions:
-        flat += each.conditions if isinstance(each, kind) else (each,)
+    for condition in node.conditions:
+        flat += condition.conditions if isinstance(condition, kind) else (condition,)
     return kind(tuple(flat))
 
 
@@ -62,28 +62,28 @@ def drop_repeats(node: Condition) -> Condition:
 
 
 def join_equals(node: Condition) -> Condition:
-    """`a = "x" or a = "y"` is `a in ("x", "y")`; likewise where one of them is an in already."""
+    """`a = "x" or a = "y"` is `a in ("x", "y")`; likewise if one of them is an in already."""
     if not isinstance(node, Or):
         return node
-    joined: dict[Hashable, list[Condition]] = {}
-    for each in node.conditions:
-        joined.setdefault(_asked_about(each), []).append(each)
-    return Or(tuple(each[0] if len(each) == 1 else _joined(each) for each in joined.values()))
+    groups: dict[Hashable, list[Condition]] = {}
+    for condition in node.conditions:
+        groups.setdefault(_join_key(condition), []).append(condition)
+    return Or(tuple(group[0] if len(group) == 1 else _joined(group) for group in groups.values()))
 
 
-def _joined(asked: list[Condition]) -> Condition:
-    values = dict.fromkeys(value for each in asked for value in _asked_values(each))
-    return Comparison(cast(Comparison, asked[0]).name, OneOf(tuple(values)))
+def _joined(group: list[Condition]) -> Condition:
+    values = dict.fromkeys(value for condition in group for value in _equal_values(condition))
+    return Comparison(cast(Comparison, group[0]).name, OneOf(tuple(values)))
 
 
-def _asked_about(node: Condition) -> Hashable:
-    """The attribute and the kind of value that a condition compares with some values; itself where it does not."""
-    values = _asked_values(node)
+def _join_key(node: Condition) -> Hashable:
+    """What conditions that can be joined have in common: attribute and type of value. Others have themselves."""
+    values = _equal_values(node)
     return (cast(Comparison, node).name, type(values[0])) if values else node
 
 
-def _asked_values(node: Condition) -> tuple[Literal, ...]:
-    """The texts or numbers that a condition asks for one of; none for any other."""
+def _equal_values(node: Condition) -> tuple[Literal, ...]:
+    """The strings or numbers of which an attribute must equal one; empty for all other conditions."""
     if isinstance(node, Comparison):
         match node.predicate:
             case Compare(Operator.EQUAL, Text() | Number() as value):

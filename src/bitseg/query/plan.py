@@ -1,18 +1,35 @@
-"""By which set operations a normalised tree is worked out. In what order is for the evaluator, which knows sizes."""
+"""The set operations that answer a normalised tree. The evaluator, which knows sizes, decides their order."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 from weakref import WeakValueDictionary
 
+from bitseg.query.leaves.base import LeafKind
+from bitseg.query.leaves.registry import kind_of
 from bitseg.query.normalise import normalise
-from bitseg.segment.nodes import And, Condition, Not, Or
+from bitseg.query.sizes import tree_bytes
+from bitseg.segment.nodes import And, Condition, Everyone, InSegment, Not, Or
+
+# The objects of a plan's node and its places in tables.
+_NODE_BYTES = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Leaf:
-    """A condition that the index answers."""
+    """A condition that the index answers, with its kind. `size_bytes` is what the condition takes in memory."""
 
     condition: Condition
+    kind: LeafKind[Any]
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class Reference:
+    """The users in a saved segment, as it is defined when the plan is worked out."""
+
+    name: str
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -37,47 +54,127 @@ class Complement:
     part: "Plan"
 
 
-Plan = Leaf | Intersect | Union | Complement
+Plan = Leaf | Reference | Intersect | Union | Complement
+
+
+def parts_of(plan: Plan) -> tuple[Plan, ...]:
+    """The plans directly below one."""
+    match plan:
+        case Leaf() | Reference():
+            return ()
+        case Complement(part):
+            return (part,)
+        case Union(parts):
+            return parts
+        case Intersect(parts, excluded):
+            return (*parts, *excluded)
+    raise TypeError(f"unknown kind of plan: {type(plan).__name__}")
+
+
+def plan_bytes(plan: Plan) -> int:
+    """About what a plan takes in memory, with the conditions of its leaves."""
+    total = 0
+    pending = [plan]
+    while pending:
+        node = pending.pop()
+        total += _NODE_BYTES + (node.size_bytes if isinstance(node, Leaf) else 0)
+        pending += parts_of(node)
+    return total
 
 
 class Planner:
-    """Makes plans, one object for all equal conditions that are in use, so that their work is shared by identity."""
+    """Makes plans, safe to use from many threads.
+
+    All equal conditions that are in use have one plan object, so that their work is shared by identity.
+    """
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._plans: WeakValueDictionary[Condition, Plan] = WeakValueDictionary()
 
     def plan(self, condition: Condition) -> Plan:
-        """The plan of a tree."""
-        return self._of(normalise(condition))
+        """The plan of a tree; TypeError for an unknown kind of condition."""
+        return self._plan(normalise(condition))
 
-    def _of(self, condition: Condition) -> Plan:
-        found = self._plans.get(condition)
-        if found is None:
-            found = self._plans[condition] = build(condition, self._of)
-        return found
+    def _plan(self, condition: Condition) -> Plan:
+        plan = self._plans.get(condition)
+        if plan is None:
+            plan = build(condition, self._plan)
+            with self._lock:
+                plan = self._plans.setdefault(condition, plan)
+        return plan
 
 
-def build(condition: Condition, of: Callable[[Condition], Plan]) -> Plan:
-    """The plan of a normalised tree; `of` makes the plans of the conditions below it.
+class SavedPlans:
+    """The plans of saved segments, made when first asked for and again after an edit.
+
+    Call with the engine's lock held.
+    """
+
+    def __init__(self, planner: Planner, segments: Mapping[str, Condition]) -> None:
+        self._planner = planner
+        self._segments = segments
+        self._everyone = planner.plan(Everyone())
+        # By name, with the definition that each was made from.
+        self._plans: dict[str, tuple[Condition, Plan]] = {}
+
+    def plan(self, name: str) -> Plan:
+        """The plan of a saved segment; KeyError if there is none of the name."""
+        definition = self._segments[name]
+        entry = self._plans.get(name)
+        if entry is None or entry[0] is not definition:
+            if len(self._plans) > len(self._segments):
+                self._plans = {known: each for known, each in self._plans.items() if known in self._segments}
+            entry = self._plans[name] = (definition, self._planner.plan(definition))
+        return entry[1]
+
+    def reached(self, plan: Plan) -> tuple[tuple[Leaf, ...], Mapping[str, Plan]]:
+        """The leaves that decide a plan, and by name the plans of the saved segments that it refers to.
+
+        Both also reach through saved segments, each of which is followed once. A complement adds the leaf `everyone`.
+        """
+        leaves: dict[Plan, None] = {}
+        saved: dict[str, Plan] = {}
+        pending = [plan]
+        while pending:
+            node = pending.pop()
+            match node:
+                case Reference(name):
+                    if name not in saved:
+                        saved[name] = self.plan(name)
+                        pending.append(saved[name])
+                case Leaf():
+                    leaves[node] = None
+                case _:
+                    if isinstance(node, Complement):
+                        leaves[self._everyone] = None
+                    pending += parts_of(node)
+        return tuple(leaf for leaf in leaves if isinstance(leaf, Leaf)), saved
+
+
+def build(condition: Condition, plan: Callable[[Condition], Plan]) -> Plan:
+    """The plan of a normalised tree; `plan` makes the plans of the conditions below it.
 
     An and subtracts what is negated; a complement is left only where nothing positive bounds it, and then it is the
     last step, so that a count needs no complement at all.
     """
     match condition:
         case Not(part):
-            below = of(part)
+            below = plan(part)
             return below.part if isinstance(below, Complement) else Complement(below)
         case And(parts):
-            positive = tuple(of(each) for each in parts if not isinstance(each, Not))
-            excluded = tuple(of(each.condition) for each in parts if isinstance(each, Not))
+            positive = tuple(plan(each) for each in parts if not isinstance(each, Not))
+            excluded = tuple(plan(each.condition) for each in parts if isinstance(each, Not))
             if not positive:
                 return Complement(excluded[0] if len(excluded) == 1 else Union(excluded))
             return Intersect(positive, excluded)
         case Or(parts):
-            positives = tuple(of(each) for each in parts if not isinstance(each, Not))
-            negated = tuple(of(each.condition) for each in parts if isinstance(each, Not))
+            positives = tuple(plan(each) for each in parts if not isinstance(each, Not))
+            negated = tuple(plan(each.condition) for each in parts if isinstance(each, Not))
             if not negated:
                 return Union(positives)
             # a or not b or not c is everyone but those in b and c and not a.
             return Complement(Intersect(negated, positives))
-    return Leaf(condition)
+        case InSegment(name):
+            return Reference(name)
+    return Leaf(condition, kind_of(condition), tree_bytes(condition))

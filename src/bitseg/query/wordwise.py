@@ -5,7 +5,6 @@ as the operation itself; and arrays of thousands meet bitsets item by item. A co
 64 users each are cheaper.
 """
 
-from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 
 import numpy as np
@@ -13,63 +12,59 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from bitseg.index.bitmaps import words_of
+from bitseg.runtime.bounded_cache import BoundedCache
 
-# Bitmaps with fewer users than one in so many are better met as arrays.
+# A bitmap with fewer users than one in this many is faster intersected as an array.
 DENSE_SHARE = 64
-# With more than one in so many, a bitmap's containers are bitsets.
+# A bitmap with more users than one in this many has bitset containers.
 BITSET_SHARE = 16
 
 
-# What a bitmap is of, and the bitmap.
+# The condition that a bitmap answers, and the bitmap.
 Named = tuple[Hashable, BitMap]
 
 
 class WordCounter:
-    """The words of bitmaps used lately, bounded in bytes; one of each name, so that none outlives its successor.
+    """An LRU cache of bitmaps unpacked to 64-bit words, bounded in bytes.
 
-    The bitmaps must not be changed while they are here.
+    At most one entry per condition: a newer bitmap replaces the older one. Bitmaps must not be changed in place while
+    they are cached. Call with the engine's lock held.
     """
 
     def __init__(self, capacity_bytes: int) -> None:
-        self._capacity = capacity_bytes
-        self._kept: OrderedDict[Hashable, tuple[BitMap, NDArray[np.uint64]]] = OrderedDict()
-        self.size_bytes = 0
-        # Kept between counts: fresh memory of this size costs as much as the operations.
-        self._found = np.empty(0, np.uint64)
+        self._cache: BoundedCache[Hashable, tuple[BitMap, NDArray[np.uint64]]] = BoundedCache(capacity_bytes)
+        # Reused by every count: fresh memory of this size costs as much as the operations.
+        self._words = np.empty(0, np.uint64)
         self._counts = np.empty(0, np.uint8)
+
+    @property
+    def size_bytes(self) -> int:
+        """What the cached words take in memory."""
+        return self._cache.size_bytes
 
     def count(self, parts: Sequence[Named], excluded: Sequence[Named], ids: int) -> int:
         """How many ids below `ids` are in all of two or more parts and in none of those excluded."""
-        first, second, *rest = (self._words(*part, ids) for part in parts)
-        if len(self._found) != len(first):
-            self._found, self._counts = np.empty_like(first), np.empty(len(first), np.uint8)
-        found = np.bitwise_and(first, second, out=self._found)
+        first, second, *rest = (self._words_of(*part, ids) for part in parts)
+        if len(self._words) != len(first):
+            self._words, self._counts = np.empty_like(first), np.empty(len(first), np.uint8)
+        both = np.bitwise_and(first, second, out=self._words)
         for words in rest:
-            np.bitwise_and(found, words, out=found)
+            np.bitwise_and(both, words, out=both)
         for part in excluded:
-            # Without a second buffer: what is left of a after taking out b is (a or b) xor b.
-            words = self._words(*part, ids)
-            np.bitwise_or(found, words, out=found)
-            np.bitwise_xor(found, words, out=found)
-        return int(np.bitwise_count(found, out=self._counts).sum(dtype=np.uint32))
+            # Without a second buffer: a without b is (a or b) xor b.
+            words = self._words_of(*part, ids)
+            np.bitwise_or(both, words, out=both)
+            np.bitwise_xor(both, words, out=both)
+        return int(np.bitwise_count(both, out=self._counts).sum(dtype=np.uint32))
 
     def clear(self) -> None:
-        """Forget all words."""
-        self._kept.clear()
-        self.size_bytes = 0
+        """Remove all entries."""
+        self._cache.clear()
 
-    def _words(self, name: Hashable, bitmap: BitMap, ids: int) -> NDArray[np.uint64]:
-        kept = self._kept.get(name)
-        if kept is not None and kept[0] is bitmap and len(kept[1]) * 64 >= ids:
-            self._kept.move_to_end(name)
-            return kept[1]
+    def _words_of(self, condition: Hashable, bitmap: BitMap, ids: int) -> NDArray[np.uint64]:
+        entry = self._cache.get(condition)
+        if entry is not None and entry[0] is bitmap and len(entry[1]) * 64 >= ids:
+            return entry[1]
         words = words_of(bitmap, ids)
-        if kept is not None:
-            self.size_bytes -= kept[1].nbytes
-        self._kept[name] = (bitmap, words)
-        self._kept.move_to_end(name)
-        self.size_bytes += words.nbytes
-        while self.size_bytes > self._capacity:
-            _, (_, forgotten) = self._kept.popitem(last=False)
-            self.size_bytes -= forgotten.nbytes
+        self._cache.put(condition, (bitmap, words), words.nbytes)
         return words

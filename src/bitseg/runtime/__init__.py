@@ -1,1 +1,1 @@
-"""What any program with threads needs: locks and cancellation."""
+"""What any server with threads needs: locks, cancellation, periodic work, bounded caches and opaque tokens."""

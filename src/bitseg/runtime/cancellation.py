@@ -1,6 +1,6 @@
-"""Stopping work that nobody waits for any more, or that takes too long.
+"""Cancelling work whose caller has gone, or that takes too long.
 
-What takes long calls `check` now and then; whoever asked for it says with `interruptible` when that is to raise.
+Long work calls `check` regularly. The caller decides with `interruptible` when `check` raises.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ _require_wanted: ContextVar[Callable[[], None] | None] = ContextVar("bitseg_inte
 
 @contextmanager
 def interruptible(require_wanted: Callable[[], None]) -> Iterator[None]:
-    """What is done meanwhile, in this thread, ends with the error that `require_wanted` raises, if it does."""
+    """Within the block, `check` calls `require_wanted` in this thread, which raises to cancel the work."""
     before = _require_wanted.set(require_wanted)
     try:
         yield
@@ -21,7 +21,7 @@ def interruptible(require_wanted: Callable[[], None]) -> Iterator[None]:
 
 
 def check() -> None:
-    """Raise if what is being done is no longer wanted."""
+    """Raise if the work of this thread was cancelled."""
     require_wanted = _require_wanted.get()
     if require_wanted is not None:
         require_wanted()

@@ -2,6 +2,7 @@
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 
 
@@ -10,17 +11,35 @@ class FairLock:
 
     `threading.RLock` may be taken again at once by the thread that let it go, so that a thread which takes it in a
     loop, as a bulk import does, can keep all others waiting for ever.
+
+    It can be broken, when what it guards was left half-changed: whoever takes it then gets an error.
     """
 
-    __slots__ = ("_depth", "_mutex", "_owner", "_waiting")
+    __slots__ = ("_depth", "_fault", "_mutex", "_owner", "_waiting")
 
     def __init__(self) -> None:
         self._mutex = threading.Lock()
         self._owner: int | None = None
         self._depth = 0
         self._waiting: deque[tuple[int, threading.Lock]] = deque()
+        self._fault: Callable[[], Exception] | None = None
 
     def __enter__(self) -> None:
+        self._acquire()
+        if self._fault is not None:
+            self.__exit__(None, None, None)
+            raise self._fault()
+
+    def break_with(self, fault: Callable[[], Exception]) -> None:
+        """From here on, raise an error in everybody who takes the lock: what it guards is of no use any more."""
+        self._fault = fault
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the lock raises."""
+        return self._fault is not None
+
+    def _acquire(self) -> None:
         me = threading.get_ident()
         if self._owner == me:
             self._depth += 1

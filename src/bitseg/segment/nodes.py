@@ -484,7 +484,9 @@ class InBucket:
     seed: str = ""
 
 
-Condition = And | Or | Not | Everyone | Comparison | Did | Sequence | InSegment | InList | InBucket
+# Conditions that have no conditions below them.
+Leaf = Everyone | Comparison | Did | Sequence | InSegment | InList | InBucket
+Condition = And | Or | Not | Leaf
 
 
 def steps(sequence: Sequence) -> tuple[Did, ...]:
@@ -494,9 +496,14 @@ def steps(sequence: Sequence) -> tuple[Did, ...]:
 
 
 def children(condition: Condition) -> tuple[Condition, ...]:
-    """The conditions directly below one; a `where` is no child, its names are properties."""
+    """The conditions directly below one; a `where` is no child, its names are properties.
+
+    TypeError for an unknown kind of condition.
+    """
     if isinstance(condition, And | Or):
         return condition.conditions
     if isinstance(condition, Not):
         return (condition.condition,)
-    return ()
+    if isinstance(condition, Leaf):
+        return ()
+    raise TypeError(f"unknown kind of condition: {type(condition).__name__}")

@@ -30,8 +30,13 @@ from bitseg.segment.nodes import (
     CountBetween,
     Day,
     Did,
+    DistinctDays,
     Duration,
+    During,
+    EndsWith,
+    Everyone,
     Falls,
+    FirstTime,
     Has,
     InBucket,
     InLast,
@@ -40,6 +45,8 @@ from bitseg.segment.nodes import (
     InRange,
     InSegment,
     Instant,
+    IsSet,
+    LastTime,
     Literal,
     Matches,
     MoreThanAgo,
@@ -51,9 +58,12 @@ from bitseg.segment.nodes import (
     Operator,
     Or,
     Sequence,
+    Since,
+    StartsWith,
     Text,
     Then,
     TimeOfDay,
+    Times,
     Unit,
     Version,
     Window,
@@ -118,7 +128,30 @@ def _walk(node: object) -> Iterator[object]:
 
 @singledispatch
 def check(node: object) -> None:
-    """Raise InvalidSegmentError if this node, taken alone, is impossible."""
+    """Raise InvalidSegmentError if this node, taken alone, is impossible; TypeError for an unknown kind of node."""
+    raise TypeError(f"unknown kind of node: {type(node).__name__}")
+
+
+@check.register(After)
+@check.register(Before)
+@check.register(Boolean)
+@check.register(During)
+@check.register(EndsWith)
+@check.register(Everyone)
+@check.register(FirstTime)
+@check.register(InLast)
+@check.register(InNext)
+@check.register(IsSet)
+@check.register(LastTime)
+@check.register(MoreThanAgo)
+@check.register(Not)
+@check.register(On)
+@check.register(Since)
+@check.register(StartsWith)
+@check.register(Times)
+@check.register(DistinctDays)
+def _(node: object) -> None:
+    """Every value of these is possible by itself."""
 
 
 @check.register

@@ -13,15 +13,15 @@ from bitseg.wire.timestamps import to_duration
 
 
 class AdminService(admin_pb2_grpc.AdminServiceServicer):
-    """Keeps an engine's workspace safe."""
+    """Takes snapshots and backups of an engine, and gives its statistics."""
 
-    def __init__(self, opening: Readiness) -> None:
-        self._opening = opening
+    def __init__(self, readiness: Readiness) -> None:
+        self._readiness = readiness
 
     def CreateSnapshot(  # noqa: N802
         self, request: admin_pb2.CreateSnapshotRequest, context: grpc.ServicerContext
     ) -> admin_pb2.CreateSnapshotResponse:
-        return admin_pb2.CreateSnapshotResponse(snapshot=_message(self._opening.engine.snapshot()))
+        return admin_pb2.CreateSnapshotResponse(snapshot=_message(self._readiness.engine.snapshot()))
 
     def CreateBackup(  # noqa: N802
         self, request: admin_pb2.CreateBackupRequest, context: grpc.ServicerContext
@@ -29,15 +29,18 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         directory = Path(request.directory)
         if not directory.is_absolute():
             raise InvalidArgumentError(
-                f"{request.directory!r} is no absolute path",
-                hint="name a directory of the server's machine from its root",
+                f"{request.directory!r} is not an absolute path",
+                hint="name a directory on the server's machine, starting with /",
             )
-        return admin_pb2.CreateBackupResponse(snapshot=_message(self._opening.engine.backup(directory)))
+        return admin_pb2.CreateBackupResponse(snapshot=_message(self._readiness.engine.backup(directory)))
 
     def GetStatistics(  # noqa: N802
         self, request: admin_pb2.GetStatisticsRequest, context: grpc.ServicerContext
     ) -> admin_pb2.GetStatisticsResponse:
-        return admin_pb2.GetStatisticsResponse(statistics=to_statistics(self._opening.engine.statistics()))
+        engine = self._readiness.engine
+        return admin_pb2.GetStatisticsResponse(
+            statistics=to_statistics(engine.statistics()), timezone=engine.calendar.zone_name
+        )
 
 
 def _message(result: SnapshotResult) -> admin_pb2.Snapshot:

@@ -1,5 +1,6 @@
 """CatalogService: check, call, convert."""
 
+import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -16,6 +17,9 @@ from bitseg.wire.saved import masked, query_of, to_saved_segment, to_user_list
 # So many ids of ordinary length take a gigabyte.
 MAX_LIST_USERS = 10_000_000
 
+# How long a broken connection may look like the end of an upload.
+_SETTLING_SECONDS = 1.0
+
 _SEGMENT_FIELDS = ("expression", "definition", "description", "labels")
 _LIST_FIELDS = ("description", "labels")
 
@@ -23,12 +27,12 @@ _LIST_FIELDS = ("description", "labels")
 class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
     """Manages what an engine keeps by name."""
 
-    def __init__(self, opening: Readiness) -> None:
-        self._opening = opening
+    def __init__(self, readiness: Readiness) -> None:
+        self._readiness = readiness
 
     @property
     def _catalog(self) -> CatalogApi:
-        return self._opening.engine.catalog
+        return self._readiness.engine.catalog
 
     def CreateSegment(  # noqa: N802
         self, request: catalog_pb2.CreateSegmentRequest, context: grpc.ServicerContext
@@ -68,7 +72,13 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         query = query_of(wanted)
         if query is None and {"expression", "definition"} & {*fields}:
             raise InvalidArgumentError("the segment has no definition", hint="set expression or definition")
-        updated = self._catalog.update_segment(wanted.name, query=query, etag=wanted.etag, **_details(wanted, fields))
+        details = _details(wanted, fields)
+        if not request.allow_missing:
+            updated = self._catalog.update_segment(wanted.name, query=query, etag=wanted.etag, **details)
+        elif query is not None:
+            updated = self._catalog.save_segment(wanted.name, query, etag=wanted.etag, **details)
+        else:
+            raise InvalidArgumentError("allow_missing needs a definition", hint="set expression or definition")
         return catalog_pb2.UpdateSegmentResponse(segment=to_saved_segment(updated))
 
     def RenameSegment(  # noqa: N802
@@ -104,10 +114,13 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         opening = next(request_iterator, None)
         if opening is None or opening.WhichOneof("part") != "list":
             raise InvalidArgumentError("the first message names the list")
-        wanted = opening.list
+        wanted, says_when_complete = opening.list, opening.HasField("is_complete")
+        user_ids, is_complete = ([], True) if opening.is_complete else _uploaded(request_iterator)
+        if not is_complete:
+            _require_whole(says_when_complete, context)
         saved = self._catalog.save_list(
             wanted.name,
-            _uploaded(request_iterator),
+            user_ids,
             description=wanted.description or None,
             labels=dict(wanted.labels) or None,
             etag=wanted.etag,
@@ -132,9 +145,13 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
     ) -> catalog_pb2.UpdateListResponse:
         wanted = request.list
         fields = masked(_mask(request), _LIST_FIELDS, lambda name: _is_set(wanted, name))
-        updated = self._catalog.update_list(
-            wanted.name, user_ids=_user_ids(request), etag=wanted.etag, **_details(wanted, fields)
-        )
+        user_ids, details = _user_ids(request), _details(wanted, fields)
+        if not request.allow_missing:
+            updated = self._catalog.update_list(wanted.name, user_ids=user_ids, etag=wanted.etag, **details)
+        elif user_ids is not None:
+            updated = self._catalog.save_list(wanted.name, user_ids, etag=wanted.etag, **details)
+        else:
+            raise InvalidArgumentError("allow_missing needs the users", hint="set user_ids or csv")
         return catalog_pb2.UpdateListResponse(list=to_user_list(updated))
 
     def RenameList(  # noqa: N802
@@ -184,12 +201,32 @@ def _user_ids(request: catalog_pb2.CreateListRequest | catalog_pb2.UpdateListReq
     return None
 
 
-def _uploaded(requests: Iterator[catalog_pb2.UploadListRequest]) -> Iterator[str]:
-    total = 0
+def _uploaded(requests: Iterator[catalog_pb2.UploadListRequest]) -> tuple[list[str], bool]:
+    """The user ids of an upload, and whether its last message said that it is complete."""
+    user_ids: list[str] = []
     for request in requests:
-        if request.WhichOneof("part") != "user_ids":
+        part = request.WhichOneof("part")
+        if part == "list" or (part is None and not request.is_complete):
             raise InvalidArgumentError("all messages but the first have user ids")
-        total += len(request.user_ids.user_ids)
-        if total > MAX_LIST_USERS:
+        user_ids += request.user_ids.user_ids
+        if len(user_ids) > MAX_LIST_USERS:
             raise OverloadedError(f"the list has more than {MAX_LIST_USERS:,} users, the limit")
-        yield from request.user_ids.user_ids
+        if request.is_complete:
+            return user_ids, True
+    return user_ids, False
+
+
+def _require_whole(says_when_complete: bool, context: grpc.ServicerContext) -> None:
+    """Raise InvalidArgumentError for an upload that ended without the message that completes it.
+
+    A stream that broke looks like one that its caller ended until gRPC tells that the call is cancelled, which it does
+    right after. A caller that does not know `is_complete` is therefore given a moment to turn out to be gone.
+    """
+    if not says_when_complete:
+        is_gone = threading.Event()
+        if context.add_callback(is_gone.set) and not is_gone.wait(_SETTLING_SECONDS) and context.is_active():
+            return
+    raise InvalidArgumentError(
+        "the upload ended before it was complete, and the list stays as it was",
+        hint="set is_complete to false in the first message and to true in the last",
+    )

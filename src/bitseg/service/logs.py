@@ -1,4 +1,4 @@
-"""Logs: one line a record, as text or as JSON, with what the record is about in fields of its own."""
+"""Logs: one line per record, as text or as JSON, with the fields of the record after its message."""
 
 import logging
 import sys
@@ -33,7 +33,7 @@ class _TextFormatter(logging.Formatter):
 
 class _JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        found = {
+        values = {
             "time": _time(record),
             "level": record.levelname.lower(),
             "logger": record.name,
@@ -41,5 +41,5 @@ class _JsonFormatter(logging.Formatter):
             **getattr(record, "fields", {}),
         }
         if record.exc_info:
-            found["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(found, default=str).decode(errors="replace")
+            values["exception"] = self.formatException(record.exc_info)
+        return orjson.dumps(values, default=str).decode(errors="replace")

@@ -1,4 +1,4 @@
-"""Metrics for Prometheus: calls as they end, and the workspace as it is when somebody looks."""
+"""Metrics for Prometheus: calls are counted when they end, the workspace is measured at each scrape."""
 
 import time
 from collections.abc import Iterator
@@ -17,9 +17,9 @@ _BUCKETS_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 
 
 class Metrics:
-    """What a server counts and measures, by a registry of its own."""
+    """The metrics of one server, in a registry of its own."""
 
-    def __init__(self, opening: Readiness) -> None:
+    def __init__(self, readiness: Readiness) -> None:
         self.registry = CollectorRegistry()
         self._calls = Counter(
             "bitseg_requests", "Calls that have ended, by status code.", ["method", "code"], registry=self.registry
@@ -34,33 +34,36 @@ class Metrics:
         self._open = Gauge("bitseg_open_streams", "Streams under way.", ["method"], registry=self.registry)
         self._lag = Gauge(
             "bitseg_ingest_lag_seconds",
-            "Age of the newest event of the batch that was taken last.",
+            "Age of the newest event of the last batch.",
             registry=self.registry,
         )
-        self.registry.register(_Workspace(opening))
+        self.registry.register(_Workspace(readiness))
         # Looking up labels takes longer than counting.
         self._ended: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
 
     def ended(self, method: str, code: str, seconds: float) -> None:
-        """Note the end of a call."""
-        found = self._ended.get((method, code))
-        if found is None:
-            found = self._ended[method, code] = (self._calls.labels(method, code), self._seconds.labels(method))
-        calls, durations = found
+        """Count a call that has ended, with its time from arrival to end."""
+        children = self._ended.get((method, code))
+        if children is None:
+            children = self._ended[method, code] = (self._calls.labels(method, code), self._seconds.labels(method))
+        calls, durations = children
         calls.inc()
         durations.observe(seconds)
 
     def streams(self, method: str, change: int) -> None:
-        """Note that streams have begun or ended."""
+        """Change the number of open streams."""
         self._open.labels(method).inc(change)
 
     def ingested(self, newest_ms: int, now_ms: int) -> None:
-        """Note a batch whose newest event is of an instant."""
+        """Set the ingest lag to the age of a batch's newest event."""
         self._lag.set(max(now_ms - newest_ms, 0) / 1000)
 
 
 class MetricsServer:
-    """Serves a registry over HTTP at HOST:PORT; `address` tells the port that 0 became. InvalidArgumentError."""
+    """Serves a registry over HTTP. `address` has the port that was taken for port 0.
+
+    Raises InvalidArgumentError for an address that cannot be used.
+    """
 
     def __init__(self, registry: CollectorRegistry, address: str) -> None:
         host, port = host_and_port(address)
@@ -78,34 +81,41 @@ class MetricsServer:
 
 
 class _Workspace(Collector):
-    """Reads the statistics of the engine when it is asked."""
+    """Reads the statistics of the engine at each scrape."""
 
-    def __init__(self, opening: Readiness) -> None:
-        self._opening = opening
+    def __init__(self, readiness: Readiness) -> None:
+        self._readiness = readiness
 
     def collect(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily("bitseg_ready", "Whether the workspace is open.", int(self._opening.is_ready))
-        if not self._opening.is_ready:
+        yield GaugeMetricFamily("bitseg_ready", "Whether the workspace is open.", int(self._readiness.is_ready))
+        if not self._readiness.is_ready:
             return
-        found = self._opening.engine.statistics()
-        yield GaugeMetricFamily("bitseg_version", "Version of the workspace.", found.version)
-        yield GaugeMetricFamily("bitseg_users", "Users of the workspace.", found.users)
-        yield GaugeMetricFamily("bitseg_events", "Events of the workspace.", found.events)
+        statistics = self._readiness.engine.statistics()
+        yield GaugeMetricFamily("bitseg_version", "Version of the workspace.", statistics.version)
+        yield GaugeMetricFamily("bitseg_users", "Users of the workspace.", statistics.users)
+        yield GaugeMetricFamily("bitseg_events", "Events of the workspace.", statistics.events)
         parts = GaugeMetricFamily("bitseg_bytes", "What a part takes, in memory or on disk.", labels=["part"])
         for part in ("user", "event", "attribute", "materialised", "snapshot", "journal"):
-            parts.add_metric([part], getattr(found, f"{part}_bytes"))
+            parts.add_metric([part], getattr(statistics, f"{part}_bytes"))
         yield parts
-        yield GaugeMetricFamily("bitseg_materialised_conditions", "Answers kept.", found.materialised_conditions)
-        asked = CounterMetricFamily(
+        yield GaugeMetricFamily(
+            "bitseg_materialised_conditions", "Conditions whose answers are cached.", statistics.materialised_conditions
+        )
+        lookups = CounterMetricFamily(
             "bitseg_materialised_lookups",
-            "Answers asked for: kept as they were, brought up to date, or worked out afresh.",
+            "Lookups of cached answers: unchanged, brought up to date, or computed.",
             labels=["outcome"],
         )
-        asked.add_metric(["hit"], found.materialised_hits)
-        asked.add_metric(["refresh"], found.materialised_refreshes)
-        asked.add_metric(["miss"], found.materialised_misses)
-        yield asked
-        for what, instant_ms in (("snapshot", found.snapshot_ms), ("journal", found.journal_ms)):
+        lookups.add_metric(["hit"], statistics.materialised_hits)
+        lookups.add_metric(["refresh"], statistics.materialised_refreshes)
+        lookups.add_metric(["miss"], statistics.materialised_misses)
+        yield lookups
+        yield CounterMetricFamily(
+            "bitseg_snapshot_failures",
+            "Regular snapshots that failed since the workspace was opened; each is tried again.",
+            self._readiness.engine.snapshot_failures,
+        )
+        for what, instant_ms in (("snapshot", statistics.snapshot_ms), ("journal", statistics.journal_ms)):
             age = GaugeMetricFamily(f"bitseg_{what}_age_seconds", _AGES[what])
             if instant_ms:
                 age.add_metric([], max(time.time() - instant_ms / 1000, 0))
@@ -114,5 +124,5 @@ class _Workspace(Collector):
 
 _AGES = {
     "snapshot": "Since the last snapshot was taken; absent for a workspace in memory.",
-    "journal": "Since the oldest record was written that no snapshot has; absent where there is none.",
+    "journal": "Since the oldest record was written that is in no snapshot; absent if every record is in one.",
 }

@@ -6,9 +6,8 @@ from datetime import datetime
 from typing import Any
 
 import grpc
-import numpy as np
 
-from bitseg.engine.engine import DEFAULT_PAGE_SIZE, Query
+from bitseg.engine.engine import Query
 from bitseg.errors import InvalidArgumentError, SegmentError
 from bitseg.pb import query_pb2, query_pb2_grpc
 from bitseg.results import CountResult, Evaluation, Members
@@ -19,8 +18,6 @@ from bitseg.wire.explanations import to_response
 from bitseg.wire.segments import from_message
 from bitseg.wire.timestamps import to_datetime, to_duration
 from bitseg.wire.users import to_segments_response, to_user_response
-
-MAX_BATCH_QUERIES = 1_000
 
 Request = (
     query_pb2.CountRequest
@@ -34,25 +31,20 @@ Request = (
 class QueryService(query_pb2_grpc.QueryServiceServicer):
     """Answers segments from an engine."""
 
-    def __init__(self, opening: Readiness) -> None:
-        self._opening = opening
+    def __init__(self, readiness: Readiness) -> None:
+        self._readiness = readiness
 
     def Count(  # noqa: N802
         self, request: query_pb2.CountRequest, context: grpc.ServicerContext
     ) -> query_pb2.CountResponse:
-        result = self._opening.engine.count(self._query(request), _as_of(request))
+        result = self._readiness.engine.count(self._query(request), _as_of(request))
         return query_pb2.CountResponse(**_shared(result))
 
     def BatchCount(  # noqa: N802
         self, request: query_pb2.BatchCountRequest, context: grpc.ServicerContext
     ) -> query_pb2.BatchCountResponse:
         started = time.perf_counter()
-        if len(request.queries) > MAX_BATCH_QUERIES:
-            raise InvalidArgumentError(
-                f"the batch has {len(request.queries):,} queries, the limit is {MAX_BATCH_QUERIES:,}",
-                hint="send it in parts",
-            )
-        outcomes, version = self._opening.engine.count_all([*map(_query, request.queries)], _as_of(request))
+        outcomes, version = self._readiness.engine.count_all([*map(_query, request.queries)], _as_of(request))
         return query_pb2.BatchCountResponse(
             results=map(_batch_result, outcomes), version=version, elapsed=to_duration(time.perf_counter() - started)
         )
@@ -60,7 +52,7 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
     def Evaluate(  # noqa: N802
         self, request: query_pb2.EvaluateRequest, context: grpc.ServicerContext
     ) -> query_pb2.EvaluateResponse:
-        result = self._opening.engine.evaluate(
+        result = self._readiness.engine.evaluate(
             self._query(request),
             _as_of(request),
             sample_size=request.sample_size,
@@ -71,24 +63,11 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
     def StreamMembers(  # noqa: N802
         self, request: query_pb2.StreamMembersRequest, context: grpc.ServicerContext
     ) -> Iterator[query_pb2.StreamMembersResponse]:
-        is_resumed = request.resume_token and request.WhichOneof("query") is None
-        query = None if is_resumed else self._query(request)
-        options: dict[str, Any] = {
-            "page_size": request.page_size or DEFAULT_PAGE_SIZE,
-            "resume_token": request.resume_token,
-        }
-        members: Members[Any]
-        if request.id_kind == query_pb2.ID_KIND_DENSE:
-            field, members = "dense_ids", self._opening.engine.dense_members(query, _as_of(request), **options)
-            # Protobuf takes plain integers much faster than numpy's.
-            pages: Iterator[list[Any]] = map(np.ndarray.tolist, members.pages)
-        else:
-            field, members = "user_ids", self._opening.engine.members(query, _as_of(request), **options)
-            pages = members.pages
+        page_fields, members = self._members(request)
         warnings = members.warnings
-        for page in _at_least_one(pages):
+        for fields in _at_least_one(page_fields):
             yield query_pb2.StreamMembersResponse(
-                **{field: page},
+                **fields,
                 total=members.total,
                 version=members.version,
                 warnings=warnings,
@@ -99,23 +78,36 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
     def ExplainUser(  # noqa: N802
         self, request: query_pb2.ExplainUserRequest, context: grpc.ServicerContext
     ) -> query_pb2.ExplainUserResponse:
-        return to_response(self._opening.engine.explain(request.user_id, self._query(request), _as_of(request)))
+        return to_response(self._readiness.engine.explain(request.user_id, self._query(request), _as_of(request)))
 
     def GetUser(  # noqa: N802
         self, request: query_pb2.GetUserRequest, context: grpc.ServicerContext
     ) -> query_pb2.GetUserResponse:
-        return to_user_response(self._opening.engine.user(request.user_id))
+        return to_user_response(self._readiness.engine.user(request.user_id))
 
     def ListUserSegments(  # noqa: N802
         self, request: query_pb2.ListUserSegmentsRequest, context: grpc.ServicerContext
     ) -> query_pb2.ListUserSegmentsResponse:
-        return to_segments_response(self._opening.engine.user_segments(request.user_id, _as_of(request)))
+        return to_segments_response(self._readiness.engine.user_segments(request.user_id, _as_of(request)))
+
+    def _members(self, request: query_pb2.StreamMembersRequest) -> tuple[Iterator[dict[str, Any]], Members[Any]]:
+        """The members that a request asks for, and the field that each page of them goes into, with its ids."""
+        engine = self._readiness.engine
+        is_resumed = bool(request.resume_token) and request.WhichOneof("query") is None
+        query = None if is_resumed else self._query(request)
+        options: dict[str, Any] = {"page_size": request.page_size, "resume_token": request.resume_token}
+        if request.id_kind == query_pb2.ID_KIND_DENSE:
+            dense = engine.dense_members(query, _as_of(request), **options)
+            # Protobuf takes plain integers much faster than numpy's.
+            return ({"dense_ids": page.tolist()} for page in dense.pages), dense
+        members = engine.members(query, _as_of(request), **options)
+        return ({"user_ids": page} for page in members.pages), members
 
     def _query(self, request: Request) -> Query:
-        """What a request asks about; NotFoundError for a saved segment that is not there."""
+        """The query of a request; NotFoundError if it is a saved segment that does not exist."""
         query = _query(request)
         if isinstance(query, InSegment):
-            self._opening.engine.catalog.get_segment(query.name)
+            self._readiness.engine.catalog.get_segment(query.name)
         return query
 
 
@@ -151,7 +143,7 @@ def _shared(result: CountResult | Evaluation) -> dict[str, Any]:
     }
 
 
-def _at_least_one(pages: Iterator[Any]) -> Iterator[Any]:
-    first = next(pages, ())
-    yield first
+def _at_least_one(pages: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The fields of all pages; of an empty page if there are none, so that the caller gets total and version."""
+    yield next(pages, {})
     yield from pages

@@ -1,23 +1,23 @@
-"""The engine that the services share, from when it is there."""
+"""The engine that all services share, once it is open."""
 
 from bitseg.engine import Engine
 from bitseg.errors import NotReadyError
 
 
 class Readiness:
-    """Where the services find the engine, which may take a while to open."""
+    """Holds the engine for the services, which take calls while it is still being opened."""
 
     def __init__(self) -> None:
         self._engine: Engine | None = None
 
     @property
     def is_ready(self) -> bool:
-        """Whether the engine is there."""
+        """True once there is an engine."""
         return self._engine is not None
 
     @property
     def engine(self) -> Engine:
-        """The engine; NotReadyError until it is there."""
+        """The engine; NotReadyError while it is being opened."""
         if self._engine is None:
             raise NotReadyError("the server is opening its workspace", hint="try again in a while")
         return self._engine

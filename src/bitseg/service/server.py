@@ -1,31 +1,20 @@
 """The server: services, health and reflection on one address, metrics on another."""
 
-import sys
-from concurrent import futures
-
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from bitseg.engine import Engine
 from bitseg.errors import InvalidArgumentError
-from bitseg.pb import (
-    admin_pb2,
-    admin_pb2_grpc,
-    catalog_pb2,
-    catalog_pb2_grpc,
-    ingest_pb2,
-    ingest_pb2_grpc,
-    query_pb2,
-    query_pb2_grpc,
-)
+from bitseg.protocol import ADMIN, CATALOG, INGEST, QUERY, SERVICES
 from bitseg.segment import parse
 from bitseg.service import tracing
-from bitseg.service.access import Access
 from bitseg.service.admin import AdminService
 from bitseg.service.catalog import CatalogService
 from bitseg.service.ingest import IngestService
-from bitseg.service.interceptors.calls import CallInterceptor
+from bitseg.service.interceptors.limits import stream_limits
+from bitseg.service.interceptors.pipeline import build_interceptors
+from bitseg.service.interceptors.threads import ThreadPools
 from bitseg.service.metrics import Metrics, MetricsServer
 from bitseg.service.query import QueryService
 from bitseg.service.readiness import Readiness
@@ -33,38 +22,29 @@ from bitseg.service.settings import Settings, host_and_port
 from bitseg.service.streams import StallDetector
 from bitseg.service.tls import server_credentials
 
-# For short calls; streams have their own.
-WORKER_THREADS = 64
-_SWITCH_SECONDS = 0.0005
-
-SERVICES = tuple(
-    service.full_name
-    for module in (query_pb2, ingest_pb2, catalog_pb2, admin_pb2)
-    for service in module.DESCRIPTOR.services_by_name.values()
-)
-
 _OPTIONS = (
     ("grpc.max_send_message_length", -1),
     # Without this, a second server on the same port would start and share the calls.
     ("grpc.so_reuseport", 0),
     ("grpc.max_metadata_size", 16 * 2**10),
     ("grpc.max_concurrent_streams", 128),
-    # Connections of callers that are gone, and those that never say hello, are closed.
+    # Close connections whose callers are gone, or never finish the handshake.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.server_handshake_timeout_ms", 10_000),
-    # Callers may ask as often whether the server is there.
+    # The shortest interval at which callers may ping.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
 )
 
 
 class Server:
-    """Serves one engine; `address` and `metrics_address` tell which ports those with 0 became.
+    """Serves one engine over gRPC, and metrics over HTTP where the settings have an address for them.
 
-    Without an engine, the server says that it is not ready until `serve` is given one. Raises InvalidArgumentError for
-    addresses that cannot be listened on, and for settings that would let in everybody by mistake. The engine stays the
-    caller's to close.
+    `address` and `metrics_address` have the ports that were taken where the settings have port 0. A server made without
+    an engine answers that it is not ready until `serve` gets one. The caller has to close the engine. Raises
+    InvalidArgumentError for an address that cannot be used, and for settings that would expose the server without
+    authentication.
     """
 
     def __init__(self, engine: Engine | None = None, settings: Settings | None = None) -> None:
@@ -73,28 +53,37 @@ class Server:
         tracing.configure()
         self._grace_seconds = settings.grace_seconds
         self._engine = engine
-        self._opening = opening = Readiness()
-        self.metrics = Metrics(opening)
-        self._streams = StallDetector(settings.stall_seconds)
-        self._interceptor = CallInterceptor(settings, Access(settings), self.metrics, self._streams)
+        self._readiness = readiness = Readiness()
+        self.metrics = Metrics(readiness)
+        self._stalls = StallDetector(settings.stall_seconds)
+        limits = stream_limits(settings)
+        self._threads = ThreadPools(sum(each.limit for each in limits.values()))
         self._server = grpc.server(
-            futures.ThreadPoolExecutor(WORKER_THREADS, thread_name_prefix="bitseg"),
-            interceptors=[self._interceptor],
+            self._threads.unary,
+            interceptors=build_interceptors(settings, limits, self._threads, self._stalls, self.metrics),
             options=[*_OPTIONS, ("grpc.max_receive_message_length", settings.max_message_bytes)],
         )
-        query_pb2_grpc.add_QueryServiceServicer_to_server(QueryService(opening), self._server)
-        ingest_pb2_grpc.add_IngestServiceServicer_to_server(IngestService(opening, self.metrics), self._server)
-        catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogService(opening), self._server)
-        admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(opening), self._server)
         self._health = health.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        self._add_services(readiness)
         self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         self.address = self._listen(settings)
         self._metrics_server = (
             MetricsServer(self.metrics.registry, settings.metrics_address) if settings.metrics_address else None
         )
         self.metrics_address = "" if self._metrics_server is None else self._metrics_server.address
+
+    def _add_services(self, readiness: Readiness) -> None:
+        handlers = {
+            QUERY: QueryService(readiness),
+            INGEST: IngestService(readiness, self.metrics),
+            CATALOG: CatalogService(readiness),
+            ADMIN: AdminService(readiness),
+        }
+        for service in SERVICES:
+            service.add_to_server(handlers[service], self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = [service.full_name for service in SERVICES]
+        reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
 
     def _listen(self, settings: Settings) -> str:
         host, _ = host_and_port(settings.address)
@@ -112,32 +101,30 @@ class Server:
         return f"{host}:{bound}"
 
     def start(self) -> None:
-        """Take calls from here on, and answer them where there is an engine."""
-        # A short call waits for the interpreter at most this long while another thread computes.
-        sys.setswitchinterval(_SWITCH_SECONDS)
-        self._streams.start()
+        """Start to take calls, and to answer them if the server has an engine."""
+        self._stalls.start()
         self._server.start()
         if self._engine is not None:
             self.serve(self._engine)
 
     def serve(self, engine: Engine) -> None:
         """Answer calls from an engine."""
-        # The parser is built by its first use, which takes a fifth of a second that no caller should wait for.
+        # The first use builds the parser, which takes a fifth of a second that no caller should wait for.
         parse("everyone")
-        self._opening.engine = engine
+        self._readiness.engine = engine
         self._set_health(health_pb2.HealthCheckResponse.SERVING)
 
     def stop(self, grace_seconds: float | None = None) -> None:
-        """Refuse further calls, let those under way finish within the grace, then end them."""
+        """Refuse further calls, let calls under way finish within the grace, then end them."""
         self._health.enter_graceful_shutdown()
         stopped = self._server.stop(self._grace_seconds if grace_seconds is None else grace_seconds)
-        self._streams.drain()
+        self._stalls.drain()
         stopped.wait()
-        self._streams.stop()
-        self._interceptor.close()
+        self._stalls.stop()
+        self._threads.close()
         if self._metrics_server is not None:
             self._metrics_server.stop()
 
     def _set_health(self, status: "health_pb2.HealthCheckResponse.ServingStatus.ValueType") -> None:
-        for service in ("", *SERVICES):
-            self._health.set(service, status)
+        for name in ("", *(service.full_name for service in SERVICES)):
+            self._health.set(name, status)

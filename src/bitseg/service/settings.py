@@ -1,67 +1,81 @@
-"""What a server can be told: where it listens, whom it lets in, and how much it takes."""
+"""Settings of a server: where it listens, whom it lets in, and its limits."""
 
 import ipaddress
-from dataclasses import dataclass
-from enum import IntEnum
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from bitseg.errors import InvalidArgumentError
+from bitseg.service.access import Role
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 
 
-class Role(IntEnum):
-    """What a caller may do; each may do what those before it may."""
+def _option(purpose: str, *, name: str = "", unit: int = 1, metavar: str = "") -> dict[str, Any]:
+    """The metadata of a field: the help text of its option and, where it differs from the field's, the option's name.
 
-    READER = 1
-    WRITER = 2
-    ADMIN = 3
-
-    @classmethod
-    def named(cls, name: str) -> "Role":
-        """The role of a lower-case name; InvalidArgumentError."""
-        try:
-            return cls[name.upper()]
-        except KeyError:
-            raise InvalidArgumentError(f"{name!r} is no role", hint=f"use {', '.join(ROLE_NAMES)}") from None
-
-    @property
-    def title(self) -> str:
-        """The lower-case name."""
-        return self.name.lower()
-
-
-ROLE_NAMES = tuple(role.title for role in Role)
+    The value of the option is multiplied by `unit`. `metavar` stands for the value in the help.
+    """
+    return {"help": purpose, "name": name, "unit": unit, "metavar": metavar}
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a server is set up.
+    """How a server is set up. `bitseg serve` has an option for every field.
 
-    `address` is HOST:PORT, port 0 for any free one. Without `tokens`, the file that has them, and `tls_client_ca`,
-    everybody may do everything, which is refused off loopback unless `insecure` is set. Who has a certificate of
-    `tls_client_ca` and no token has the `certificate_role`. A call whose caller has to send or take a message, and does
-    not for `stall_seconds`, is ended; producers may wait as long as they like.
+    Without `tokens` and `tls_client_ca`, anybody may do anything; that is refused unless only this machine reaches the
+    server, or `insecure` is set. Producers may wait between batches as long as they like.
     """
 
-    address: str = DEFAULT_ADDRESS
-    metrics_address: str = ""
-    tokens: Path | None = None
-    tls_certificate: Path | None = None
-    tls_key: Path | None = None
-    tls_client_ca: Path | None = None
-    certificate_role: Role = Role.READER
-    insecure: bool = False
-    max_message_bytes: int = 16 * 2**20
-    max_streams: int = 64
-    max_producers: int = 32
-    max_query_seconds: float = 120.0
-    stall_seconds: float = 60.0
-    grace_seconds: float = 30.0
+    address: str = field(
+        default=DEFAULT_ADDRESS,
+        metadata=_option("Where to listen; port 0 takes any free one.", name="listen", metavar="HOST:PORT"),
+    )
+    metrics_address: str = field(
+        default="",
+        metadata=_option("Where Prometheus finds metrics; empty for nowhere.", name="metrics", metavar="HOST:PORT"),
+    )
+    tokens: Path | None = field(
+        default=None,
+        metadata=_option("File of tokens, see bitseg token. Default: tokens.json in the data directory."),
+    )
+    tls_certificate: Path | None = field(
+        default=None,
+        metadata=_option(
+            "Certificate chain of the server, PEM. It and the next two files are read again when they change."
+        ),
+    )
+    tls_key: Path | None = field(default=None, metadata=_option("Private key of the certificate, PEM."))
+    tls_client_ca: Path | None = field(
+        default=None,
+        metadata=_option(
+            "Authorities that must have signed a caller's certificate, PEM. Unset, callers need no certificate."
+        ),
+    )
+    certificate_role: Role = field(
+        default=Role.READER, metadata=_option("Role of a caller with a certificate and no token.")
+    )
+    insecure: bool = field(
+        default=False, metadata=_option("Let other machines connect even without credentials or TLS.")
+    )
+    max_message_bytes: int = field(
+        default=16 * 2**20,
+        metadata=_option("Largest message that the server takes, in MiB.", name="max_message_mib", unit=2**20),
+    )
+    max_streams: int = field(default=64, metadata=_option("How many streams of members may be open."))
+    max_producers: int = field(default=32, metadata=_option("How many ingest streams may be open."))
+    max_query_seconds: float = field(default=120.0, metadata=_option("Longest time for the answer to a query."))
+    stall_seconds: float = field(
+        default=60.0,
+        metadata=_option("End a call whose caller does not send its request, or take a response, for this long."),
+    )
+    grace_seconds: float = field(
+        default=30.0, metadata=_option("Time for calls under way to end when the server stops.")
+    )
 
 
 def host_and_port(address: str) -> tuple[str, int]:
-    """Both parts of HOST:PORT; InvalidArgumentError for what is not that."""
+    """Both parts of HOST:PORT; InvalidArgumentError for any other text."""
     host, separator, port = address.rpartition(":")
     if not separator or not host or not port.isdigit() or int(port) > 65_535:
         raise InvalidArgumentError(f"{address!r} is not an address", hint="write HOST:PORT")
@@ -69,7 +83,7 @@ def host_and_port(address: str) -> tuple[str, int]:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether only this machine reaches HOST:PORT."""
+    """True if only this machine can reach HOST:PORT."""
     host = host_and_port(address)[0].strip("[]")
     if host == "localhost":
         return True

@@ -1,100 +1,128 @@
-"""Streams: how many at the same time, and the end of calls whose callers neither send nor take anything."""
+"""Limits on concurrent streams, and a watchdog that ends stalled calls."""
 
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from types import TracebackType
 
 import grpc
 
 from bitseg.errors import NotReadyError, OverloadedError
 
-_LOOK_SECONDS = 0.25
+_CHECK_SECONDS = 0.25
 
 
 class ConcurrencyLimit:
-    """So many calls of one kind at the same time; each holds a thread or memory until it ends."""
+    """At most `limit` calls of one kind at the same time, because each holds a thread or memory until it ends.
+
+    As a context manager it is acquired and released. `what` names the calls in errors, in the plural.
+    """
 
     def __init__(self, what: str, limit: int) -> None:
+        self.limit = limit
         self._what = what
-        self._limit = limit
         self._free = threading.BoundedSemaphore(limit)
 
-    def take(self) -> None:
-        """Take a place, to be given back by `give_back`; OverloadedError where all are taken."""
+    def acquire(self) -> None:
+        """Count one more call; OverloadedError at the limit."""
         if not self._free.acquire(blocking=False):
             raise OverloadedError(
-                f"{self._limit} {self._what} are open already, the limit",
+                f"{self.limit} {self._what} are open already, the limit",
                 hint="try again in a while, or close idle ones",
             )
 
-    def give_back(self) -> None:
-        """Let others have the place."""
+    def release(self) -> None:
+        """Count one call less."""
         self._free.release()
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+class _Wait:
+    """Lists a call as blocked. A class, because every call passes here and a generator takes three times as long."""
+
+    __slots__ = ("_blocked_since", "_context", "_lock")
+
+    def __init__(
+        self, lock: threading.Lock, blocked_since: dict[grpc.ServicerContext, float], context: grpc.ServicerContext
+    ) -> None:
+        self._lock = lock
+        self._blocked_since = blocked_since
+        self._context = context
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._blocked_since[self._context] = time.monotonic()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with self._lock:
+            self._blocked_since.pop(self._context, None)
 
 
 class StallDetector:
-    """Ends calls that have depended on their callers for too long, and streams that wait when the server stops."""
+    """Ends calls that wait for their peer for more than `stall_seconds`, and when the server stops, idle streams."""
 
     def __init__(self, stall_seconds: float) -> None:
         self._stall_seconds = stall_seconds
         self._lock = threading.Lock()
-        # Since when the caller has had to do something.
-        self._depending: dict[grpc.ServicerContext, float] = {}
-        # Streams that wait for their callers, who know what was acknowledged.
-        self._waiting: set[grpc.ServicerContext] = set()
+        # Calls that hold a thread until their peer sends or takes a message, with the time at which the wait began.
+        self._blocked_since: dict[grpc.ServicerContext, float] = {}
+        # Streams between two requests. Their callers know which requests were acknowledged, so that they can end here.
+        self._idle: set[grpc.ServicerContext] = set()
         self._is_stopping = False
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="bitseg-streams", daemon=True)
 
     def start(self) -> None:
-        """Begin to look after streams."""
+        """Begin to watch."""
         self._thread.start()
 
-    @contextmanager
-    def waiting_for_peer(self, context: grpc.ServicerContext) -> Iterator[None]:
-        """While a message is on its way to the caller, or from there, and holds a thread."""
-        with self._lock:
-            self._depending[context] = time.monotonic()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._depending.pop(context, None)
+    def waiting_for_peer(self, context: grpc.ServicerContext) -> AbstractContextManager[None]:
+        """While a call waits for its peer to send its only request, or to take a response."""
+        return _Wait(self._lock, self._blocked_since, context)
 
     @contextmanager
-    def waiting(self, context: grpc.ServicerContext) -> Iterator[None]:
-        """While nothing is to be done until the caller sends something; NotReadyError where the server stops."""
+    def waiting_for_request(self, context: grpc.ServicerContext) -> Iterator[None]:
+        """While a stream waits for its next request, however long; NotReadyError once the server is stopping."""
         with self._lock:
             if self._is_stopping:
                 raise NotReadyError("the server is stopping", hint="try again in a while")
-            self._waiting.add(context)
+            self._idle.add(context)
         try:
             yield
         finally:
             with self._lock:
-                self._waiting.discard(context)
+                self._idle.discard(context)
 
     def drain(self) -> None:
-        """End the streams that wait, and let none wait from here on."""
+        """End idle streams, and do not let others wait for requests."""
         with self._lock:
             self._is_stopping = True
-            waiting, self._waiting = self._waiting, set()
-        for context in waiting:
+            idle, self._idle = self._idle, set()
+        for context in idle:
             context.cancel()
 
     def stop(self) -> None:
-        """Stop looking after streams."""
+        """Stop watching."""
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join()
 
     def _run(self) -> None:
-        while not self._stopped.wait(_LOOK_SECONDS):
-            before = time.monotonic() - self._stall_seconds
+        while not self._stopped.wait(_CHECK_SECONDS):
+            latest = time.monotonic() - self._stall_seconds
             with self._lock:
-                stalled = [context for context, since in self._depending.items() if since < before]
+                stalled = [context for context, since in self._blocked_since.items() if since < latest]
                 for context in stalled:
-                    del self._depending[context]
+                    del self._blocked_since[context]
             for context in stalled:
                 context.cancel()

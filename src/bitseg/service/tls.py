@@ -1,4 +1,4 @@
-"""TLS and mutual TLS, with certificates that are read again when their files change."""
+"""TLS and mutual TLS. Certificates are read again when their files change."""
 
 import logging
 import ssl
@@ -27,19 +27,19 @@ def server_credentials(settings: Settings) -> grpc.ServerCredentials | None:
     _require_pair(certificate, key)
 
     def changed() -> grpc.ServerCertificateConfiguration | None:
-        """The configuration for the next handshake where a file has changed; None leaves it."""
+        """The configuration for the next handshake if a file has changed; None to keep the present one."""
         nonlocal contents
         try:
-            found = [_content(path) for path in files]
-            if found == contents:
+            read = [_content(path) for path in files]
+            if read == contents:
                 return None
             _require_pair(certificate, key)
         except InvalidArgumentError as error:
             _log.error("the certificates stay as they were: %s", error)
             return None
-        contents = found
+        contents = read
         _log.info("read the certificates again")
-        return _configuration(found)
+        return _configuration(read)
 
     return grpc.dynamic_ssl_server_credentials(
         _configuration(contents),
@@ -54,11 +54,11 @@ def _configuration(contents: list[bytes]) -> grpc.ServerCertificateConfiguration
 
 
 def _require_pair(certificate: Path, key: Path) -> None:
-    """Raise InvalidArgumentError for what is no certificate, or has another key."""
+    """Raise InvalidArgumentError unless the files are a certificate and its key."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
     except OSError as error:
-        raise InvalidArgumentError(f"{certificate} and {key} are no certificate and its key: {error}") from error
+        raise InvalidArgumentError(f"{certificate} and {key} are not a certificate and its key: {error}") from error
 
 
 def _content(path: Path) -> bytes:

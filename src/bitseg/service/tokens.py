@@ -1,8 +1,8 @@
-"""Bearer tokens: kept as hashes in a file, made and revoked by `bitseg token`, checked by the server.
+"""Bearer tokens: stored as hashes in a file, made and revoked by `bitseg token`, checked by the server.
 
-The file is JSON, {"format": 1, "tokens": [{"id", "name", "role", "sha256", "created", "revoked"}, …]}, with instants in
-ISO-8601 and `revoked` null for those that are valid. A token is `bitseg_ID_SECRET` with 256 random bits, so that a
-plain hash of it tells nothing.
+The file is JSON, {"format": 1, "tokens": [{"id", "name", "role", "sha256", "created", "revoked"}, …]}. Instants are in
+ISO-8601; `revoked` is null for a valid token. A token is `bitseg_ID_SECRET`, and its secret has 256 random bits, so
+that nobody can find it by hashing guesses.
 """
 
 import fcntl
@@ -31,22 +31,22 @@ from bitseg.errors import (
     file_error,
 )
 from bitseg.names import malformed_text
-from bitseg.service.settings import Role
+from bitseg.service.access import Role
 from bitseg.storage import frames
 
 MAX_NAME_BYTES = 128
 _FORMAT = 1
 _PREFIX = "bitseg"
 _NO_HASH = "-" * 64
-# How soon a change of the file is heeded.
-_LOOK_SECONDS = 0.5
+# How often the server looks whether the file has changed.
+_CHECK_SECONDS = 0.5
 
 _log = logging.getLogger("bitseg.service")
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What is kept of a token: who has it, and the hash by which it is known."""
+    """A token without its secret: whose it is, and the hash of its text."""
 
     id: str
     name: str
@@ -57,14 +57,14 @@ class Token:
 
 
 class TokenFile:
-    """The tokens in a file, which several processes may read and change."""
+    """A file of tokens, which several processes may read and change."""
 
     def __init__(self, path: Path, clock: Clock | None = None) -> None:
         self._path = path
         self._clock = clock or SystemClock()
 
     def tokens(self) -> list[Token]:
-        """All tokens, also revoked ones; none where there is no file."""
+        """All tokens, revoked ones too; an empty list if there is no file."""
         try:
             content = self._path.read_bytes()
         except FileNotFoundError:
@@ -72,23 +72,25 @@ class TokenFile:
         except OSError as error:
             raise file_error("cannot read", self._path, error) from error
         try:
-            found = orjson.loads(content)
-            if found["format"] != _FORMAT:
-                raise UnsupportedFormatError(f"{self._path} has format {found['format']}, this version reads {_FORMAT}")
-            return [Token(**{**each, "role": Role.named(each["role"])}) for each in found["tokens"]]
+            stored = orjson.loads(content)
+            if stored["format"] != _FORMAT:
+                raise UnsupportedFormatError(
+                    f"{self._path} has format {stored['format']}, this version reads {_FORMAT}"
+                )
+            return [Token(**{**token, "role": Role.named(token["role"])}) for token in stored["tokens"]]
         except (ValueError, KeyError, TypeError, AttributeError, InvalidArgumentError) as error:
-            raise DataDirectoryError(f"{self._path} is no file of tokens: {error}") from error
+            raise DataDirectoryError(f"{self._path} is not a file of tokens: {error}") from error
 
     def create(self, name: str, role: Role) -> str:
-        """Make a token and keep its hash; the token, which cannot be had again.
+        """Make a token, store its hash, and return its text, which is stored nowhere.
 
-        AlreadyExistsError for a name in use.
+        AlreadyExistsError if a valid token has the name.
         """
         reason = malformed_text(name, "name of the token", MAX_NAME_BYTES)
         if reason is not None:
             raise InvalidArgumentError(reason)
         with self._changing() as tokens:
-            if any(each.name == name and each.revoked is None for each in tokens):
+            if any(token.name == name and token.revoked is None for token in tokens):
                 hint = "revoke it first, or take another name"
                 raise AlreadyExistsError(f'there is a token "{name}" already', hint=hint)
             token_id = secrets.token_hex(4)
@@ -97,17 +99,17 @@ class TokenFile:
         return text
 
     def revoke(self, name: str) -> Token:
-        """Make the token of a name, or of an id, invalid; NotFoundError if none that is valid has it."""
+        """Revoke the valid token with a name or an id; NotFoundError if there is none."""
         with self._changing() as tokens:
-            for place, each in enumerate(tokens):
-                if name in (each.name, each.id) and each.revoked is None:
-                    tokens[place] = replace(each, revoked=format_instant(self._clock.now_ms()))
-                    return tokens[place]
+            for index, token in enumerate(tokens):
+                if name in (token.name, token.id) and token.revoked is None:
+                    tokens[index] = replace(token, revoked=format_instant(self._clock.now_ms()))
+                    return tokens[index]
             raise NotFoundError(f'there is no valid token "{name}"')
 
     @contextmanager
     def _changing(self) -> Iterator[list[Token]]:
-        """The tokens, which are written back; one process at a time."""
+        """The tokens as a list to change, which is written back. Only one process at a time may change it."""
         try:
             frames.make_directory(self._path.parent)
             descriptor = os.open(self._path.with_name(self._path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
@@ -122,15 +124,15 @@ class TokenFile:
             raise file_error("cannot write", self._path, error) from error
 
     def _write(self, tokens: Sequence[Token]) -> None:
-        plain = [{**asdict(each), "role": each.role.title} for each in tokens]
+        plain = [{**asdict(token), "role": token.role.title} for token in tokens]
         content = orjson.dumps({"format": _FORMAT, "tokens": plain}, option=orjson.OPT_INDENT_2)
         frames.publish(self._path, lambda file: file.write(content))
 
 
 class TokenChecker:
-    """Knows valid tokens by their hashes, and follows the changes of the file while it is there.
+    """Recognises valid tokens by their hashes, and reads their file again when it changes.
 
-    A file that cannot be read, or goes, leaves the tokens as they were.
+    While the file is missing or cannot be read, the tokens stay as they were.
     """
 
     def __init__(self, path: Path) -> None:
@@ -140,48 +142,48 @@ class TokenChecker:
         self._valid: dict[str, Token] = {}
         self._has_tokens = False
         self._stamp = self._stamp_of_file()
-        self._looked_at = time.monotonic()
-        self._take(self._file.tokens())
+        self._checked_at = time.monotonic()
+        self._set(self._file.tokens())
 
     @property
     def has_tokens(self) -> bool:
-        """Whether there was ever a token, also if all are revoked."""
-        self._look()
+        """True if there ever was a token, even if all are revoked."""
+        self._refresh()
         return self._has_tokens
 
     def find(self, text: str) -> Token | None:
-        """The token that a text is, if it is a valid one."""
-        self._look()
+        """The valid token with a text; None if there is none."""
+        self._refresh()
         token = self._valid.get(text.split("_")[1] if text.startswith(f"{_PREFIX}_") else "")
-        # Compared in any case, so that the time taken does not tell which ids there are.
+        # Hashed and compared even if no token has the id, so that the time taken does not tell which ids exist.
         is_same = hmac.compare_digest(_hash(text), _NO_HASH if token is None else token.sha256)
         return token if is_same else None
 
     def is_valid(self, token: Token) -> bool:
-        """Whether a token that was found still stands."""
-        self._look()
+        """True if a token has not been revoked since it was found."""
+        self._refresh()
         return self._valid.get(token.id) == token
 
-    def _look(self) -> None:
-        if time.monotonic() < self._looked_at + _LOOK_SECONDS:
+    def _refresh(self) -> None:
+        if time.monotonic() < self._checked_at + _CHECK_SECONDS:
             return
         with self._lock:
-            self._looked_at = time.monotonic()
+            self._checked_at = time.monotonic()
             stamp = self._stamp_of_file()
             if stamp == self._stamp:
                 return
             self._stamp = stamp
             if stamp is None:
-                _log.error("the file of tokens %s is gone; those it had stay valid", self._path)
+                _log.error("the file of tokens %s is gone; its tokens stay valid", self._path)
                 return
             try:
-                self._take(self._file.tokens())
+                self._set(self._file.tokens())
                 _log.info("read %s again: %d valid tokens", self._path, len(self._valid))
             except DataDirectoryError as error:
                 _log.error("the tokens stay as they were: %s", error)
 
-    def _take(self, tokens: Sequence[Token]) -> None:
-        self._valid = {each.id: each for each in tokens if each.revoked is None}
+    def _set(self, tokens: Sequence[Token]) -> None:
+        self._valid = {token.id: token for token in tokens if token.revoked is None}
         self._has_tokens |= bool(tokens)
 
     def _stamp_of_file(self) -> tuple[int, int, int] | None:

@@ -1,10 +1,11 @@
-"""Traces by OpenTelemetry, where it is installed (`pip install bitseg[tracing]`).
+"""Traces by OpenTelemetry, if it is installed (`pip install bitseg[tracing]`).
 
-With OTEL_EXPORTER_OTLP_ENDPOINT set, spans are sent there; the other variables of OpenTelemetry hold as well. A program
-that embeds the server and has set a tracer provider gets the spans by that one.
+Spans are sent to OTEL_EXPORTER_OTLP_ENDPOINT; the other environment variables of OpenTelemetry apply too. A program
+that embeds the server and has set a tracer provider gets the spans through that provider.
 """
 
 import os
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,7 +21,7 @@ _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT
 
 
 def configure() -> bool:
-    """Send spans to the endpoint that the environment names; whether there are any."""
+    """Send spans to the endpoint that the environment names. True if calls are traced."""
     if not _IS_INSTALLED:
         return False
     if not _is_traced() and any(os.environ.get(name) for name in _ENDPOINTS):
@@ -35,21 +36,28 @@ def configure() -> bool:
     return _is_traced()
 
 
-def begin(method: str, request_id: str, metadata: Iterable[tuple[str, str | bytes]]) -> Any:
-    """The span of a call, below the one that the caller's metadata name; None where there are no traces."""
+def begin(method: str, request_id: str, metadata: Iterable[tuple[str, str | bytes]], age_seconds: float = 0.0) -> Any:
+    """The span of a call that arrived `age_seconds` ago; None without tracing.
+
+    Its parent is the span that the caller's metadata name, if they do.
+    """
     if not _IS_INSTALLED or not _is_traced():
         return None
     service, _, name = method.strip("/").rpartition("/")
     attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name, "bitseg.request_id": request_id}
     parent = propagate.extract({key: value for key, value in metadata if isinstance(value, str)})
-    # Not the current span: streams go on in contexts of their own.
+    # Not made the current span, because a stream's messages run in several contexts.
     return trace.get_tracer("bitseg").start_span(
-        method.strip("/"), context=parent, kind=trace.SpanKind.SERVER, attributes=attributes
+        method.strip("/"),
+        context=parent,
+        kind=trace.SpanKind.SERVER,
+        attributes=attributes,
+        start_time=time.time_ns() - int(age_seconds * 1e9),
     )
 
 
 def end(span: Any, code: str) -> None:
-    """End a span that `begin` gave, with the status code of the call."""
+    """End a span of `begin` with the status code of its call."""
     if span is None:
         return
     span.set_attribute("rpc.grpc.status_code", code)

@@ -21,8 +21,8 @@ from bitseg.storage.snapshot import Key, Manifest, Part
 Progress = Callable[[int, int], None]
 # Takes back a part of a snapshot: its key, its state, and its revision.
 Restore = Callable[[Key, Any, int], None]
-# Does again what a record says: its number, and the value of its payload.
-Replay = Callable[[int, Any], None]
+# Does again what a record says: the value of its payload.
+Replay = Callable[[Any], None]
 
 _log = logging.getLogger("bitseg.storage")
 
@@ -34,8 +34,8 @@ class Store:
     a snapshot has all up to its `version`. What a snapshot and the journal have in them is for the caller to know.
     """
 
-    # Payloads are read again.
-    keeps_records = True
+    # Payloads are written, and read again.
+    is_durable = True
 
     def __init__(self, directory: DataDirectory, manifest: Manifest, policy: SyncPolicy) -> None:
         self._directory = directory
@@ -164,7 +164,7 @@ class Store:
             progress(done, total)
         for record in recovery.records():
             with _reading(record.path, record.offset, journal_format.corrupt):
-                replay(record.number, record.value)
+                replay(record.value)
             progress(min(done + record.offset, total), total)
         self._has_old_journal = recovery.has_old_format
         self._journal = Journal(
@@ -269,7 +269,7 @@ class NullStore:
     """The store of a workspace that lives in memory alone: it counts records and keeps nothing."""
 
     # Payloads need not be made.
-    keeps_records = False
+    is_durable = False
     path = None
     needs_upgrade = has_failed = False
     snapshot_bytes = journal_bytes = snapshot_ms = journal_ms = 0
@@ -319,6 +319,9 @@ class NullStore:
 
     def abandon(self) -> None:
         """Return at once."""
+
+
+AnyStore = Store | NullStore
 
 
 def _no_directory() -> InvalidArgumentError:

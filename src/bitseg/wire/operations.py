@@ -1,16 +1,45 @@
 """Row operations to protobuf and back."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from google.protobuf.struct_pb2 import Struct
 
-from bitseg.operations import Delete, Identify, Operation, Track, page
+from bitseg.columns import Rejection
+from bitseg.operations import Delete, Identify, Operation, Page, Track
 from bitseg.pb import ingest_pb2
+from bitseg.plain import exact
+from bitseg.values import InvalidValueError
 from bitseg.wire.timestamps import from_timestamp, to_timestamp
 
 
+def to_operations(operations: Iterable[Operation]) -> tuple[list[ingest_pb2.Operation], list[Rejection]]:
+    """The protobuf form of row operations without the values that are none, and the rejections of those."""
+    messages: list[ingest_pb2.Operation] = []
+    rejections: list[Rejection] = []
+    for row, operation in enumerate(operations):
+        match operation:
+            case Identify():
+                operation = operation._replace(traits=_exact(row, operation.traits, rejections))
+            case Track() | Page():
+                operation = operation._replace(properties=_exact(row, operation.properties, rejections))
+        messages.append(to_operation(operation))
+    return messages, rejections
+
+
+def _exact(row: int, values: Mapping[str, Any], rejections: list[Rejection]) -> Mapping[str, Any]:
+    """The values that the protocol can hold; a rejection for each other one."""
+    kept: dict[str, Any] = {}
+    for name, value in values.items():
+        try:
+            kept[name] = exact(value)
+        except InvalidValueError as error:
+            rejections.append(Rejection(row, str(error), name))
+    return kept
+
+
 def to_operation(operation: Operation) -> ingest_pb2.Operation:
-    """The protobuf form of a row operation."""
+    """The protobuf form of a row operation, whose values are plain."""
     message = ingest_pb2.Operation()
     match operation:
         case Identify(user_id, traits, timestamp_ms, message_id):
@@ -24,8 +53,15 @@ def to_operation(operation: Operation) -> ingest_pb2.Operation:
             message.track.properties.update(properties)
             message.track.timestamp.CopyFrom(to_timestamp(timestamp_ms))
             message.track.message_id = message_id or ""
-        case Delete(user_id):
+        case Page(user_id, name, properties, timestamp_ms, message_id):
+            message.page.user_id = user_id
+            message.page.name = name or ""
+            message.page.properties.update(properties)
+            message.page.timestamp.CopyFrom(to_timestamp(timestamp_ms))
+            message.page.message_id = message_id or ""
+        case Delete(user_id, message_id):
             message.delete_user.user_id = user_id
+            message.delete_user.message_id = message_id or ""
     return message
 
 
@@ -35,7 +71,7 @@ def from_operation(message: ingest_pb2.Operation, now_ms: int) -> Operation | No
     if kind is None:
         return None
     if kind == "delete_user":
-        return Delete(message.delete_user.user_id)
+        return Delete(message.delete_user.user_id, message.delete_user.message_id or None)
     body = getattr(message, kind)
     user_id, message_id = body.user_id, body.message_id or None
     timestamp_ms = from_timestamp(body.timestamp) if body.HasField("timestamp") else now_ms
@@ -43,7 +79,7 @@ def from_operation(message: ingest_pb2.Operation, now_ms: int) -> Operation | No
         return Identify(user_id, plain_struct(body.traits), timestamp_ms, message_id)
     if kind == "track":
         return Track(user_id, body.event, plain_struct(body.properties), timestamp_ms, message_id)
-    return page(user_id, body.name or None, plain_struct(body.properties), timestamp_ms, message_id)
+    return Page(user_id, body.name or None, plain_struct(body.properties), timestamp_ms, message_id)
 
 
 def plain_struct(struct: Struct) -> dict[str, Any]:

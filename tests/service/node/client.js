@@ -91,7 +91,7 @@ function produce(producer, batches) {
   });
 }
 
-async function catalog() {
+async function manageCatalog() {
   const created = await call(catalog, "CreateSegment", {
     segment: { name: "From Node", expression: "n   < 10", labels: { team: "node" } },
   });
@@ -148,7 +148,7 @@ async function main() {
       streamed,
       ingested,
       bought: bought.count,
-      catalog: await catalog(),
+      catalog: await manageCatalog(),
     })
   );
   [query, ingest, catalog].forEach((client) => client.close());

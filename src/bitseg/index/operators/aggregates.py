@@ -4,7 +4,7 @@ All of it works on arrays of shape (n,), one item an event, and on arrays indexe
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import singledispatch
 from typing import Any
 
@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from bitseg.index.bitmaps import everyone_below, from_array, from_bits, from_sorted, to_array, union
+from bitseg.index.context import Context
 from bitseg.index.dictionary import Dictionary
-from bitseg.index.events import Property
 from bitseg.index.operators import predicates
-from bitseg.index.operators.occurrences import Among, Mask, Occurrences, sort_keys
+from bitseg.index.operators.occurrences import Among, Criteria, Mask, Occurrences, OccurrenceUsers, sort_keys
+from bitseg.index.partitions import Property
 from bitseg.index.runs import first_of_runs
 from bitseg.runtime import cancellation
 from bitseg.segment.nodes import (
@@ -31,6 +32,7 @@ from bitseg.segment.nodes import (
     LastTime,
     Times,
 )
+from bitseg.segment.windows import ALL_TIME, Interval
 from bitseg.values import ValueType, present
 
 # Users that one step of a full pass looks at: their counters stay in the processor's second-level cache.
@@ -301,18 +303,32 @@ def _value_codes(column: Property, data: NDArray[Any], shared: Dictionary) -> ND
 
 
 def first_or_last(
-    quantity: FirstTime | LastTime, inside: Occurrences, outside: Occurrences, asked: Occurrences
-) -> BitMap:
-    """The users whose first or last occurrence of all is among those asked for.
+    quantity: FirstTime | LastTime, criteria: Criteria, end_ms: int, context: Context, among: BitMap | None = None
+) -> Callable[[], BitMap]:
+    """What works out the users whose first or last event of all meets the criteria, or those of them among some users.
 
-    `inside` are the occurrences in the interval of `asked`, whatever their time of day and day of the week; `outside`
-    those before it where the first is asked for, and those after it for the last.
+    Of all events, those count that have the criteria's names, satisfy its `where` and lie before `end_ms`. To be called
+    with the engine's lock held; what it returns needs no lock.
     """
-    found = inside.users() - outside.users()
-    if not asked.is_timed:
-        return found
-    users, times_ms = inside.only(Among(found)).gather()
-    first = first_of_runs(users)
-    chosen = first if isinstance(quantity, FirstTime) else np.append(first[1:], True)[: len(users)]
+    interval = criteria.interval
+    in_interval = replace(criteria, time_of_day=None, weekdays=())
+    is_first = isinstance(quantity, FirstTime)
+    beyond = Interval(ALL_TIME.start_ms, interval.start_ms) if is_first else Interval(interval.end_ms, end_ms)
+    outside = OccurrenceUsers.of(replace(in_interval, interval=beyond), context, among)
+    if not criteria.is_timed:
+        inside = OccurrenceUsers.of(in_interval, context, among)
+        return lambda: inside.users() - outside.users()
+    occurrences = Occurrences.of(in_interval, context, among)
+    return lambda: _timed_first_or_last(occurrences, outside, criteria, is_first=is_first)
+
+
+def _timed_first_or_last(
+    inside: Occurrences, outside: OccurrenceUsers, criteria: Criteria, *, is_first: bool
+) -> BitMap:
+    """The users without events outside whose first or last event inside meets the criteria's day and time of day."""
+    candidates = inside.users() - outside.users()
+    users, times_ms = inside.only(Among(candidates)).gather()
+    starts = first_of_runs(users)
+    chosen = starts if is_first else np.append(starts[1:], True)[: len(users)]
     users, times_ms = users[chosen], times_ms[chosen]
-    return from_array(users[asked.matches(times_ms)])
+    return from_array(users[criteria.matches(times_ms, inside.context)])

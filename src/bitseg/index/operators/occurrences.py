@@ -1,8 +1,7 @@
 """The events a `did` speaks of: those of its names, its `where`, its time of day and its interval."""
 
-import copy
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Any
 
@@ -13,8 +12,9 @@ from pyroaring import BitMap
 from bitseg.calendar import from_day
 from bitseg.index.bitmaps import from_array, from_runs, to_array, union
 from bitseg.index.context import Context
-from bitseg.index.events import Content, Event, Property, Rows
+from bitseg.index.events import Event
 from bitseg.index.operators import predicates
+from bitseg.index.partitions import Content, Partition, Property, Rows
 from bitseg.runtime import cancellation
 from bitseg.segment.nodes import And, Comparison, Condition, IsSet, Not, Or, TimeOfDay, Weekday
 from bitseg.segment.windows import Interval
@@ -25,12 +25,12 @@ Selection = NDArray[np.int64] | None
 
 _WEEKDAYS = {day: number for number, day in enumerate(Weekday)}
 _MINUTE_MS = 60_000
-# From so many users on, every row is looked at rather than each user looked up.
-_MANY = 10_000
+# Below this many users, their events are looked up; from it on, every row is tested.
+_MANY_USERS = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+@dataclass(frozen=True, slots=True, eq=False)
+class MatchingEvents:
     """Events of one partition: all of its rows, or those selected."""
 
     event: Event
@@ -38,7 +38,7 @@ class Block:
     rows: Rows
     selection: Selection
     # The users of all the rows.
-    partition_bitmap: BitMap
+    rows_bitmap: BitMap
 
     def __len__(self) -> int:
         return len(self.rows) if self.selection is None else len(self.selection)
@@ -72,9 +72,9 @@ class Block:
 
     def bitmap(self) -> BitMap:
         """The users, as a bitmap that must not be changed."""
-        return self.partition_bitmap if self.selection is None else from_array(self.users)
+        return self.rows_bitmap if self.selection is None else from_array(self.users)
 
-    def narrowed(self, mask: Mask) -> "Block":
+    def narrowed(self, mask: Mask) -> "MatchingEvents":
         """Those of the events that a mask, one item an event, selects."""
         places = np.flatnonzero(mask)
         return replace(self, selection=places if self.selection is None else self.selection[places])
@@ -84,20 +84,56 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
-    """A partition as it was when asked for."""
+class Criteria:
+    """Which events count: those of some names, within an interval, that satisfy `where`, time of day and weekdays."""
 
-    event: Event
-    day: int
-    start_ms: int
-    end_ms: int
-    bitmap: BitMap
-    content: Content
-    whole: bool
+    events: Sequence[Event]
+    interval: Interval
+    where: Condition | None = None
+    time_of_day: TimeOfDay | None = None
+    weekdays: tuple[Weekday, ...] = ()
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether days of the week or times of day are asked for, beside the interval."""
+        return self.time_of_day is not None or bool(self.weekdays)
+
+    @property
+    def needs_rows(self) -> bool:
+        """Whether even a partition that lies in the interval may have events that do not count."""
+        return self.where is not None or self.time_of_day is not None
+
+    def weekday_numbers(self) -> frozenset[int]:
+        """The days of the week that are asked for, Monday 0; empty for all."""
+        return frozenset(_WEEKDAYS[day] for day in self.weekdays)
+
+    def partitions(self) -> Iterator[tuple[Event, Partition, bool]]:
+        """The partitions that may have such events, and whether each lies in the interval whole."""
+        weekdays = self.weekday_numbers()
+        for event in self.events:
+            for partition, is_whole in event.within(self.interval):
+                if not weekdays or from_day(partition.day).weekday() in weekdays:
+                    yield event, partition, is_whole
+
+    def matches(self, times_ms: NDArray[np.int64], context: Context) -> Mask:
+        """Which of some instants satisfy interval, weekdays and time of day; shape (n,)."""
+        mask = (times_ms >= self.interval.start_ms) & (times_ms < self.interval.end_ms)
+        if not self.is_timed:
+            return mask
+        days = context.calendar.days_of(times_ms)
+        if self.weekdays:
+            # 1970-01-01, day 0, was a Thursday.
+            mask &= np.isin((days + 3) % 7, list(self.weekday_numbers()))
+        if self.time_of_day is not None:
+            for day in np.unique(days):
+                rows = np.flatnonzero(days == day)
+                clock_ms = context.calendar.time_of_day_ms(int(day), times_ms[rows])
+                mask[rows] &= _within_clock(clock_ms, self.time_of_day)
+        return mask
 
 
 class Among:
-    """Some users: a bitmap, and a mask by dense id that is made when it is first asked for, once for all who ask."""
+    """Some users: a bitmap, and a mask by dense id, made once when it is first asked for."""
 
     def __init__(self, bitmap: BitMap) -> None:
         self.bitmap = bitmap
@@ -106,115 +142,121 @@ class Among:
     def mask(self) -> Mask:
         """Which users are meant, up to the last of them."""
         if self._mask is None:
-            self._mask = np.zeros(self.bitmap.max() + 1, bool)
-            self._mask[to_array(self.bitmap)] = True
+            mask = np.zeros(self.bitmap.max() + 1, bool)
+            mask[to_array(self.bitmap)] = True
+            self._mask = mask
         return self._mask
 
 
-class Occurrences:
-    """The events of some names that lie in an interval and satisfy what else is asked of each.
+@dataclass(frozen=True, slots=True, eq=False)
+class _CapturedDay:
+    """A partition at one moment, and whether all of it lies in the interval that is asked for."""
 
-    It holds the partitions as they are when it is made, and goes on telling of those whatever is ingested meanwhile.
-    `among` leaves out all other users. `users_only` promises that nobody asks for `blocks`, so that whole days need
-    no more than their bitmaps.
+    event: Event
+    day: int
+    start_ms: int
+    end_ms: int
+    bitmap: BitMap
+    content: Content
+    is_whole: bool
+
+    @classmethod
+    def of(cls, event: Event, partition: Partition, is_whole: bool) -> "_CapturedDay":
+        """The partition as it is now."""
+        return cls(
+            event,
+            partition.day,
+            partition.start_ms,
+            partition.end_ms,
+            partition.bitmap,
+            partition.content(),
+            is_whole,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Occurrences:
+    """The events that meet some criteria, of all users or of those `among` some.
+
+    `of` is called with the engine's lock held. What it returns has the events of that moment, whatever is ingested
+    later, and needs no lock.
     """
 
-    def __init__(
-        self,
-        events: Sequence[Event],
-        interval: Interval,
-        context: Context,
-        where: Condition | None = None,
-        time_of_day: TimeOfDay | None = None,
-        weekdays: tuple[Weekday, ...] = (),
-        among: BitMap | None = None,
-        *,
-        users_only: bool = False,
-    ) -> None:
-        self.events = events
-        self.interval = interval
-        self.context = context
-        self._where = where
-        self._time_of_day = time_of_day
-        self._weekdays = frozenset(_WEEKDAYS[day] for day in weekdays)
-        # Whether days or times of day are asked for, beside the interval.
-        self.is_timed = time_of_day is not None or bool(weekdays)
-        self._among = None if among is None else Among(among)
-        self._by_rows = where is not None or time_of_day is not None
-        # Of whole days where only users matter: their bitmaps, rolled up.
-        self._whole_days: list[BitMap] = []
-        self._sources: list[_Source] = []
-        for event in events:
-            self._add(event, among, users_only and not self._by_rows)
+    criteria: Criteria
+    context: Context
+    among: Among | None
+    _days: tuple[_CapturedDay, ...] = field(repr=False)
 
-    def _add(self, event: Event, among: BitMap | None, users_only: bool) -> None:
-        whole_days: list[int] = []
-        for partition, whole in event.within(self.interval):
-            if self._weekdays and from_day(partition.day).weekday() not in self._weekdays:
-                continue
-            if whole and users_only:
-                whole_days.append(partition.day)
-                continue
-            bitmap = partition.bitmap
-            if among is not None and not bitmap.intersect(among):
-                continue
-            self._sources.append(
-                _Source(event, partition.day, partition.start_ms, partition.end_ms, bitmap, partition.content(), whole)
-            )
-        if users_only:
-            self._whole_days += event.bitmaps(whole_days)
+    @classmethod
+    def of(cls, criteria: Criteria, context: Context, among: BitMap | None = None) -> "Occurrences":
+        """The events that meet the criteria now."""
+        days = (
+            _CapturedDay.of(event, partition, is_whole)
+            for event, partition, is_whole in criteria.partitions()
+            if among is None or partition.bitmap.intersect(among)
+        )
+        return cls(criteria, context, None if among is None else Among(among), tuple(days))
 
-    def until(self, instant_ms: int) -> "Occurrences":
-        """The same without what came after an instant; not for `users_only`."""
-        cut = copy.copy(self)
-        end_ms = min(self.interval.end_ms, instant_ms + 1)
-        cut.interval = Interval(self.interval.start_ms, end_ms)
-        cut._sources = [
-            replace(source, whole=source.whole and source.end_ms <= end_ms)
-            for source in self._sources
-            if source.start_ms < end_ms
-        ]
-        return cut
+    @property
+    def events(self) -> Sequence[Event]:
+        """The events of the names that are asked for."""
+        return self.criteria.events
 
-    def after(self, instant_ms: int) -> "Occurrences":
-        """The same without what came up to an instant; not for `users_only`."""
-        cut = copy.copy(self)
-        start_ms = max(self.interval.start_ms, instant_ms + 1)
-        cut.interval = Interval(start_ms, self.interval.end_ms)
-        cut._sources = [
-            replace(source, whole=source.whole and source.start_ms >= start_ms)
-            for source in self._sources
-            if source.end_ms > start_ms
-        ]
-        return cut
-
-    def only(self, users: Among) -> "Occurrences":
-        """The same without all other users."""
-        narrowed = copy.copy(self)
-        narrowed._among = users if self._among is None else Among(self._among.bitmap & users.bitmap)
-        return narrowed
+    @property
+    def interval(self) -> Interval:
+        """The interval that all the events lie in."""
+        return self.criteria.interval
 
     @property
     def is_any(self) -> bool:
         """Whether nothing but the interval is asked of the events."""
-        return not self._by_rows and not self.is_timed
+        return not self.criteria.needs_rows and not self.criteria.is_timed
 
-    def blocks(self) -> Iterator[Block]:
+    def until(self, instant_ms: int) -> "Occurrences":
+        """The same without what came after an instant."""
+        end_ms = min(self.interval.end_ms, instant_ms + 1)
+        days = (
+            replace(day, is_whole=day.is_whole and day.end_ms <= end_ms) for day in self._days if day.start_ms < end_ms
+        )
+        return self._within(Interval(self.interval.start_ms, end_ms), days)
+
+    def after(self, instant_ms: int) -> "Occurrences":
+        """The same without what came up to an instant."""
+        start_ms = max(self.interval.start_ms, instant_ms + 1)
+        days = (
+            replace(day, is_whole=day.is_whole and day.start_ms >= start_ms)
+            for day in self._days
+            if day.end_ms > start_ms
+        )
+        return self._within(Interval(start_ms, self.interval.end_ms), days)
+
+    def _within(self, interval: Interval, days: Iterable[_CapturedDay]) -> "Occurrences":
+        return replace(self, criteria=replace(self.criteria, interval=interval), _days=tuple(days))
+
+    def only(self, users: Among) -> "Occurrences":
+        """The same without all other users."""
+        return replace(self, among=users if self.among is None else Among(self.among.bitmap & users.bitmap))
+
+    def blocks(self) -> Iterator[MatchingEvents]:
         """The events partition by partition, those of one name in order of days; empty blocks are left out."""
-        return filter(len, map(self._block, self._sources))
+        return filter(len, map(self._matching, self._days))
 
     def users(self) -> BitMap:
         """The users who did any of the events; the bitmap must not be changed."""
-        bitmaps = list(self._whole_days)
-        found: list[NDArray[np.uint32]] = []
-        for source in self._sources:
-            if source.whole and not self._by_rows:
-                bitmaps.append(source.bitmap)
+        return self.users_with(())
+
+    def users_with(self, others: Iterable[BitMap]) -> BitMap:
+        """The users who did any of the events, and those in other bitmaps, as far as they are among those asked for."""
+        bitmaps = list(others)
+        runs: list[NDArray[np.uint32]] = []
+        for day in self._days:
+            if day.is_whole and not self.criteria.needs_rows:
+                bitmaps.append(day.bitmap)
             else:
-                found.append(self._block(source).users)
-        if self._among is not None:
-            bitmaps = [bitmap & self._among.bitmap for bitmap in bitmaps]
-        return union([*bitmaps, from_runs(found)] if found else bitmaps)
+                runs.append(self._matching(day).users)
+        if self.among is not None:
+            bitmaps = [bitmap & self.among.bitmap for bitmap in bitmaps]
+        return union([*bitmaps, from_runs(runs)] if runs else bitmaps)
 
     def gather(self) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
         """Users and instants of all the events, by user, then time; two arrays of shape (n,)."""
@@ -226,54 +268,74 @@ class Occurrences:
         order = np.argsort(sort_keys(users, times_ms), kind="stable")
         return users[order], times_ms[order]
 
-    def matches(self, times_ms: NDArray[np.int64]) -> Mask:
-        """Which of these instants satisfy time of day, weekdays and interval."""
-        mask = (times_ms >= self.interval.start_ms) & (times_ms < self.interval.end_ms)
-        if not self.is_timed:
-            return mask
-        days = self.context.calendar.days_of(times_ms)
-        if self._weekdays:
-            # 1970-01-01, day 0, was a Thursday.
-            mask &= np.isin((days + 3) % 7, list(self._weekdays))
-        if self._time_of_day is not None:
-            for day in np.unique(days):
-                rows = np.flatnonzero(days == day)
-                clock_ms = self.context.calendar.time_of_day_ms(int(day), times_ms[rows])
-                mask[rows] &= _within_clock(clock_ms, self._time_of_day)
-        return mask
-
-    def _block(self, source: _Source) -> Block:
-        """The events of a partition that satisfy all there is, the cheapest test first."""
+    def _matching(self, day: _CapturedDay) -> MatchingEvents:
+        """The events of a day that meet the criteria, the cheapest test first."""
         cancellation.check()
-        if self._among is not None and len(self._among.bitmap) < _MANY:
-            asked = source.bitmap & self._among.bitmap
-            block = Block(source.event, source.day, source.content.rows_of(to_array(asked)), None, asked)
+        criteria, among = self.criteria, self.among
+        if among is not None and len(among.bitmap) < _MANY_USERS:
+            users = day.bitmap & among.bitmap
+            block = MatchingEvents(day.event, day.day, day.content.rows_of(to_array(users)), None, users)
         else:
-            block = Block(source.event, source.day, source.content.rows(), None, source.bitmap)
-            if self._among is not None:
-                block = replace(block, selection=_rows_among(block.rows.users, self._among.mask()))
-        if not source.whole:
-            block = block.narrowed(self._in_interval(block))
-        if self._time_of_day is not None:
+            rows = day.content.rows()
+            selection = None if among is None else _rows_among(rows.users, among.mask())
+            block = MatchingEvents(day.event, day.day, rows, selection, day.bitmap)
+        if not day.is_whole:
+            block = block.narrowed(_within_interval(block, criteria.interval))
+        if criteria.time_of_day is not None:
             clock_ms = self.context.calendar.time_of_day_ms(block.day, block.times_ms)
-            block = block.narrowed(_within_clock(clock_ms, self._time_of_day))
-        if self._where is not None and len(block):
-            block = block.narrowed(_where_mask(self._where, block, self.context))
+            block = block.narrowed(_within_clock(clock_ms, criteria.time_of_day))
+        if criteria.where is not None and len(block):
+            block = block.narrowed(_where_mask(criteria.where, block, self.context))
         return block
 
-    def _in_interval(self, block: Block) -> Mask:
-        start_ms = block.rows.start_ms
-        # A day has few enough milliseconds for 32 bits, which instants need not.
-        first = min(max(self.interval.start_ms - start_ms, 0), 2**31 - 1)
-        end = min(max(self.interval.end_ms - start_ms, 0), 2**31 - 1)
-        offsets_ms = block.offsets_ms
-        return (offsets_ms >= first) & (offsets_ms < end)
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OccurrenceUsers:
+    """The users who did any event that meets some criteria: of whole days no more is read than their bitmaps.
+
+    `of` is called with the engine's lock held; `users` needs no lock.
+    """
+
+    # Users of whole days, of several days in one bitmap where there are rollups.
+    _whole_days: tuple[BitMap, ...]
+    # The other days, whose rows have to be tested.
+    _others: Occurrences
+
+    @classmethod
+    def of(cls, criteria: Criteria, context: Context, among: BitMap | None = None) -> "OccurrenceUsers":
+        """The users who did such an event up to now, or those of them among some."""
+        if criteria.needs_rows:
+            return cls((), Occurrences.of(criteria, context, among))
+        whole_days: dict[str, list[int]] = {event.name: [] for event in criteria.events}
+        others: list[_CapturedDay] = []
+        for event, partition, is_whole in criteria.partitions():
+            if is_whole:
+                whole_days[event.name].append(partition.day)
+            elif among is None or partition.bitmap.intersect(among):
+                others.append(_CapturedDay.of(event, partition, is_whole))
+        bitmaps = (bitmap for event in criteria.events for bitmap in event.bitmaps(whole_days[event.name]))
+        occurrences = Occurrences(criteria, context, None if among is None else Among(among), tuple(others))
+        return cls(tuple(bitmaps), occurrences)
+
+    def users(self) -> BitMap:
+        """The users; the bitmap must not be changed."""
+        return self._others.users_with(self._whole_days)
+
+
+def _within_interval(block: MatchingEvents, interval: Interval) -> Mask:
+    """Which events of a block lie in an interval."""
+    start_ms = block.rows.start_ms
+    # A day has few enough milliseconds for 32 bits, which instants need not.
+    first = min(max(interval.start_ms - start_ms, 0), 2**31 - 1)
+    end = min(max(interval.end_ms - start_ms, 0), 2**31 - 1)
+    offsets_ms = block.offsets_ms
+    return (offsets_ms >= first) & (offsets_ms < end)
 
 
 def _rows_among(users: NDArray[np.uint32], is_among: Mask) -> NDArray[np.int64]:
-    """The rows of the users that are asked about, given the users of all rows, ascending."""
-    known = np.searchsorted(users, len(is_among))
-    return np.flatnonzero(is_among[users[:known]])
+    """The rows of users in a mask by dense id, given the users of all rows, ascending."""
+    end = np.searchsorted(users, len(is_among))
+    return np.flatnonzero(is_among[users[:end]])
 
 
 def sort_keys(users: NDArray[np.uint32], times_ms: NDArray[np.int64]) -> NDArray[np.uint64]:
@@ -299,13 +361,13 @@ def _within_clock(clock_ms: NDArray[Any], time_of_day: TimeOfDay) -> Mask:
     return (clock_ms >= start_ms) & (clock_ms < end_ms)
 
 
-def _where_mask(where: Condition, block: Block, context: Context) -> Mask:
+def _where_mask(where: Condition, block: MatchingEvents, context: Context) -> Mask:
     """Which events of a block satisfy a `where`."""
     match where:
         case And(conditions):
-            return reduce(np.logical_and, (_where_mask(each, block, context) for each in conditions))
+            return reduce(np.logical_and, (_where_mask(part, block, context) for part in conditions))
         case Or(conditions):
-            return reduce(np.logical_or, (_where_mask(each, block, context) for each in conditions))
+            return reduce(np.logical_or, (_where_mask(part, block, context) for part in conditions))
         case Not(condition):
             return ~_where_mask(condition, block, context)
         case Comparison(name, predicate):
@@ -313,8 +375,8 @@ def _where_mask(where: Condition, block: Block, context: Context) -> Mask:
             if column is None:
                 absent = isinstance(predicate, IsSet) and predicate.negated
                 return np.full(len(block), absent)
-            found, data = column
-            if found.type not in predicates.fitting_types(predicate):
+            definition, data = column
+            if definition.type not in predicates.fitting_types(predicate):
                 return np.zeros(len(data), bool)
-            return predicates.test(predicate, found.type, data, found.dictionary, context)
-    raise TypeError(f"a where does not hold {type(where).__name__}")
+            return predicates.test(predicate, definition.type, data, definition.dictionary, context)
+    raise TypeError(f"a `where` cannot contain {type(where).__name__}")

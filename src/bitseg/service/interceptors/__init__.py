@@ -1,1 +1,1 @@
-"""What every call passes through on its way to a handler."""
+"""What every call passes on its way to a handler, one concern a module; `pipeline` puts them in order."""

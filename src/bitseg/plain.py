@@ -1,0 +1,54 @@
+"""Values as callers have them, brought to the plain ones of JSON, which the journal and the protocol can hold.
+
+numpy's numbers become Python's, and dates and datetimes become ISO-8601 text. Other objects are no values.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from bitseg.values import MAX_EXACT_INTEGER, InvalidValueError
+
+_SCALARS = frozenset({str, float, int, bool, type(None)})
+_SEQUENCES = (list, tuple)
+
+
+def are_plain(values: Sequence[Any]) -> bool:
+    """Whether every value is plain already, found without looking at each in Python where all are scalars."""
+    kinds = set(map(type, values)) - _SCALARS
+    if not kinds:
+        return True
+    if kinds - {list, tuple, dict}:
+        return False
+    inner = chain.from_iterable(
+        each.values() if type(each) is dict else each for each in values if type(each) not in _SCALARS
+    )
+    return set(map(type, inner)) <= _SCALARS
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it; InvalidValueError, with the reason, where there is no such value."""
+    if type(value) in _SCALARS:
+        return value
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, _SEQUENCES):
+        return [plain(each) for each in value]
+    if isinstance(value, Mapping):
+        return {name: plain(each) for name, each in value.items()}
+    if isinstance(value, str | int | float):
+        return value
+    raise InvalidValueError(f"a {type(value).__name__} is no value")
+
+
+def exact(value: Any) -> Any:
+    """A plain value that a double holds; InvalidValueError for an integer that it would round."""
+    value = plain(value)
+    if type(value) is int and abs(value) > MAX_EXACT_INTEGER:
+        raise InvalidValueError("an integer beyond 2^53 cannot be kept exactly; send it as a string")
+    return value

@@ -1,0 +1,1 @@
+"""Reports over segments: partial results per shard, merged into one."""

@@ -1,0 +1,49 @@
+"""A state brought back from a snapshot and the journal after it."""
+
+from typing import Any
+
+from bitseg.shard import legacy
+from bitseg.shard.state import WorkspaceState
+from bitseg.storage.record_codec import unpack_record
+from bitseg.storage.snapshot import Key
+
+
+class StateRecovery:
+    """Takes the parts of a snapshot of a version, then the records after it, and then `finish`.
+
+    `is_legacy` says that an earlier format wrote both. Contents that are not as they were written raise ValueError and
+    its like.
+    """
+
+    def __init__(self, state: WorkspaceState, version: int, *, is_legacy: bool) -> None:
+        self._state = state
+        self._is_legacy = is_legacy
+        self._is_restored = False
+        state.index.version = version
+
+    def restore(self, key: Key, value: Any, revision: int) -> None:
+        """Take back one part of the snapshot."""
+        if self._is_legacy:
+            legacy.restore(self._state, key, value, revision)
+        else:
+            self._state.restore(key, value, revision)
+
+    def replay(self, value: Any) -> None:
+        """Apply a record again; ValueError where it does not follow the one before."""
+        self.finish()
+        if self._is_legacy:
+            legacy.replay(self._state, value)
+            return
+        version, record = unpack_record(value)
+        if version != self._state.version + 1:
+            raise ValueError(f"its version is {version}, and follows version {self._state.version}")
+        self._state.apply(record)
+
+    def finish(self) -> None:
+        """Make what is not in snapshots, once all parts are there."""
+        if self._is_restored:
+            return
+        self._is_restored = True
+        if self._is_legacy:
+            legacy.complete(self._state)
+        self._state.restored()

@@ -1,0 +1,212 @@
+"""All that a record changes, and what each kind of record does to it."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from typing import Any
+
+from pyroaring import BitMap
+
+from bitseg.calendar import Calendar
+from bitseg.catalog import Catalog
+from bitseg.entries import LISTS
+from bitseg.index.bitmaps import from_array, union
+from bitseg.index.deduplication import Producers, SeenMessages, split
+from bitseg.index.index import INDEX_SECTIONS, CapturedIndex, Index, Touched
+from bitseg.records import Batch, EntriesChanged, EntryChange, EventsExpired, Record, TypeDeclared
+from bitseg.storage.snapshot import Key, Part
+
+
+@dataclass(frozen=True)
+class Commit:
+    """What one record changed: told to observers, in the order of versions.
+
+    `attributes` and `events` name those that users were given values or events of, or lost them. `entries` names the
+    kinds and names of what is kept by name.
+    """
+
+    version: int
+    touched: Touched
+    entries: frozenset[tuple[str, str]] = frozenset()
+
+    @cached_property
+    def users(self) -> BitMap:
+        """The dense ids of users who may have changed, of deleted ones too."""
+        return union([from_array(users) for users in self.touched.users])
+
+    @property
+    def attributes(self) -> frozenset[str]:
+        """The names of attributes that may have changed."""
+        return frozenset(self.touched.attributes)
+
+    @property
+    def events(self) -> frozenset[str]:
+        """The names of events that came or went."""
+        return frozenset(self.touched.events)
+
+
+class WorkspaceState:
+    """The state of a workspace at a version: the number of the last record that was applied."""
+
+    def __init__(self, calendar: Calendar) -> None:
+        self.index = Index(calendar)
+        self.catalog = Catalog()
+        self.messages = SeenMessages()
+        self.producers = Producers()
+        self._sections = _sections(self)
+
+    @property
+    def version(self) -> int:
+        """The number of the last record."""
+        return self.index.version
+
+    def apply(self, record: Record) -> Commit:
+        """Make the change that a record says; TypeError for a record of an unknown type.
+
+        Where it fails half-way, the state is of no use any more.
+        """
+        change = _APPLIERS.get(type(record))
+        if change is None:
+            raise TypeError(f"nothing applies a {type(record).__name__}")
+        self.index.version += 1
+        return change(self, record)
+
+    # Snapshots
+
+    def capture(self, lock: AbstractContextManager[None]) -> "CapturedState":
+        """All of it as it is, read under a lock that the caller holds; until `release`, changes cost a little more."""
+        parts = [part for section in self._sections.values() if section.capture for part in section.capture()]
+        return CapturedState(self.version, parts, self.index.capture(lock))
+
+    def release(self, captured: "CapturedState", *, is_stored: bool) -> None:
+        """End a capture, of which a snapshot was made or not."""
+        self.index.release(captured.index, is_stored=is_stored)
+
+    def restore(self, key: Key, state: Any, revision: int) -> None:
+        """Take back one part of a snapshot; ValueError and its like for a part that is not as it was captured."""
+        section = self._sections.get(str(key[0])) if key else None
+        if section is None:
+            raise ValueError(f"parts {list(key)} are not known")
+        section.restore(key, state, revision)
+
+    def restored(self) -> None:
+        """Make what is not in snapshots, once all parts are there; ValueError where some are missing."""
+        self.index.restored()
+        for name, user_list in self.index.lists.items():
+            if name not in self.catalog.lists:
+                raise ValueError(f"the list {name!r} has ids, but no entry")
+            self.catalog.resize_list(name, len(user_list.user_ids), user_list.revision)
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A section of a snapshot: what makes its parts, for those that the index does not make, and takes one back."""
+
+    restore: Callable[[Key, Any, int], None]
+    capture: Callable[[], Iterable[Part]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedState:
+    """What a state was at a version."""
+
+    version: int
+    plain: list[Part]
+    index: CapturedIndex
+
+    def parts(self) -> Iterator[Part]:
+        """The parts of a snapshot, each made when it is asked for, to keep memory bounded."""
+        return chain(self.plain, self.index.parts())
+
+
+def _sections(state: WorkspaceState) -> Mapping[str, Section]:
+    """Every section by the first item of its parts' keys."""
+    index, catalog, messages, producers = state.index, state.catalog, state.messages, state.producers
+
+    def catalog_parts() -> Iterator[Part]:
+        for name, collection in catalog.collections.items():
+            plain = collection.state()
+            yield Part(("catalog", name), collection.revision, lambda plain=plain: plain)  # type: ignore[misc]
+
+    def restore_catalog(key: Key, plain: Any, revision: int) -> None:
+        _, kind = key
+        collection = catalog.collections.get(str(kind))
+        if collection is None:
+            raise ValueError(f"entries of kind {kind!r} are not known")
+        collection.restore(plain)
+        collection.revision = revision
+        catalog.revision += 1
+
+    def producer_parts() -> Iterator[Part]:
+        last = producers.state()
+        yield Part(("producers",), sum(last.values()), lambda: last)
+
+    def restore_messages(key: Key, digests: Any, revision: int) -> None:
+        _, generation, _ = key
+        if not isinstance(generation, int):
+            raise ValueError(f"{generation!r} is not a generation of message ids")
+        messages.restore(generation, digests)
+
+    return {
+        "catalog": Section(restore_catalog, catalog_parts),
+        "producers": Section(lambda key, last, revision: producers.restore(last), producer_parts),
+        "messages": Section(restore_messages, messages.capture),
+        **{name: Section(index.restore) for name in INDEX_SECTIONS},
+    }
+
+
+def _apply_batch(state: WorkspaceState, batch: Batch) -> Commit:
+    touched = Touched()
+    state.index.apply(batch, touched)
+    for name in touched.lists:
+        user_list = state.index.lists[name]
+        state.catalog.resize_list(name, len(user_list.user_ids), user_list.revision)
+    if batch.message_ids:
+        state.messages.add(split(batch.message_ids))
+    if batch.producer is not None:
+        state.producers.advance(batch.producer, batch.sequence)
+    return Commit(state.version, touched, frozenset((LISTS.name, name) for name in touched.lists))
+
+
+def _apply_entries(state: WorkspaceState, record: EntriesChanged) -> Commit:
+    index, catalog = state.index, state.catalog
+    lists = [change for change in record.entries if change.kind == LISTS.name]
+    user_ids = {change.name: _ids_of(index, change) for change in lists}
+    catalog.change(record.entries)
+    for change in lists:
+        # A list that takes its own ids keeps them.
+        if change.payload is None or change.payload[0] != change.name:
+            index.change_list(change.name, user_ids[change.name])
+        if change.payload is not None:
+            user_list = index.lists[change.name]
+            catalog.resize_list(change.name, len(user_list.user_ids), user_list.revision)
+    return Commit(state.version, Touched(), frozenset((change.kind, change.name) for change in record.entries))
+
+
+def _ids_of(index: Index, change: EntryChange) -> Iterable[str] | None:
+    """The ids that a list gets: those of its payload, or of the list that it names; None for a deleted one."""
+    if change.payload is None:
+        return None
+    contents = change.payload[0]
+    return index.lists[contents].user_ids if isinstance(contents, str) else contents
+
+
+def _apply_type(state: WorkspaceState, record: TypeDeclared) -> Commit:
+    state.index.declare(record.name, record.type, record.event)
+    return Commit(state.version, Touched())
+
+
+def _apply_expiry(state: WorkspaceState, record: EventsExpired) -> Commit:
+    touched = Touched()
+    state.index.drop_events_before(record.oldest_day, touched)
+    return Commit(state.version, touched)
+
+
+_APPLIERS: Mapping[type[Record], Callable[[WorkspaceState, Any], Commit]] = {
+    Batch: _apply_batch,
+    EntriesChanged: _apply_entries,
+    TypeDeclared: _apply_type,
+    EventsExpired: _apply_expiry,
+}

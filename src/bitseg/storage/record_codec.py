@@ -1,0 +1,220 @@
+"""The bytes of records, as the journal has them.
+
+A record is msgpack of [kind, version, …]: the version that the workspace has with it, one more than before, and
+
+| kind    | what follows                                                              |
+|---------|---------------------------------------------------------------------------|
+| batch   | fields, changes, message ids, producer or nil, sequence                    |
+| entries | entries that change: [kind, name, payload or nil where one is deleted] each |
+| type    | event or nil, name, type                                                  |
+| expired | the first day whose events stay                                           |
+
+A field is [event or nil, name, type or nil]. A change is bytes: msgpack of [user ids] for a deletion, of
+[user ids, times, values, nil] for rows of users, and of [user ids, times, values, event] for events. User ids are
+[bytes, lengths].
+Values are [name, type or nil, rows or nil, array, entries] each.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitseg.records import (
+    Batch,
+    Change,
+    Deletion,
+    EntriesChanged,
+    EntryChange,
+    EventRows,
+    EventsExpired,
+    Field,
+    Record,
+    TypeDeclared,
+    UserRows,
+    Values,
+)
+from bitseg.storage import frames
+from bitseg.strings import PADDING_BYTES, StringArray
+from bitseg.values import DICTIONARY_TYPES, ValueType, empty
+
+Kind = TypeVar("Kind")
+
+
+@dataclass(frozen=True, slots=True)
+class RecordKind:
+    """How records of one type are written: `pack` gives the `parts` that `unpack` makes the record of."""
+
+    name: str
+    type: type[Record]
+    parts: int
+    pack: Callable[[Any], list[Any]]
+    unpack: Callable[..., Record]
+
+
+def pack_record(version: int, record: Record, packed_changes: Sequence[bytes] | None = None) -> bytes:
+    """The payload of a record; TypeError for one of an unknown type.
+
+    The changes of a batch may have been packed before, by `pack_change`.
+    """
+    kind = _BY_TYPE.get(type(record))
+    if kind is None:
+        raise TypeError(f"no record kind for {type(record).__name__}")
+    if packed_changes is not None and isinstance(record, Batch):
+        return frames.pack([kind.name, version, *_pack_batch(record, packed_changes)])
+    return frames.pack([kind.name, version, *kind.pack(record)])
+
+
+def unpack_record(value: Any) -> tuple[int, Record]:
+    """The version and the record that an unpacked payload is; ValueError for anything else."""
+    if not isinstance(value, list) or len(value) < 2 or type(value[1]) is not int:
+        raise ValueError("it is not a record")
+    kind = _BY_NAME.get(value[0]) if isinstance(value[0], str) else None
+    if kind is None:
+        raise ValueError(f"records of kind {value[0]!r} are not known")
+    if len(value) - 2 != kind.parts:
+        raise ValueError(f"a record of kind {kind.name!r} has {len(value) - 2} parts")
+    return value[1], kind.unpack(*value[2:])
+
+
+def pack_change(change: Change) -> bytes:
+    """The bytes of a change, which a batch is made of."""
+    texts = StringArray.of(change.user_ids).compact()
+    user_ids = [texts.data[:-PADDING_BYTES].tobytes(), texts.lengths.astype(np.uint16)]
+    if isinstance(change, Deletion):
+        return frames.pack([user_ids])
+    values = [
+        [name, each.type and each.type.value, each.rows, np.ascontiguousarray(each.data), list(each.entries)]
+        for name, each in change.values.items()
+    ]
+    event = change.event if isinstance(change, EventRows) else None
+    return frames.pack([user_ids, np.ascontiguousarray(change.timestamps_ms, np.int64), values, event])
+
+
+def unpack_change(packed: bytes) -> Change:
+    """The change of some bytes; ValueError for what `pack_change` never makes."""
+    parts = frames.unpack(_of(bytes, packed, "a change"))
+    match parts:
+        case [ids]:
+            return Deletion(_user_ids(ids))
+        case [ids, np.ndarray() as times_ms, list(values), event] if times_ms.dtype == np.int64:
+            user_ids = _user_ids(ids)
+            if times_ms.shape != (len(user_ids),):
+                raise ValueError("there are not as many user ids as times")
+            typed = dict(_values(each, len(user_ids)) for each in values)
+            if event is None:
+                return UserRows(user_ids, times_ms, typed)
+            return EventRows(_of(str, event, "an event name"), user_ids, times_ms, typed)
+    raise ValueError("a change has other parts")
+
+
+def _user_ids(packed: Any) -> StringArray:
+    match packed:
+        case [bytes(data), np.ndarray() as lengths] if lengths.ndim == 1 and lengths.dtype.kind == "u":
+            ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths.astype(np.int64))])
+            if ends[-1] != len(data):
+                raise ValueError("the user ids have other lengths than they say")
+            return StringArray.from_buffer(data, ends)
+    raise ValueError("user ids are not bytes and lengths")
+
+
+def _values(packed: Any, total: int) -> tuple[str, Values]:
+    match packed:
+        case [str(name), type_name, rows, np.ndarray() as data, list(entries)]:
+            pass
+        case _:
+            raise ValueError("values have other parts")
+    value_type = None if type_name is None else ValueType(type_name)
+    if rows is not None and not _are_rows(rows, total):
+        raise ValueError(f"the rows of {name!r} are not those of the block")
+    count = total if rows is None else len(rows)
+    if value_type is None:
+        return name, Values(None, rows, np.empty(0))
+    like = empty(value_type, 0)
+    if data.dtype != like.dtype or data.shape != (count, *like.shape[1:]):
+        raise ValueError(f"the values of {name!r} are of another length or type")
+    if value_type is ValueType.LIST:
+        entries = [tuple(_of(list, entry, "an entry")) for entry in entries]
+    texts = [item for entry in entries for item in entry] if value_type is ValueType.LIST else entries
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"the values of {name!r} have an entry that is not text")
+    if value_type in DICTIONARY_TYPES and len(data) and not -1 <= data.min() <= data.max() < len(entries):
+        raise ValueError(f"the values of {name!r} are not all in the dictionary")
+    return name, Values(value_type, rows, data, entries)
+
+
+def _are_rows(rows: Any, total: int) -> bool:
+    if not isinstance(rows, np.ndarray) or rows.dtype != np.uint32 or rows.ndim != 1:
+        return False
+    ascending: NDArray[np.bool_] = rows[1:] > rows[:-1]
+    return bool(ascending.all()) and (not len(rows) or int(rows[-1]) < total)
+
+
+def _pack_batch(batch: Batch, packed_changes: Sequence[bytes]) -> list[Any]:
+    fields = [[each.event, each.name, each.type and each.type.value] for each in batch.fields]
+    return [fields, list(packed_changes), batch.message_ids, batch.producer, batch.sequence]
+
+
+def _unpack_batch(fields: Any, changes: Any, message_ids: Any, producer: Any, sequence: Any) -> Batch:
+    return Batch(
+        [_field(each) for each in _of(list, fields, "fields")],
+        [unpack_change(each) for each in _of(list, changes, "changes")],
+        _of(bytes, message_ids, "message ids"),
+        None if producer is None else _of(str, producer, "a producer"),
+        _of(int, sequence, "a sequence"),
+    )
+
+
+def _field(packed: Any) -> Field:
+    match packed:
+        case [None | str() as event, str(name), None | str() as type_name]:
+            return Field(event, name, None if type_name is None else ValueType(type_name))
+    raise ValueError("a field has other parts")
+
+
+def _unpack_entries(packed: Any) -> EntriesChanged:
+    entries: list[EntryChange] = []
+    for each in _of(list, packed, "entries"):
+        match each:
+            case [str(kind), str(name), None | list() as payload]:
+                entries.append(EntryChange(kind, name, payload))
+            case _:
+                raise ValueError("an entry has other parts")
+    return EntriesChanged(entries)
+
+
+def _unpack_type(event: Any, name: Any, type_name: Any) -> TypeDeclared:
+    match event, name, type_name:
+        case (None | str(), str(), str()):
+            return TypeDeclared(event, name, ValueType(type_name))
+    raise ValueError("a type has other parts")
+
+
+RECORD_KINDS = (
+    RecordKind("batch", Batch, 5, lambda batch: _pack_batch(batch, [*map(pack_change, batch.changes)]), _unpack_batch),
+    RecordKind(
+        "entries",
+        EntriesChanged,
+        1,
+        lambda record: [[[each.kind, each.name, each.payload] for each in record.entries]],
+        _unpack_entries,
+    ),
+    RecordKind("type", TypeDeclared, 3, lambda record: [record.event, record.name, record.type.value], _unpack_type),
+    RecordKind(
+        "expired",
+        EventsExpired,
+        1,
+        lambda record: [record.oldest_day],
+        lambda oldest_day: EventsExpired(_of(int, oldest_day, "a day")),
+    ),
+)
+_BY_TYPE = {kind.type: kind for kind in RECORD_KINDS}
+_BY_NAME = {kind.name: kind for kind in RECORD_KINDS}
+
+
+def _of(kind: type[Kind], value: Any, what: str) -> Kind:
+    if type(value) is not kind:
+        raise ValueError(f"{what} of type {type(value).__name__}")
+    return value
