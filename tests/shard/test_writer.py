@@ -158,6 +158,21 @@ def recovered(path, tmp_path):
         engine._shard.abandon()
 
 
+def require_broken(engine):
+    """Nothing is answered, written or saved."""
+    for ask in (
+        lambda: engine.count("everyone"),
+        lambda: engine.ingest([Track("x", "Paid", {}, NOW_MS)]),
+        lambda: engine.user("u1"),
+        lambda: engine.catalog.segments,
+        engine.snapshot,
+        engine.statistics,
+        engine.schema,
+    ):
+        with pytest.raises(WorkspaceBrokenError, match="failed half-way"):
+            ask()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES, ids=str)
 def test_Error_at_every_call_of_applying_leaves_nothing_of_the_change(source, tmp_path, change):
@@ -180,17 +195,7 @@ def test_Error_at_every_call_of_applying_leaves_nothing_of_the_change(source, tm
         engine = opened(path)
         with failing(engine, number, error), pytest.raises(type(error)):
             make(engine)
-        for ask in (
-            lambda: engine.count("everyone"),
-            lambda: engine.ingest([Track("x", "Paid", {}, NOW_MS)]),
-            lambda: engine.user("u1"),
-            lambda: engine.catalog.segments,
-            engine.snapshot,
-            engine.statistics,
-            engine.schema,
-        ):
-            with pytest.raises(WorkspaceBrokenError, match="failed half-way"):
-                ask()
+        require_broken(engine)
         assert recovered(path, tmp_path) == before, f"call {number} of {total}"
         engine.close()
         with opened(path) as again:
@@ -315,7 +320,7 @@ def test_Names_of_entries_that_are_not_text_are_refused(engine):
         lambda: engine.declare("n", ValueType.NUMBER, b"E"),
         lambda: engine.ingest_all([Track("u", "E", {}, NOW_MS)], (), producer=b"p", sequence=1),
     ):
-        with pytest.raises(Exception, match="not text|text but") as raised:
+        with pytest.raises(Exception, match="not text") as raised:
             save()
         assert raised.type.__module__ == "bitseg.errors"
     assert engine.version == 0
