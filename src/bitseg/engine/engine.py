@@ -187,8 +187,7 @@ class Engine:
         try:
             engine = cls(_settings(path, store.workspace), **options)
             recovery = StateRecovery(engine._state, store.version, is_legacy=store.needs_upgrade)
-            engine.recovered = store.recover(recovery.restore, recovery.replay, progress)
-            recovery.finish()
+            engine.recovered = store.recover(recovery.restore, recovery.replay, progress, recovery.finish)
             is_saved = not (engine.recovered.records or store.needs_upgrade)
         except BaseException:
             store.abandon()
