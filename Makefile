@@ -1,6 +1,8 @@
 # Every target makes its environment first: Python 3.11+, make and PyPI are all it needs.
 
 PYTHON ?= python3
+# Processes that run tests.
+WORKERS ?= 2
 # Random histories of `make fuzz`, with about twenty segments each.
 FUZZ_HISTORIES ?= 20000
 # Lives of the server in `make crash`.
@@ -9,13 +11,17 @@ CRASH_ROUNDS ?= 200
 LOAD_SECONDS ?= 300
 BIN := .venv/bin
 
-.PHONY: run test fuzz crash check fix proto proto-landed bench bench-demo load clean
+.PHONY: run test quick fuzz crash check fix proto proto-landed bench bench-demo load clean
 
 run: .venv/ready
 	$(BIN)/bitseg demo
 
 test: .venv/ready
-	$(BIN)/pytest tests
+	$(BIN)/pytest tests -n $(WORKERS)
+
+# All but the tests that take seconds or start processes; under a minute.
+quick: .venv/ready
+	$(BIN)/pytest tests -n $(WORKERS) -m "not slow and not network"
 
 fuzz: .venv/ready
 	BITSEG_FUZZ_HISTORIES=$(FUZZ_HISTORIES) $(BIN)/pytest tests/test_differential.py tests/query/test_explain.py

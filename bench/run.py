@@ -138,7 +138,7 @@ def measure_bitseg(files: data.Data) -> dict[str, object]:
 
 
 def memory(engine: Engine, resident: int) -> dict[str, float]:
-    index, statistics = engine._index, engine.statistics()
+    index, statistics = engine._shard.state.index, engine.statistics()
     ids = files_id_bytes(engine)
     per_event = {name: event.size_bytes / event.total for name, event in index.events.items()}
     return {
@@ -151,7 +151,7 @@ def memory(engine: Engine, resident: int) -> dict[str, float]:
 
 
 def files_id_bytes(engine: Engine) -> int:
-    return sum(map(len, engine._index.users.external(np.arange(1_000)))) * engine.user_count // 1_000
+    return sum(map(len, engine._shard.state.index.users.external(np.arange(1_000)))) * engine.user_count // 1_000
 
 
 def measure_query(engine: Engine, query: Query) -> dict[str, object]:

@@ -20,6 +20,8 @@ from bitseg.formats.csv import WHITESPACE, read_csv
 from bitseg.formats.load import RejectsFile, load
 from tests.conftest import NOW_MS
 
+pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.xdist_group("cdnow")]
+
 DOWNLOADS = Path(__file__).parent.parent / ".downloads"
 MEMBER = "lifetimes/datasets/CDNOW_master.txt"
 

@@ -22,6 +22,8 @@ from bitseg.errors import BitsegError
 from bitseg.operations import Identify, Track
 from tests.conftest import COMMAND
 
+pytestmark = pytest.mark.slow
+
 ROUNDS = int(os.environ.get("BITSEG_CRASH_ROUNDS", "10"))
 LONGEST_LIFE_SECONDS = 1.2
 

@@ -3,12 +3,15 @@
 import os
 from datetime import timedelta
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bitseg.segment import format
 from tests.generate import EPOCH, Generator, workspace
 from tests.oracle import Oracle
+
+pytestmark = pytest.mark.slow
 
 SEGMENTS_PER_BATCH = 10
 HISTORIES = int(os.environ.get("BITSEG_FUZZ_HISTORIES", "400"))

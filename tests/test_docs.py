@@ -255,8 +255,8 @@ LIMITS = {
     "line of JSONL": lambda: f"{code('formats.jsonl:MAX_LINE_BYTES'):,} bytes",
     "message to a server": lambda: f"{Settings().max_message_bytes >> 20} MiB (`--max-message-mib`)",
     "operations and rows in one batch to a server": lambda: f"{code('service.ingest:MAX_BATCH_OPERATIONS'):,}",
-    "segments in a `BatchCount`": lambda: f"{code('engine.engine:MAX_BATCH_QUERIES'):,}",
-    "sample of an evaluation": lambda: f"{code('engine.engine:MAX_SAMPLE'):,}",
+    "segments in a `BatchCount`": lambda: f"{code('shard.queries:MAX_BATCH_QUERIES'):,}",
+    "sample of an evaluation": lambda: f"{code('shard.queries:MAX_SAMPLE'):,}",
     "page of members": lambda: (
         f"{code('shard.streams:MAX_PAGE_SIZE'):,}; {code('shard.streams:DEFAULT_PAGE_SIZE'):,} by default"
     ),
@@ -270,6 +270,8 @@ LIMITS = {
         f"{code('storage.cursors:MAX_KEPT_BYTES') >> 20} MiB and {code('storage.cursors:MAX_KEPT'):,} streams, "
         f"for {code('storage.cursors:MAX_KEPT_SECONDS') // 3600} hours"
     ),
+    "memory of open streams of members": lambda: f"{code('shard.streams:MAX_OPEN_BYTES') >> 20} MiB",
+    "snapshot's wait for an idle export": lambda: f"{code('shard.exports:EXPORT_IDLE_SECONDS'):g} seconds",
     "cached conditions": lambda: (
         f"{code('engine.engine:DEFAULT_MATERIALISED_BYTES') >> 20} MiB unless the engine is told otherwise, "
         f"and {code('query.cache:MAX_CONDITIONS'):,}"

@@ -2,6 +2,7 @@
 
 import cProfile
 import threading
+import time
 from dataclasses import replace
 from datetime import timedelta
 
@@ -300,7 +301,11 @@ def test_Slow_scan_beside_new_values_is_exact():
 
 def tails(engine):
     """The states of all partitions, by identity: whatever merges, joins or builds replaces one."""
-    return {id(day._state): day._state for event in engine._index.events.values() for day in event.partitions.values()}
+    return {
+        id(day._state): day._state
+        for event in engine._shard.state.index.events.values()
+        for day in event.partitions.values()
+    }
 
 
 def test_Statistics_merge_and_build_nothing(engine):
@@ -311,8 +316,8 @@ def test_Statistics_merge_and_build_nothing(engine):
     assert all(len(state.tail) == 5 for state in before.values())
     first = engine.statistics()
     assert tails(engine).keys() == before.keys()
-    assert all(attribute._value_bitmaps is None for attribute in engine._index.attributes.values())
-    assert not engine._index.events["E"]._rollups
+    assert all(attribute._value_bitmaps is None for attribute in engine._shard.state.index.attributes.values())
+    assert not engine._shard.state.index.events["E"]._rollups
     assert (first.users, first.events) == (99, 200)
     # 4 bytes for the user, 4 for the time, 8 for the amount.
     assert first.event_bytes >= 200 * 16
@@ -369,7 +374,7 @@ def test_Lock_is_let_go_between_attributes_and_events(engine, work):
         def __exit__(self, *error):
             self.lock.__exit__(*error)
 
-    engine._lock = CountingLock(engine._lock)
+    engine._shard.lock = CountingLock(engine._shard.lock)
     assert getattr(engine, work)() in ([], engine.statistics())
     assert len(entered) >= 5
 
@@ -381,7 +386,7 @@ def test_Verify_names_each_difference(engine):
     engine.ingest([Track("u7", "E", {}, NOW_MS)])
     assert engine.count("n < 100").count == 100
     assert engine.verify() == []
-    index = engine._index
+    index = engine._shard.state.index
     index.attributes["n"]._ranges._bins[3].add(0)
     assert engine.verify() == ["attribute 'n': the bins of its values differ from its column"]
     (partition,) = index.events["E"].partitions.values()
@@ -393,14 +398,17 @@ def test_Regular_snapshots_go_on_after_an_error_that_nobody_foresaw(tmp_path, mo
     monkeypatch.setattr(snapshots, "LOOK_SECONDS", 0.01)
     monkeypatch.setattr(snapshots, "RETRY_SECONDS", 0.01)
     with Engine.open(tmp_path, clock=FixedClock(NOW_MS), snapshot_after_bytes=1_000) as engine:
-        snapshot, failing = engine._snapshots.snapshot, [TypeError("a mistake"), TypeError("a mistake"), MemoryError()]
+        snapshot, failing = (
+            engine._shard.snapshots.snapshot,
+            [TypeError("a mistake"), TypeError("a mistake"), MemoryError()],
+        )
 
         def broken():
             if failing:
                 raise failing.pop(0)
             return snapshot()
 
-        engine._snapshots.snapshot = broken
+        engine._shard.snapshots.snapshot = broken
         engine.ingest([Identify(f"u{number}", {"n": number}, NOW_MS) for number in range(500)])
         until(lambda: engine.statistics().journal_bytes == 0)
         assert engine.snapshot_failures == 3
@@ -419,3 +427,24 @@ def test_Writer_wakes_the_regular_snapshots_when_the_journal_has_grown(tmp_path,
         until(lambda: engine.statistics().journal_bytes == 0)
     with Engine.open(tmp_path) as engine:
         assert (engine.user_count, engine.recovered.records) == (501, 0)
+
+
+def test_Broken_workspace_is_not_snapshotted_again_and_again(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(snapshots, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(snapshots, "RETRY_SECONDS", 0.01)
+    engine = Engine.open(tmp_path, clock=FixedClock(NOW_MS), snapshot_after_bytes=0)
+
+    def broken(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(engine._state, "apply", broken)
+    with pytest.raises(MemoryError):
+        engine.ingest([Identify("u", {"n": 1}, NOW_MS)])
+    # A snapshot that was under way may fail once.
+    time.sleep(0.1)
+    failures = engine.snapshot_failures
+    assert failures <= 1
+    time.sleep(0.1)
+    assert engine.snapshot_failures == failures
+    assert "a bug of bitseg" not in caplog.text
+    engine.close()

@@ -10,7 +10,6 @@ from random import Random
 
 import google_crc32c
 import msgpack
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -410,3 +409,24 @@ def test_Million_event_names_stop_at_the_limit():
     result = engine.ingest([Track("u", name, {}, NOW_MS) for name in names])
     assert (result.accepted, len(result.rejections)) == (5_000, 15_000)
     assert "event names already, the limit" in result.rejections[0].reason
+
+
+def test_Records_are_read_by_their_documented_layout(tmp_path):
+    """Payloads as the module says, by hand: another program could read them."""
+    with Engine.open(tmp_path / "a", clock=CLOCK) as engine:
+        engine.ingest([Track("u", "E", {"n": 1}, NOW_MS)])
+        (path,) = (tmp_path / "a").glob("journal-*")
+        _, of_segments, of_batch = payloads_of(path)
+    # The segments that a workspace starts with.
+    kind, version, entries = msgpack.unpackb(of_segments)
+    assert (kind, version) == ("entries", 1)
+    details = ["Did anything today.", {}, NOW_MS, NOW_MS]
+    assert entries[0] == ["segment", "Active today", ["did any event today", *details]]
+    kind, version, fields, changes, ids, producer, sequence = msgpack.unpackb(of_batch)
+    assert (kind, version, fields) == ("batch", 2, [["E", "n", "number"]])
+    assert (ids, producer, sequence) == (b"", None, 0)
+    user_ids, times_ms, values, event = frames.unpack(changes[0])
+    assert (user_ids[0], user_ids[1].tolist(), times_ms.tolist(), event) == (b"u", [1], [NOW_MS], "E")
+    ((name, value_type, rows, data, dictionary),) = values
+    assert (name, value_type, rows, data.tolist(), dictionary) == ("n", "number", None, [1.0], [])
+    assert journal_format.numbered(tmp_path / "a") == []

@@ -172,9 +172,9 @@ def test_Members_are_safe_before_a_token_stands_for_them(tmp_path, monkeypatch):
     with opened(tmp_path / "a") as engine:
         engine.ingest(users(range(30)))
         synced = []
-        monkeypatch.setattr(engine._writer.store, "sync", synced.append)
+        monkeypatch.setattr(engine._shard.writer.store, "sync", synced.append)
         _, token = taken(engine.members(QUERY, page_size=5), 1)
-        assert synced == [engine._writer.store.last_record]
+        assert synced == [engine._shard.writer.store.last_record]
         assert ResumeToken.parse(token).position == 5
 
 
@@ -186,7 +186,7 @@ def test_Disk_that_failed_does_not_stop_a_stream_either(tmp_path, monkeypatch):
             raise NotDurableError("the disk has failed")
 
         with monkeypatch.context() as patched:
-            patched.setattr(engine._writer.store, "sync", failed)
+            patched.setattr(engine._shard.writer.store, "sync", failed)
             found, token = taken(engine.members(QUERY, page_size=5), 1)
             assert len(found + everyone_of(engine.members(resume_token=token))) == 21
     # What the version has may be lost with the process.
@@ -271,34 +271,34 @@ def test_Open_streams_of_one_cursor_share_their_members_and_free_them(engine):
     engine.ingest(users(range(100_000)))
     first = engine.members("everyone", page_size=1_000)
     expected = next(first.pages)
-    one = engine._streams.open_bytes
+    one = engine._shard.queries._streams.open_bytes
     assert one > 0
     others = [engine.members(resume_token=first.resume_token) for _ in range(5)]
-    assert engine._streams.open_bytes == one
+    assert engine._shard.queries._streams.open_bytes == one
     assert len(everyone_of(others.pop())) == 99_000
     assert all(next(each.pages)[0] not in expected for each in others)
     del first, others
     gc.collect()
-    assert engine._streams.open_bytes == 0
+    assert engine._shard.queries._streams.open_bytes == 0
 
 
 def test_Stream_that_was_read_to_its_end_takes_nothing(engine):
     engine.ingest(users(range(100)))
     members = engine.members("everyone", page_size=30)
-    assert engine._streams.open_bytes > 0
+    assert engine._shard.queries._streams.open_bytes > 0
     everyone_of(members)
-    assert engine._streams.open_bytes == 0
+    assert engine._shard.queries._streams.open_bytes == 0
 
 
 def test_Members_of_open_streams_are_bounded_in_bytes(engine):
     engine.ingest(users(range(100_000)))
-    engine._streams = MemberStreams(CursorStore(), lambda record: True, max_open_bytes=20_000)
+    engine._shard.queries._streams = MemberStreams(CursorStore(), lambda record: True, max_open_bytes=20_000)
     segments = [f"n >= {number}" for number in range(1, 4)]
     first = engine.members(segments[0], page_size=1_000)
     with pytest.raises(OverloadedError, match=r"take \d+,\d+ bytes, the limit is 20,000"):
         engine.members(segments[1], page_size=1_000)
     # Nothing is kept of a stream that was refused.
-    assert len(engine._streams._cursors._results) == 1
+    assert len(engine._shard.queries._streams._cursors._results) == 1
     # A page alone is bounded anyway.
     assert engine.members(segments[1], page_size=100_000).total == 80_000
     assert len(everyone_of(first)) == 90_000

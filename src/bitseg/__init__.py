@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         UnknownSegmentError,
         UnsupportedFormatError,
         VersionGoneError,
+        WorkspaceBrokenError,
     )
     from bitseg.operations import Delete, Identify, Page, Track
 
@@ -91,6 +92,7 @@ __all__ = [
     "UnknownSegmentError",
     "UnsupportedFormatError",
     "VersionGoneError",
+    "WorkspaceBrokenError",
     "WorkspaceSettings",
 ]
 

@@ -177,5 +177,5 @@ def selected(columns: Columns, rows: NDArray[np.int64]) -> Columns:
 
 
 def by_row(rejections: list[Rejection]) -> list[Rejection]:
-    """Rejections in the order of rows."""
-    return sorted(rejections, key=lambda rejection: rejection.row)
+    """Rejections in the order of rows, and of names within a row."""
+    return sorted(rejections, key=lambda rejection: (rejection.row, rejection.name or ""))

@@ -163,12 +163,12 @@ class UnsupportedFormatError(DataDirectoryError):
     """A file that is not bitseg's, or was written by a version this one does not know."""
 
 
-class InternalError(BitsegError):
-    """A fault of bitseg itself, which says nothing against the files or the request that it appeared with."""
-
-
 class WorkspaceBrokenError(BitsegError):
     """A workspace in which a change failed half-way, and that has to be opened again from disk."""
+
+
+class InternalError(BitsegError):
+    """A fault of bitseg itself, which says nothing against the files or the request that it appeared with."""
 
 
 class ImportFileError(BitsegError):

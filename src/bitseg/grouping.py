@@ -75,7 +75,7 @@ def group(operations: Sequence[Operation], limits: Limits, is_repeated: Callable
         ):
             if isinstance(operation, Page):
                 operation = operation.as_track()
-            reason = _malformed(operation, limits)
+            reason = malformed(operation, limits)
             if reason:
                 rejections.append(Rejection(row, reason))
                 continue
@@ -151,7 +151,7 @@ def _plain_values(
     return SparseValues(plain_rows, plain_values)
 
 
-def _malformed(operation: Identify | Track | Delete, limits: Limits) -> str | None:
+def malformed(operation: Identify | Track | Delete, limits: Limits) -> str | None:
     """Why an operation cannot be taken at all, or None."""
     if not isinstance(operation, Identify | Track | Delete):
         return f"a {type(operation).__name__} is not an operation: use Identify, Track, Page or Delete"

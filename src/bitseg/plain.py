@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bitseg.values import MAX_EXACT_INTEGER, InvalidValueError
+from bitseg.values import MAX_EXACT_INTEGER, MAX_STRING_BYTES, InvalidValueError, fits
 
 _SCALARS = frozenset({str, float, int, bool, type(None)})
 _SEQUENCES = (list, tuple)
@@ -47,8 +47,10 @@ def plain(value: Any) -> Any:
 
 
 def exact(value: Any) -> Any:
-    """A plain value that a double holds; InvalidValueError for an integer that it would round."""
+    """A plain value that a message can hold; InvalidValueError for integers that a double rounds, and for bad text."""
     value = plain(value)
+    if isinstance(value, str) and not fits(value):
+        raise InvalidValueError(f"a string is valid Unicode of at most {MAX_STRING_BYTES:,} bytes")
     if type(value) is int and abs(value) > MAX_EXACT_INTEGER:
         raise InvalidValueError("an integer beyond 2^53 cannot be kept exactly; send it as a string")
     return value

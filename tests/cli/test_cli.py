@@ -14,6 +14,8 @@ from bitseg.cli.main import main
 from bitseg.operations import Identify
 from tests.conftest import COMMAND, NOW_MS
 
+pytestmark = pytest.mark.slow
+
 USERS = "id,country,plan\nann,US,gold\nbob,US,free\ncyd,CA,gold\n"
 ORDERS = "customer,day,amount\nann,30/01/2024,20\nann,31/01/2024,5.5\nbob,31/01/2024,x\n"
 ORDER_OPTIONS = ["--user-column", "customer", "--event", "Ordered", "--time-column", "day", "--time-format", "%d/%m/%Y"]

@@ -8,53 +8,72 @@ import numpy as np
 import pytest
 
 from bitseg.calendar import Calendar
-from bitseg.columns import Columns, Deletion
 from bitseg.index import attributes, ranges
 from bitseg.index.context import Context
-from bitseg.index.index import Index
-from bitseg.query.leaves import compile_leaf
+from bitseg.index.index import Index, Touched
+from bitseg.query.leaves.registry import kind_of
+from bitseg.records import Batch, Deletion, EventRows, Field, UserRows, Values
 from bitseg.segment import parse
-from bitseg.values import Column, SparseValues, ValueType
+from bitseg.values import ValueType
 
 DAY_MS = 86_400_000
 NOW_MS = 40 * DAY_MS
 USERS = 12
+FIELDS = (
+    Field(None, "plan", ValueType.STRING),
+    Field(None, "age", ValueType.NUMBER),
+    *(
+        Field(event, name, value_type)
+        for event in "AB"
+        for name, value_type in (("n", ValueType.NUMBER), ("colour", ValueType.STRING))
+    ),
+)
 
 
 def events(source, name, first_day, last_day, count=30):
-    """Random events of some days, in one block as they are ingested."""
+    """Random events of some days, as a record holds them."""
     users = [f"u{number}" for number in source.integers(0, USERS, count)]
     times_ms = source.integers(first_day * DAY_MS, last_day * DAY_MS, count)
-    colours = Column(ValueType.STRING, source.integers(-1, 3, count).astype(np.int32), ["red", "green", "blue"])
-    numbers = Column(ValueType.NUMBER, source.integers(0, 9, count).astype(np.float64), ())
-    return Columns(name, users, times_ms, {"n": numbers, "colour": colours}, np.arange(count))
+    colours = Values(ValueType.STRING, None, source.integers(0, 3, count).astype(np.int32), ["red", "green", "blue"])
+    some = np.arange(0, count, 2, dtype=np.uint32)
+    numbers = Values(ValueType.NUMBER, some, source.integers(0, 9, len(some)).astype(np.float64))
+    return EventRows(name, users, times_ms, {"n": numbers, "colour": colours})
 
 
 def values(source):
-    """Values of all users, as they are ingested."""
-    users = [f"u{number}" for number in range(USERS)]
-    plans = SparseValues(np.arange(USERS), [["free", "gold"][number] for number in source.integers(0, 2, USERS)])
-    ages = SparseValues(np.arange(USERS), [float(number) for number in source.integers(18, 40, USERS)])
-    return Columns(None, users, np.full(USERS, NOW_MS), {"plan": plans, "age": ages}, np.arange(USERS))
+    """Values of all users, as a record holds them."""
+    plans = Values(ValueType.STRING, None, source.integers(0, 2, USERS).astype(np.int32), ["free", "gold"])
+    ages = Values(ValueType.NUMBER, None, source.integers(18, 40, USERS).astype(np.float64))
+    return UserRows([f"u{number}" for number in range(USERS)], np.full(USERS, NOW_MS), {"plan": plans, "age": ages})
 
 
 def filled():
     """An index whose partitions have sorted rows, a bitmap of them, and tails that nobody has merged."""
     source = np.random.default_rng(7)
     index = Index(Calendar("UTC"))
-    index.apply([values(source), events(source, "A", 38, 40), events(source, "B", 39, 40), Deletion(["u5"])])
-    index.change_lists({"vips": ["u1", "u3", "u5", "nobody"]})
+
+    def apply(*changes, fields=()):
+        index.apply(Batch(fields, changes), Touched())
+
+    apply(
+        values(source),
+        events(source, "A", 38, 40),
+        events(source, "B", 39, 40),
+        Deletion(["u5"]),
+        fields=FIELDS,
+    )
+    index.change_list("vips", ["u1", "u3", "u5", "nobody"])
     index.prepare()
-    index.apply([values(source)])
+    apply(values(source))
     for _ in range(2):
-        index.apply([events(source, "A", 38, 40, 12), events(source, "B", 39, 40, 12)])
+        apply(events(source, "A", 38, 40, 12), events(source, "B", 39, 40, 12))
     return index
 
 
 def answer(index, condition, few):
     """The users in a condition; `few` are looked up one by one."""
     among = index.users.everyone if few else None
-    return sorted(compile_leaf(condition, index, Context(NOW_MS, index.calendar), among)())
+    return sorted(kind_of(condition).compile(condition, index, Context(NOW_MS, index.calendar), among)())
 
 
 def is_interrupted(action, step, *, by_line):
@@ -142,6 +161,6 @@ def test_Interrupted_reader_leaves_an_index_that_answers_right(monkeypatch, case
         state = pickle.dumps(index)
         if state not in right_states:
             assert answer(index, condition, few) == expected
-            assert index.faults() == []
+            assert [fault for check in index.checks() for fault in check()] == []
             right_states.add(state)
     assert step > 30

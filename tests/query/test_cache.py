@@ -12,7 +12,8 @@ from bitseg.operations import Delete, Identify, Track
 from bitseg.query.cache import MAX_CONDITIONS, AnswerCache, CachedAnswer
 from bitseg.query.freshness import Stamp
 from bitseg.query.plan import Planner
-from bitseg.query.session import QuerySession
+from bitseg.query.session import Moment, QuerySession
+from bitseg.runtime.locks import FairLock
 from bitseg.segment import parse
 from tests.conftest import NOW_MS
 
@@ -128,6 +129,17 @@ def operations(source, now_ms):
             yield Track(user, source.choice("AB"), {"n": source.choice([1, 2, 3])}, time_ms)
 
 
+def fresh_session(engine):
+    """A session over the data of an engine that has nothing cached."""
+    state = engine._shard.state
+    return QuerySession(state.index, state.catalog, lambda: 0, FairLock(), 0)
+
+
+def members(session, segment, now_ms):
+    query = session.prepare(segment)
+    return session.answer([query], Moment(now_ms), lambda evaluator, _: sorted(evaluator.members(query.plan)))
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_Materialised_answer_equals_a_fresh_one(seed):
     source = random.Random(seed)
@@ -139,11 +151,8 @@ def test_Materialised_answer_equals_a_fresh_one(seed):
         engine.ingest(list(operations(source, clock.now_ms())))
         clock.at_ms = clock.now_ms() + source.choice([0, 0, 1, 60_000, HOUR, 7 * HOUR, 24 * HOUR])
         for segment in source.sample(SEGMENTS, 8):
-            kept = sorted(page for pages in engine.members(segment).pages for page in pages)
-            fresh = Engine(engine.workspace, clock=clock)
-            fresh._index = engine._index
-            fresh._queries = QuerySession(engine._index, engine._catalog, lambda: 0, fresh._lock, 0)
-            assert kept == sorted(page for pages in fresh.members(segment).pages for page in pages), segment
+            cached, fresh = engine._shard.queries.session, fresh_session(engine)
+            assert members(cached, segment, clock.at_ms) == members(fresh, segment, clock.at_ms), segment
     statistics = engine.statistics()
     assert statistics.materialised_hits > 10
     assert statistics.materialised_refreshes > 10
@@ -172,5 +181,5 @@ def test_Words_of_a_refreshed_bitmap_replace_the_old_ones(engine):
     for number in range(20):
         engine.ingest([Identify(f"u{number}", {"a": 1, "b": 1, "c": 1}, NOW_MS + number)])
         assert engine.count("a = 1 and b = 1 and c = 1").count > 600
-        sizes.append(engine._queries.word_counter.size_bytes)
+        sizes.append(engine._shard.queries.session.word_counter.size_bytes)
     assert 0 < max(sizes) == min(sizes)

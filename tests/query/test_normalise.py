@@ -68,7 +68,7 @@ def test_Normalising_keeps_the_members(seed):
         assert rules.normalise(normal) == normal
         assert engine.count(normal, as_of).count == engine.count(segment, as_of).count
         planner = Planner()
-        answers = Answers(AnswerCache(0), engine._index, context)
+        answers = Answers(AnswerCache(0), engine._shard.state.index, context)
         fresh = Evaluator(answers, planner, SavedPlans(planner, generator.saved), WordCounter(10**6), Pins())
         kept = engine.evaluate(segment, as_of, include_bitmap=True)
         assert fresh.members(planner.plan(segment)).serialize() == kept.bitmap

@@ -26,13 +26,13 @@ def members(engine, query):
 
 def fresh_members(engine, name, now_ms):
     """The members of a saved segment, worked out by a session that has nothing cached and nothing pinned."""
-    session = QuerySession(engine._index, engine._catalog, lambda: 0, engine._lock, 0)
+    session = QuerySession(engine._shard.state.index, engine._shard.state.catalog, lambda: 0, engine._shard.lock, 0)
     query = session.prepare(InSegment(name))
     return session.answer([query], Moment(now_ms), lambda evaluator, _: sorted(evaluator.members(query.plan)))
 
 
 def pinned_members(engine, name, now_ms):
-    session = engine._queries
+    session = engine._shard.queries.session
     query = session.prepare(InSegment(name))
     return session.answer([query], Moment(now_ms), lambda evaluator, _: sorted(evaluator.members(query.plan)))
 
@@ -74,7 +74,7 @@ def test_Pinned_answer_equals_a_fresh_one(seed):
             expected = fresh_members(engine, name, clock.at_ms)
             assert engine.count(f'in segment "{name}"').count == len(expected)
             assert pinned_members(engine, name, clock.at_ms) == expected, engine.catalog.get_segment(name).text
-    assert engine._queries.pins.refreshes > 10
+    assert engine._shard.queries.session.pins.refreshes > 10
 
 
 @settings(max_examples=60, deadline=None)
@@ -119,7 +119,7 @@ def test_Count_of_a_pinned_segment_is_a_look_up(engine):
     for query in ('in segment "outer"', InSegment("outer"), 'in segment "inner" and n >= 10'):
         assert engine.count(query).count == 40
     assert engine.statistics() == before
-    assert engine._queries.pins.misses == 1
+    assert engine._shard.queries.session.pins.misses == 1
 
 
 def test_Pinned_segment_is_refreshed_for_the_users_who_changed(engine):
@@ -129,7 +129,7 @@ def test_Pinned_segment_is_refreshed_for_the_users_who_changed(engine):
         assert engine.count('in segment "outer"').count == number - 9
     engine.ingest([Delete("u20"), Identify("u21", {"n": 1}, NOW_MS + 1)])
     assert engine.count('in segment "outer"').count == 48
-    assert (engine._queries.pins.refreshes, engine._queries.pins.misses) == (11, 1)
+    assert (engine._shard.queries.session.pins.refreshes, engine._shard.queries.session.pins.misses) == (11, 1)
 
 
 def test_Part_of_another_query_is_looked_up(engine):
@@ -137,7 +137,7 @@ def test_Part_of_another_query_is_looked_up(engine):
     engine.ingest([Track("u60", "Seen", {}, NOW_MS)])
     assert engine.count('in segment "outer" and plan = "gold"').count == 41
     assert engine.count('not in segment "outer"').count == 59
-    assert engine._queries.pins.misses == 1
+    assert engine._shard.queries.session.pins.misses == 1
 
 
 def test_Pin_is_never_evicted(engine):
@@ -147,10 +147,10 @@ def test_Pin_is_never_evicted(engine):
     small.pin_segment("seen")
     for _ in range(3):
         assert small.count('in segment "seen"').count == 1
-    assert small._queries.pins.misses == 1
-    assert small._queries.pins.size_bytes > 0
+    assert small._shard.queries.session.pins.misses == 1
+    assert small._shard.queries.session.pins.size_bytes > 0
     small.unpin_segment("seen")
-    assert (small._queries.pins.size_bytes, small.pinned_segments) == (0, ())
+    assert (small._shard.queries.session.pins.size_bytes, small.pinned_segments) == (0, ())
 
 
 @pytest.mark.parametrize("name", ["inner", "outer"])
@@ -161,16 +161,16 @@ def test_Edit_of_a_pinned_segment_or_of_one_within_it_is_heeded(engine, name):
     expected = {"inner": 0, "outer": 5}[name]
     assert engine.count('in segment "outer"').count == expected
     assert engine.pinned_segments == ("outer",)
-    misses = engine._queries.pins.misses
+    misses = engine._shard.queries.session.pins.misses
     assert engine.count('in segment "outer"').count == expected
-    assert engine._queries.pins.misses == misses == 2
+    assert engine._shard.queries.session.pins.misses == misses == 2
 
 
 def test_Deleted_segment_is_unpinned(engine):
     engine.pin_segment("outer")
     engine.catalog.delete_segment("outer")
     assert engine.pinned_segments == ()
-    assert engine._queries.pins.size_bytes == 0
+    assert engine._shard.queries.session.pins.size_bytes == 0
     engine.catalog.save_segment("outer", "n = 1")
     assert engine.count('in segment "outer"').count == 1
     assert engine.pinned_segments == ()
@@ -183,7 +183,7 @@ def test_Two_pins_of_one_definition_go_apart(engine):
     engine.unpin_segment("outer")
     assert engine.pinned_segments == ("same",)
     assert engine.count('in segment "same"').count == 40
-    assert engine._queries.pins.misses == 1
+    assert engine._shard.queries.session.pins.misses == 1
 
 
 def test_Forgetting_answers_keeps_the_pins(engine):
@@ -220,4 +220,4 @@ def test_Many_changed_users_are_worked_out_whole(engine):
     engine.pin_segment("outer")
     engine.ingest([Track(f"v{number}", "Seen", {}, NOW_MS) for number in range(3_000)])
     assert engine.count('in segment "outer"').count == 40 + 2_990
-    assert engine._queries.pins.misses == 2
+    assert engine._shard.queries.session.pins.misses == 2

@@ -66,7 +66,7 @@ def engine():
 
 @pytest.fixture
 def index(engine):
-    return engine._index
+    return engine._shard.state.index
 
 
 def questions(condition, index):
@@ -120,7 +120,7 @@ def test_Every_kind_is_validated_counted_explained_and_planned(kind, engine):
     assert engine.count(condition).count in (0, 1)
     assert engine.explain("u", condition).explanation.matches == bool(engine.count(condition).count)
     assert engine.explain_plan(condition).members == engine.count(condition).count
-    assert check_names(condition, engine._index, engine._catalog) == ()
+    assert check_names(condition, engine._shard.state.index, engine._shard.state.catalog) == ()
     assert leaves(condition)
 
 
@@ -132,13 +132,13 @@ def test_Unknown_condition_raises_in_every_question(index):
 
 @pytest.mark.parametrize("wrap", [lambda each: each, n.Not, lambda each: n.And((each, n.Everyone()))])
 def test_Unknown_condition_raises_wherever_a_condition_goes(engine, wrap):
-    condition, index = wrap(Unheard()), engine._index
+    condition, index = wrap(Unheard()), engine._shard.state.index
 
     def evaluator_of(session):
         query = session.prepare("everyone")
         return session.answer([query], Moment(NOW_MS), lambda evaluator, checked: evaluator)
 
-    evaluator = evaluator_of(QuerySession(index, engine._catalog, lambda: 0, engine._lock, 2**20))
+    evaluator = evaluator_of(QuerySession(index, engine._shard.state.catalog, lambda: 0, engine._shard.lock, 2**20))
     for ask in (
         lambda: validate(condition),
         lambda: check(Unheard()),
@@ -172,7 +172,7 @@ def test_Unknown_condition_raises_wherever_a_condition_goes(engine, wrap):
     ],
 )
 def test_Unknown_plan_raises(engine, ask):
-    session = QuerySession(engine._index, engine._catalog, lambda: 0, engine._lock, 2**20)
+    session = QuerySession(engine._shard.state.index, engine._shard.state.catalog, lambda: 0, engine._shard.lock, 2**20)
     query = session.prepare("everyone")
     with pytest.raises(TypeError, match="Unheard"):
         session.answer([query], Moment(NOW_MS), lambda evaluator, checked: ask(evaluator, Unheard()))

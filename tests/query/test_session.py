@@ -22,7 +22,7 @@ LEVELS = 28
 def session(engine):
     engine.ingest([Identify("u", {"a": 1, "b": 2}, NOW_MS), Identify("v", {"a": 1, "b": 1}, NOW_MS)])
     engine.catalog.save_segment("saved", "a = 1")
-    return engine._queries
+    return engine._shard.queries.session
 
 
 LONG = " or ".join(f"a = {number}" for number in range(200))

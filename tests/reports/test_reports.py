@@ -44,8 +44,8 @@ def test_Count_over_split_users_equals_the_count_over_all(seed):
     moment = Moment(generator.now_ms, is_live=False)
     for _ in range(15):
         report = Count(generator.segment())
-        partials = [partial_of(report, part._queries, moment) for part in parts]
-        expected = report.finish(partial_of(report, whole._queries, moment))
+        partials = [partial_of(report, part._shard.queries.session, moment) for part in parts]
+        expected = report.finish(partial_of(report, whole._shard.queries.session, moment))
         assert report.finish(reduce(report.merge, partials)) == expected
         assert report.finish(reduce(report.merge, reversed(partials))) == expected
 
@@ -53,13 +53,15 @@ def test_Count_over_split_users_equals_the_count_over_all(seed):
 def test_Report_at_a_moment_from_outside_is_the_count_of_that_moment(engine):
     engine.ingest([Track("u", "A", {}, NOW_MS - 3_500_000)])
     report = Count(parse('did "A" in last 2 hours'))
-    counts = [partial_of(report, engine._queries, Moment(NOW_MS + hours * 3_600_000)) for hours in (0, 1, 2, 0)]
+    counts = [
+        partial_of(report, engine._shard.queries.session, Moment(NOW_MS + hours * 3_600_000)) for hours in (0, 1, 2, 0)
+    ]
     assert counts == [1, 1, 0, 1]
 
 
 def test_Report_on_a_name_that_is_not_there_raises(engine):
     with pytest.raises(SegmentError, match="nothing"):
-        partial_of(Count(parse("nothing = 1")), engine._queries, Moment(NOW_MS))
+        partial_of(Count(parse("nothing = 1")), engine._shard.queries.session, Moment(NOW_MS))
 
 
 def test_Registry_has_every_report_and_refuses_others():

@@ -124,13 +124,24 @@ def test_Client_waits_for_a_server_that_is_started_again(engine):
     first.start()
     with Client(first.address) as client:
         assert client.count("everyone").count == 0
+        first_failed = threading.Event()
+
+        def note(state):
+            if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+                first_failed.set()
+
+        client._channel.subscribe(note)
         first.stop(0)
         second = []
 
         def start():
+            assert first_failed.wait(10)
             second.append(Server(engine, Settings(address=first.address)))
             second[0].start()
 
-        threading.Timer(0.05, start).start()
+        starting = threading.Thread(target=start)
+        starting.start()
         assert client.count("everyone").count == 0
+        starting.join()
+        client._channel.unsubscribe(note)
         second[0].stop(0)

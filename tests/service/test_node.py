@@ -16,6 +16,8 @@ from bitseg.service.tokens import TokenFile
 from tests.conftest import NOW_MS
 from tests.proxy import BreakingProxy
 
+pytestmark = [pytest.mark.slow, pytest.mark.network]
+
 HERE = Path(__file__).with_name("node")
 PROTO = Path(__file__).parents[2] / "proto"
 USERS = 5_000

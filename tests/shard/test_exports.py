@@ -38,7 +38,7 @@ def names(blocks):
 
 
 def test_Snapshot_ends_an_export_whose_reader_stopped_reading(opened):
-    opened._snapshots._exports = Exports(idle_seconds=0.2)
+    opened._shard.snapshots._exports = Exports(idle_seconds=0.2)
     tables = opened.tables()
     _, _, blocks = next(tables)
     thread, done = in_thread(opened.snapshot)
@@ -64,7 +64,7 @@ def test_Regular_snapshots_go_on_when_a_reader_stops_reading(tmp_path):
 
 
 def test_Snapshot_waits_for_an_export_that_is_read(opened):
-    opened._snapshots._exports = Exports(idle_seconds=30)
+    opened._shard.snapshots._exports = Exports(idle_seconds=30)
     tables = opened.tables()
     _, _, blocks = next(tables)
     thread, done = in_thread(opened.snapshot)
@@ -143,9 +143,9 @@ def test_Export_given_up_lets_go_of_its_capture(opened):
     tables = opened.tables()
     next(tables)
     opened.ingest([Delete("u3")])
-    assert opened._index.users._to_blank
+    assert opened._shard.state.index.users._to_blank
     del tables
-    assert opened._index.users._to_blank is None
+    assert opened._shard.state.index.users._to_blank is None
     started = time.monotonic()
     thread, done = in_thread(opened.snapshot)
     thread.join(20)

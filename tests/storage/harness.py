@@ -29,7 +29,7 @@ class Records:
         try:
             self.recovered = store.recover(
                 lambda key, state, revision: self.values.extend(state),
-                self.values.append,
+                lambda number, value: self.values.append(value),
                 lambda done, total: None,
             )
         except BaseException:

@@ -34,7 +34,11 @@ def opened(path, policy=SyncPolicy.ALWAYS):
     if store is None:
         return Store.create(path, {}, state_of([]), policy, is_empty=True), records
 
-    store.recover(lambda key, state, revision: records.extend(state), records.append, lambda done, total: None)
+    def replay(number, value):
+        records.append(value)
+        assert number == len(records)
+
+    store.recover(lambda key, state, revision: records.extend(state), replay, lambda done, total: None)
     assert store.last_record == len(records)
     return store, records
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bitseg.clock import FixedClock
 from bitseg.columns import Columns
-from bitseg.engine import Engine, WorkspaceSettings
+from bitseg.engine import Engine, Workspace
 from bitseg.errors import InvalidArgumentError
 from bitseg.index import attributes, deduplication, dictionary, users
 from bitseg.operations import Delete, Identify
@@ -32,7 +32,7 @@ def test_History_survives_snapshots_closings_and_crashes(tmp_path_factory, seed)
     as_of = EPOCH + timedelta(milliseconds=generator.now_ms)
     memory = workspace(generator)
     path = folder / "0"
-    engine = Engine.create(path, WorkspaceSettings(generator.zone), clock=clock, default_segments=False)
+    engine = Engine.create(path, Workspace(generator.zone), clock=clock, default_segments=False)
     for name, user_ids in generator.lists.items():
         engine.catalog.save_list(name, user_ids)
     for name, condition in generator.saved.items():

@@ -411,9 +411,11 @@ def test_Older_directory_is_read_and_numbered_by_its_first_snapshot(tmp_path):
         records.store.publish(records.store.cut(), records.parts(), version=40, purge=False)
         assert (records.store.version, records.store.last_record, records.store.needs_upgrade) == (40, 40, False)
         assert records.add("four") == 41
-    with Records(tmp_path / "a") as records:
-        assert records.values == ["one", "two", "three", "four"]
-        assert (records.store.version, records.store.last_record, records.store.needs_upgrade) == (40, 41, False)
+    numbers = []
+    store = Store.open(tmp_path / "a", SyncPolicy.ALWAYS)
+    store.recover(lambda *_: None, lambda number, value: numbers.append((number, value)), lambda done, total: None)
+    assert (store.version, store.needs_upgrade, numbers) == (40, False, [(41, "four")])
+    store.close()
 
 
 def test_Older_directory_goes_on_without_an_upgrade(tmp_path):

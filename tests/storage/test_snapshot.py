@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from bitseg.engine import Engine, WorkspaceSettings
+from bitseg.engine import Engine, Workspace
 from bitseg.errors import (
     CorruptSnapshotError,
     DataDirectoryError,
@@ -304,7 +304,7 @@ def test_Backup_is_a_workspace_and_is_not_put_over_another(tmp_path):
             engine.backup(tmp_path / "backup")
     with opened(tmp_path / "backup") as engine:
         assert engine.user_count == 6
-    memory = Engine(WorkspaceSettings("Asia/Kolkata"), clock=CLOCK)
+    memory = Engine(Workspace("Asia/Kolkata"), clock=CLOCK)
     batches(memory)
     with pytest.raises(InvalidArgumentError, match="memory"):
         memory.snapshot()

@@ -12,15 +12,16 @@ from bitseg.wire.operations import from_operation, to_operation, to_operations
 from tests.conftest import NOW_MS
 
 texts = st.text(st.characters(codec="utf-8"), max_size=8)
+names = texts.filter(bool)
 scalars = st.none() | st.booleans() | texts | st.floats(allow_nan=False) | st.integers(-(2**53), 2**53)
-values = st.dictionaries(texts, scalars | st.lists(texts, max_size=3), max_size=4)
+values = st.dictionaries(names, scalars | st.lists(texts, max_size=3), max_size=4)
 times = st.integers(0, 4_000_000_000_000)
-ids = st.none() | texts.filter(bool)
+ids = st.none() | names
 operations = st.one_of(
-    st.builds(Identify, texts, values, times, ids),
-    st.builds(Track, texts, texts, values, times, ids),
-    st.builds(Page, texts, ids, values, times, ids),
-    st.builds(Delete, texts),
+    st.builds(Identify, names, values, times, ids),
+    st.builds(Track, names, names, values, times, ids),
+    st.builds(Page, names, ids, values, times, ids),
+    st.builds(Delete, names, ids),
 )
 
 
@@ -76,3 +77,9 @@ def test_Value_that_no_message_holds_is_refused_by_row_and_name():
         Rejection(0, "a set is no value", "bad"),
         Rejection(1, "an integer beyond 2^53 cannot be kept exactly; send it as a string", "large"),
     ]
+
+
+def test_Row_that_no_message_holds_is_refused_and_keeps_its_place():
+    messages, refused = to_operations([Identify("u", {}, NOW_MS), Identify(b"v", {}, NOW_MS), Delete("w")])
+    assert [each.WhichOneof("operation") for each in messages] == ["identify", None, "delete_user"]
+    assert refused == [Rejection(1, "the user id b'v' is of type bytes, not text")]

@@ -34,7 +34,6 @@ class AsyncClient(Calls):
     """
 
     is_async: ClassVar[bool] = True
-    _calendar: Calendar | None = None
 
     @cached_property
     def catalog(self) -> AsyncRemoteCatalog:

@@ -8,6 +8,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
+from bitseg.calendar import Calendar
 from bitseg.client import calls, convert
 from bitseg.client.connection import Credentials, channel_options, stubs
 from bitseg.client.unary import Call, Query, UnaryMethods, unary
@@ -51,6 +52,7 @@ class Calls(UnaryMethods):
             else channels.insecure_channel(target, options=options)
         )
         self._stubs = stubs(self._channel)
+        self._calendar: Calendar | None = None
 
     def _begin(self, call: Call[Any]) -> Any:
         """Start a call; what is returned is its response, or to be awaited for it."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bitseg.client import convert
 from bitseg.client.unary import Call, Query
-from bitseg.errors import BitsegError
+from bitseg.errors import BitsegError, InvalidArgumentError
 from bitseg.operations import Operation
 from bitseg.pb import admin_pb2, query_pb2
 from bitseg.results import (
@@ -103,9 +103,17 @@ def statistics() -> Call[Statistics]:
 
 
 def timezone() -> Call[str]:
-    """The IANA time zone of the workspace; of a server of 0.1, which does not tell, UTC."""
-    request = admin_pb2.GetStatisticsRequest()
-    return Call(ADMIN, "GetStatistics", request, lambda response: response.timezone or "UTC")
+    """The IANA time zone of the workspace; InvalidArgumentError for a server of 0.1, which does not tell it."""
+
+    def zone_name(response: admin_pb2.GetStatisticsResponse) -> str:
+        if not response.timezone:
+            raise InvalidArgumentError(
+                "the server does not tell the time zone of its workspace",
+                hint="give times with an offset from UTC, or update the server",
+            )
+        return response.timezone
+
+    return Call(ADMIN, "GetStatistics", admin_pb2.GetStatisticsRequest(), zone_name)
 
 
 def snapshot() -> Call[SnapshotResult]:

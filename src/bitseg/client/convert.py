@@ -68,8 +68,8 @@ def resumed(request: query_pb2.StreamMembersRequest, resume_token: str) -> query
 class Batch:
     """A request that sends rows, and how its answer is read.
 
-    `refused` tells of values that no message can hold and that were left out. `rows` numbers the rows of a block as
-    its caller counts them; None leaves the numbers as they are.
+    `refused` tells of rows and values that no message can hold and that were left out. `rows` numbers the rows of a
+    block as its caller counts them; None leaves the numbers as they are.
     """
 
     request: ingest_pb2.IngestBatchRequest
@@ -84,7 +84,12 @@ class Batch:
 
     def result(self, response: ingest_pb2.IngestBatchResponse) -> IngestResult:
         """What became of the batch, with rejections in the order of rows."""
-        rejections = [Rejection(each.operation, each.reason, each.name or None) for each in response.rejections]
+        left_out = {each.row for each in self.refused if each.name is None}
+        rejections = [
+            Rejection(each.operation, each.reason, each.name or None)
+            for each in response.rejections
+            if each.operation not in left_out
+        ]
         rejections += [Rejection(each.row, each.reason, each.name or None) for each in response.column_rejections]
         whole_rows = {each.row for each in rejections if each.name is None}
         rejections = by_row(rejections + [each for each in self.refused if each.row not in whole_rows])

@@ -45,10 +45,13 @@ class Client(Calls):
         """`catalog` under its name of 0.1."""
         return self.catalog
 
-    @cached_property
+    @property
     def calendar(self) -> Calendar:
         """Days in the workspace's time zone, which the server is asked for once."""
-        return Calendar(self.call(calls.timezone()))
+        # A cached property would hold a lock of all clients during the call.
+        if self._calendar is None:
+            self._calendar = Calendar(self.call(calls.timezone()))
+        return self._calendar
 
     def members(
         self,

@@ -18,11 +18,11 @@ from bitseg.index.runs import first_of_runs
 CONTAINER_IDS = 65_536
 _LARGEST_ARRAY = 4_096
 _COOKIE = 12_346
-# Below so many ids the plain constructor is faster than the assembly of containers.
+# Up to this many ids, the plain constructor is faster than the assembly of containers.
 _FEW = 2_000
-# So few bitmaps of so few ids are united one by one.
+# Up to this many bitmaps of up to this many ids in all are united one by one.
 _FEW_BITMAPS, _FEW_IDS = 4, 150_000
-# Up to so many ids are merged faster than they are made bitmaps of, which then are united.
+# Up to this many ids, merging arrays is faster than uniting bitmaps of them.
 _FEW_IN_RUNS = 100_000
 
 
@@ -51,9 +51,9 @@ def from_sorted(users: NDArray[np.uint32]) -> BitMap:
         mask = np.zeros((last + 1 - first) * CONTAINER_IDS, bool)
         mask[users - np.uint32(base)] = True
         return from_mask(mask, first_container=first)
-    held = np.flatnonzero(cardinalities)
+    used = np.flatnonzero(cardinalities)
     lows = users.astype(np.uint16)
-    return _assembled(held + first, cardinalities[held], [lows.tobytes()])
+    return _assembled(used + first, cardinalities[used], [lows.tobytes()])
 
 
 def from_runs(arrays: Sequence[NDArray[np.uint32]]) -> BitMap:
@@ -80,18 +80,18 @@ def from_bits(packed: NDArray[np.uint8], first_container: int = 0) -> BitMap:
         return BitMap()
     bits = packed.reshape(containers, -1)
     cardinalities = np.bitwise_count(packed.view(np.uint64)).reshape(containers, -1).sum(axis=1, dtype=np.int64)
-    held = np.flatnonzero(cardinalities)
-    dense = cardinalities[held] > _LARGEST_ARRAY
+    used = np.flatnonzero(cardinalities)
+    dense = cardinalities[used] > _LARGEST_ARRAY
     if dense.all():
-        payload = [bits.tobytes() if len(held) == containers else bits[held].tobytes()]
+        payload = [bits.tobytes() if len(used) == containers else bits[used].tobytes()]
     elif not dense.any():
         payload = [_positions(packed).astype(np.uint16).tobytes()]
     else:
         payload = [
             bits[container].tobytes() if is_dense else _positions(bits[container]).astype(np.uint16).tobytes()
-            for container, is_dense in zip(held.tolist(), dense.tolist(), strict=True)
+            for container, is_dense in zip(used.tolist(), dense.tolist(), strict=True)
         ]
-    return _assembled(held + first_container, cardinalities[held], payload)
+    return _assembled(used + first_container, cardinalities[used], payload)
 
 
 def to_array(bitmap: BitMap) -> NDArray[np.uint32]:
@@ -152,19 +152,19 @@ def size_bytes(bitmap: BitMap) -> int:
 
 
 def _positions(packed: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """The positions of bits that are set, where few are; only words that have any are looked at."""
+    """The positions of bits that are set, ascending; fast where few words have any."""
     words = packed.view(np.uint64)
-    held = np.flatnonzero(words)
-    words = words[held]
-    found: list[NDArray[np.int64]] = []
-    while len(held):
-        # The lowest bit of every word, as often as there is one.
+    places = np.flatnonzero(words)
+    words = words[places]
+    positions: list[NDArray[np.int64]] = []
+    while len(places):
+        # Each round takes the lowest bit of every word that has one left.
         below = words - np.uint64(1)
-        found.append(held * 64 + np.bitwise_count(~words & below))
+        positions.append(places * 64 + np.bitwise_count(~words & below))
         words = words & below
         more = np.flatnonzero(words)
-        words, held = words[more], held[more]
-    return np.sort(np.concatenate(found), kind="stable") if found else held
+        words, places = words[more], places[more]
+    return np.sort(np.concatenate(positions), kind="stable") if positions else places
 
 
 def _plain(users: NDArray[Any]) -> BitMap:

@@ -1,4 +1,4 @@
-"""Who changed lately: what lets an answer be brought up to date instead of worked out afresh."""
+"""The users who changed lately: with them, a cached answer is brought up to date instead of computed anew."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -6,16 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# What is kept: beyond this, working an answer out afresh is no slower than bringing it up to date.
+# Beyond this many, computing an answer anew is no slower than bringing it up to date.
 MAX_CHANGES = 1_024
 MAX_USERS = 262_144
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """The users that one revision touched, with repeats, and the first and last instant of what they did.
+    """The users whom one revision changed, with repeats, and the first and last instant of their events.
 
-    `added_only` says that events came and none went.
+    `added_only` says that events were added and none removed.
     """
 
     revision: int
@@ -31,7 +31,7 @@ class ChangeLog:
     def __init__(self) -> None:
         self._changes: deque[Change] = deque()
         self._users = 0
-        # Changes up to this revision are not known.
+        # Changes up to this revision were forgotten.
         self._forgotten = 0
 
     def add(
@@ -52,18 +52,18 @@ class ChangeLog:
             self._forgotten = forgotten.revision
 
     def forget(self, revision: int) -> None:
-        """Forget all changes up to and including a revision that nobody noted."""
+        """Forget all changes up to and including a revision, which itself was not added."""
         self._changes.clear()
         self._users = 0
         self._forgotten = revision
 
     def since(self, revision: int) -> list[Change] | None:
-        """The changes after a revision, oldest first; None where some of them are forgotten."""
+        """The changes after a revision, oldest first; None where some of them were forgotten."""
         if revision < self._forgotten:
             return None
-        found: list[Change] = []
+        changes: list[Change] = []
         for change in reversed(self._changes):
             if change.revision <= revision:
                 break
-            found.append(change)
-        return found[::-1]
+            changes.append(change)
+        return changes[::-1]

@@ -27,7 +27,7 @@ class Dictionary:
     def __init__(self) -> None:
         self.entries: list[Entry] = []
         self._codes: dict[Entry, int] = {}
-        # Numbers whose values were taken away from somebody, perhaps from the last who had it.
+        # Numbers that somebody's value was and is no longer; perhaps nobody's value is one of them.
         self._suspects = BitMap()
         # Numbers whose entries are gone.
         self._gone = BitMap()
@@ -87,9 +87,9 @@ class Dictionary:
         first = len(self.entries)
         gone: list[int] = []
         is_list = any(isinstance(entry, list) for entry in entries)
-        for code, found in enumerate(entries, first):
-            entry: Entry = tuple(found) if isinstance(found, list) else found
-            if found is None:
+        for code, stored in enumerate(entries, first):
+            entry: Entry = tuple(stored) if isinstance(stored, list) else stored
+            if stored is None:
                 gone.append(code)
                 entry = () if is_list else ""
             else:
@@ -101,7 +101,7 @@ class Dictionary:
 
 @dataclass(frozen=True, slots=True)
 class CapturedDictionary:
-    """What a dictionary was at a moment, whatever it became meanwhile. `suspects` may be in no use."""
+    """A dictionary at one moment, whatever is added to it later. No value may have the codes in `suspects`."""
 
     dictionary: Dictionary
     length: int

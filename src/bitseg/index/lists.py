@@ -14,7 +14,7 @@ class UserList:
 
     def __init__(self, name: str, user_ids: Iterable[str], revision: int) -> None:
         self.name = name
-        # No two lists that ever had the name have the same.
+        # Differs from that of every other list that ever had the name.
         self.revision = revision
         self.user_ids = frozenset(user_ids)
         self._members = BitMap()
@@ -23,9 +23,9 @@ class UserList:
     def members(self, users: UserDirectory) -> BitMap:
         """The users on the list, as a bitmap that must not be changed."""
         if self._directory_revision != users.revision:
-            found = users.find_all(list(self.user_ids))
-            self._members = from_array(found[found >= 0])
-            self._directory_revision = users.revision
+            dense = users.find_all(list(self.user_ids))
+            members = from_array(dense[dense >= 0])
+            self._members, self._directory_revision = members, users.revision
         return self._members
 
     def without(self, user_ids: Iterable[str], revision: int) -> "UserList":

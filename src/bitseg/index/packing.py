@@ -15,7 +15,7 @@ _STORED_INTEGERS = ("|i1", "<i2", "<i4", "<i8")
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A column, one item an event: numbers as integers of a number of hundredths or of ones, codes as narrow ones.
+    """A column, one item an event: numbers as hundredths or ones where that is exact, codes as narrow integers.
 
     `scale` is None where `data` are the values themselves. Otherwise a number is `data / scale`, and the smallest
     integer of the array's type stands for no value.
@@ -51,7 +51,7 @@ def unpacked(value_type: ValueType, data: NDArray[Any], scale: float | None) -> 
     else:
         is_packed = data.dtype == empty(value_type, 0).dtype
     if not is_packed or data.shape[1:] != empty(value_type, 0).shape[1:]:
-        raise ValueError(f"values of type {value_type.value} are not stored so")
+        raise ValueError(f"values of type {value_type.value} are not stored as {data.dtype} with scale {scale}")
     return Packed(value_type, data, scale)
 
 
@@ -62,14 +62,14 @@ def pack(value_type: ValueType, data: NDArray[Any]) -> Packed:
     if value_type is not ValueType.NUMBER:
         return Packed(value_type, data)
     missing = np.isnan(data)
-    held = np.where(missing, 0.0, data)
-    largest = float(np.abs(held).max(initial=0.0))
+    numbers = np.where(missing, 0.0, data)
+    largest = float(np.abs(numbers).max(initial=0.0))
     for scale in _SCALES:
         if largest * scale >= 2**31:
             break
         # Adding zero turns -0.0 into 0.0, as an integer does; then the bits differ and the values stay as they are.
-        scaled = np.rint(held * scale) + 0.0
-        if np.array_equal((scaled / scale).view(np.int64), held.view(np.int64)):
+        scaled = np.rint(numbers * scale) + 0.0
+        if np.array_equal((scaled / scale).view(np.int64), numbers.view(np.int64)):
             return Packed(value_type, _integers(scaled, missing), scale)
     return Packed(value_type, data)
 
@@ -91,27 +91,27 @@ def compress(data: NDArray[Any], missing: int) -> dict[str, Any] | NDArray[Any]:
     """An array of integers, `missing` among them, in a form that takes few bytes; other arrays as they are."""
     if data.dtype.kind != "i" or not len(data):
         return data
-    held = data != missing
-    low = int(data.min(initial=np.iinfo(data.dtype).max, where=held))
-    high = int(data.max(initial=np.iinfo(data.dtype).min, where=held))
+    has_value = data != missing
+    low = int(data.min(initial=np.iinfo(data.dtype).max, where=has_value))
+    high = int(data.max(initial=np.iinfo(data.dtype).min, where=has_value))
     if low > high:
         return {"type": data.dtype.str, "low": 0, "length": len(data), "steps": np.zeros(1, np.uint8)}
     kind = next((kind for kind in (np.uint8, np.uint16, np.uint32) if high - low < np.iinfo(kind).max), None)
     if kind is None:
         return data
-    if low == high and held.all():
+    if low == high and has_value.all():
         steps = np.ones(1, np.uint8)
     else:
-        steps = np.where(held, data.astype(np.int64) - low + 1, 0).astype(kind)
+        steps = np.where(has_value, data.astype(np.int64) - low + 1, 0).astype(kind)
     return {"type": data.dtype.str, "low": low, "length": len(data), "steps": steps}
 
 
-def decompress(found: Any, missing: int, most: int) -> NDArray[Any]:
-    """The array, of at most so many items, that `compress` made something of; ValueError for what it never makes."""
-    if isinstance(found, np.ndarray):
-        return found
-    steps, length = found["steps"], found["length"]
-    if not 0 < length <= most or len(steps) not in (1, length) or found["type"] not in _STORED_INTEGERS:
+def decompress(stored: Any, missing: int, most: int) -> NDArray[Any]:
+    """The array that `compress` was given, of at most `most` items; ValueError for what `compress` never returns."""
+    if isinstance(stored, np.ndarray):
+        return stored
+    steps, length = stored["steps"], stored["length"]
+    if not 0 < length <= most or len(steps) not in (1, length) or stored["type"] not in _STORED_INTEGERS:
         raise ValueError("the array has another length or type than it may")
-    data = np.where(steps == 0, missing, steps.astype(np.int64) + (found["low"] - 1)).astype(found["type"])
+    data = np.where(steps == 0, missing, steps.astype(np.int64) + (stored["low"] - 1)).astype(stored["type"])
     return np.repeat(data, length) if len(steps) < length else data

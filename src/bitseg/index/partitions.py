@@ -310,13 +310,13 @@ class Partition:
         keys = _keys(users, offsets_ms)
         if (keys[1:] < keys[:-1]).any():
             raise ValueError("the events are out of order")
-        columns = {name: self._restored(name, column, len(users)) for name, column in state["columns"].items()}
+        columns = {name: self._restored_column(name, column, len(users)) for name, column in state["columns"].items()}
         rows = Rows(self.start_ms, users, offsets_ms, columns)
         self._first_offset_ms = int(offsets_ms.min(initial=self._first_offset_ms))
         self._last_offset_ms = int(offsets_ms.max(initial=-1))
         self._state, self.revision = _State(rows, (), 0, from_array(users), 0), revision
 
-    def _restored(self, name: str, column: Mapping[str, Any], length: int) -> Packed:
+    def _restored_column(self, name: str, column: Mapping[str, Any], length: int) -> Packed:
         """The column of a property out of a snapshot; ValueError where it fits neither type nor dictionary."""
         definition, data = self.properties[name], column["data"]
         packed = unpacked(definition.type, data, column["scale"])

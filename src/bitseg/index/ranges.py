@@ -18,7 +18,7 @@ BINS = 1_024
 CUMULATIVE_EVERY = 16
 # Fewer users than this are scanned as fast.
 SMALLEST = 65_536
-# Edges are taken from so many values, evenly spread over the users.
+# Edges are taken from about this many values, evenly spread over the users.
 _SAMPLE = 262_144
 
 
@@ -47,7 +47,10 @@ class RangeIndex:
         self._moved = 0
 
     def move(self, users: NDArray[np.uint32], before: NDArray[Any], after: NDArray[Any], missing: Any) -> None:
-        """Bring the bins along: users, once each, whose values changed; `missing` tells of arrays where none is."""
+        """Move users to the bins of their values after a change; every user is given once.
+
+        `missing` returns a mask of the items of an array that stand for no value.
+        """
         had, has = ~missing(before), ~missing(after)
         self._total += int(np.count_nonzero(has)) - int(np.count_nonzero(had))
         self._moved += len(users)
@@ -70,7 +73,7 @@ class RangeIndex:
 
     @property
     def is_skewed(self) -> bool:
-        """Whether so many values moved that bins may have become too large; then it is time to make them anew."""
+        """Whether bins may have become too large, since many values moved; then they should be made anew."""
         return self._moved > self._total // 2 + SMALLEST
 
     def below(self, limit: Any, column: NDArray[Any]) -> BitMap:
@@ -81,10 +84,10 @@ class RangeIndex:
         edge = int(np.searchsorted(self._edges, limit, side="right"))
         whole = edge // CUMULATIVE_EVERY
         candidates = to_array(self._bins[edge])
-        found = from_sorted(candidates[column[candidates] < limit])
+        below_in_bin = from_sorted(candidates[column[candidates] < limit])
         result = BitMap(self._cumulative[whole], optimize=False)
-        for each in (*self._bins[whole * CUMULATIVE_EVERY : edge], found):
-            result |= each
+        for users in (*self._bins[whole * CUMULATIVE_EVERY : edge], below_in_bin):
+            result |= users
         return result
 
     def between(self, low: Any, high: Any, column: NDArray[Any]) -> BitMap:
@@ -99,8 +102,8 @@ class RangeIndex:
             candidates = to_array(self._bins[edge])
             values = column[candidates]
             result |= from_sorted(candidates[(values >= low) & (values < high)])
-        for each in self._bins[first + 1 : last]:
-            result |= each
+        for users in self._bins[first + 1 : last]:
+            result |= users
         return result
 
     def estimate(self, low: Any, high: Any) -> int:

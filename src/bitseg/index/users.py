@@ -32,8 +32,8 @@ class UserDirectory:
     Ids lie end to end in one buffer; a table of slots with open addressing and linear probing finds them, whole
     batches at a time. The hash only says where to look: ids are the same where their bytes are.
 
-    `everyone` is the bitmap of users that are not deleted; callers must not change it. `revision` grows with every user
-    who comes or goes, and `changes` tells who did.
+    `everyone` is the bitmap of users that are not deleted; callers must not change it. `revision` grows when users are
+    added or deleted, and `changes` has those users.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class UserDirectory:
         self.everyone = BitMap()
         self.revision = 0
         self.changes = ChangeLog()
-        # While a snapshot is taken: where the ids lie of users who were deleted meanwhile.
+        # While a snapshot is taken: the start and end of the ids of users who were deleted since it began.
         self._to_blank: list[tuple[int, int]] | None = None
 
     def __len__(self) -> int:
@@ -59,8 +59,8 @@ class UserDirectory:
 
     def find(self, user_id: str) -> int | None:
         """The dense id of a user, or None."""
-        found = int(self.find_all([user_id])[0])
-        return None if found < 0 else found
+        dense = int(self.find_all([user_id])[0])
+        return None if dense < 0 else dense
 
     def find_all(self, user_ids: Sequence[str]) -> NDArray[np.int64]:
         """The dense id of each user, -1 for those who are not known; shape (n,)."""
@@ -71,19 +71,19 @@ class UserDirectory:
         """The dense id of each user, with numbers for those met for the first time; shape (n,)."""
         texts = StringArray.of(user_ids)
         hashes = texts.hashes(self._seed)
-        found = self._find(texts, hashes)
-        missing = np.flatnonzero(found < 0)
+        dense = self._find(texts, hashes)
+        missing = np.flatnonzero(dense < 0)
         if len(missing):
-            found[missing] = self._add(texts.take(missing), hashes[missing])
-        return found.astype(np.uint32)
+            dense[missing] = self._add(texts.take(missing), hashes[missing])
+        return dense.astype(np.uint32)
 
     def delete(self, user_ids: Sequence[str]) -> NDArray[np.uint32]:
         """Forget users; the numbers that stood for those who were known."""
         texts = StringArray.of(user_ids)
         hashes = texts.hashes(self._seed)
-        found = self._find(texts, hashes)
-        known = np.flatnonzero(found >= 0)
-        gone, first = np.unique(found[known], return_index=True)
+        dense = self._find(texts, hashes)
+        known = np.flatnonzero(dense >= 0)
+        gone, first = np.unique(dense[known], return_index=True)
         if not len(gone):
             return np.empty(0, np.uint32)
         self._bury(gone, hashes[known][first])
@@ -131,26 +131,26 @@ class UserDirectory:
         return (hashes >> np.uint64(64 - self._bits)).astype(np.int64)
 
     def _find(self, texts: StringArray, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
-        found = np.full(len(texts), -1, np.int64)
+        dense_ids = np.full(len(texts), -1, np.int64)
         pending = np.arange(len(texts))
         slots, last_slot = self._slots(hashes), len(self._table) - 1
         tags = hashes & ~_DENSE
         while len(pending):
             entries = self._table[slots]
-            held = np.flatnonzero(entries)
-            if len(held) < len(entries):
-                pending, slots, tags, entries = pending[held], slots[held], tags[held], entries[held]
+            used = np.flatnonzero(entries)
+            if len(used) < len(entries):
+                pending, slots, tags, entries = pending[used], slots[used], tags[used], entries[used]
             dense = entries & _DENSE
             alike = np.flatnonzero(((entries & ~_DENSE) == tags) & (dense != _DELETED))
             if len(alike):
                 rows, numbers = pending[alike], dense[alike].astype(np.int64) - 1
                 same = self._texts(numbers).equal(texts.take(rows))
-                found[rows[same]] = numbers[same]
+                dense_ids[rows[same]] = numbers[same]
                 rest = np.ones(len(pending), bool)
                 rest[alike[same]] = False
                 pending, slots, tags = pending[rest], slots[rest], tags[rest]
             slots = (slots + 1) & last_slot
-        return found
+        return dense_ids
 
     def _add(self, texts: StringArray, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Number users who are not known, in order of first appearance; repeats get one number."""
@@ -260,7 +260,7 @@ class UserDirectory:
         self._insert(dense, self._texts(dense).hashes(self._seed))
 
     def faults(self) -> list[str]:
-        """What of the table does not lead to the ids."""
+        """Users whom the table does not find by their ids, as one sentence."""
         dense = to_array(self.everyone).astype(np.int64)
         texts = self._texts(dense)
         lost = int((self._find(texts, texts.hashes(self._seed)) != dense).sum())
@@ -306,7 +306,7 @@ def _state(data: NDArray[np.uint8], ends: NDArray[np.int64], everyone: BitMap, f
 
 
 def _first_of_equals(texts: StringArray, hashes: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The places where each distinct text appears first, ascending, and for every text the first place of its like."""
+    """The first place of every distinct text, ascending, and for every text the first place of an equal one."""
     order = np.argsort(hashes, kind="stable")
     ordered = hashes[order]
     starts = first_of_runs(ordered)

@@ -54,7 +54,7 @@ class Evaluator(KnownPlans):
 
     def count(self, node: Plan) -> int:
         """How many users are in a plan; the last operation counts what it would have made."""
-        if node in self._ready or self._is_pinned(node):
+        if node in self._ready or (self._pins is not None and node in self._pins):
             return len(self.members(node))
         match node:
             case Complement(part):
@@ -101,8 +101,9 @@ class Evaluator(KnownPlans):
         bitmap = self._known(node)
         if bitmap is None:
             cancellation.check()
-            bitmap = self._work_out(node)
-            self._note_ready(node, bitmap)
+            bitmap = self._ready[node] = self._work_out(node)
+            if self._pins is not None:
+                self._keep_pin(node, bitmap)
         return bitmap
 
     def _work_out(self, node: Plan) -> BitMap:

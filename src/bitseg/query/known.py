@@ -73,12 +73,13 @@ class KnownPlans:
         if bitmap is None:
             self._unknown.add(node)
         else:
-            self._note_ready(node, bitmap)
+            self._ready[node] = bitmap
+            if self._pins is not None:
+                self._keep_pin(node, bitmap)
         return bitmap
 
-    def _note_ready(self, node: Plan, bitmap: BitMap) -> None:
-        """Remember the members of a plan that was not pinned, or whose pin was not current."""
-        self._ready[node] = bitmap
+    def _keep_pin(self, node: Plan, bitmap: BitMap) -> None:
+        """Store the members of a plan if it is pinned; the pin was not current."""
         if self._pins is not None and node in self._pins:
             self._pins.keep(node, bitmap, self.answers, self._saved)
 

@@ -124,7 +124,7 @@ class Ingest:
                 if change is not None:
                     prepared.changes.append(change)
             prepared.block_rejections.append(tuple(by_row(refused)))
-        if self._writer.store.is_durable:
+        if self._writer.store.keeps_records:
             prepared.packed = [pack_change(change) for change in prepared.changes]
         return prepared
 

@@ -29,15 +29,15 @@ class StateRecovery:
         else:
             self._state.restore(key, value, revision)
 
-    def replay(self, value: Any) -> None:
-        """Apply a record again; ValueError where it does not follow the one before."""
+    def replay(self, number: int, value: Any) -> None:
+        """Apply the record of a number again; ValueError where it does not follow the one before."""
         self.finish()
         if self._is_legacy:
             legacy.replay(self._state, value)
             return
         version, record = unpack_record(value)
-        if version != self._state.version + 1:
-            raise ValueError(f"its version is {version}, and follows version {self._state.version}")
+        if not version == number == self._state.version + 1:
+            raise ValueError(f"record {number} makes version {version}, and follows version {self._state.version}")
         self._state.apply(record)
 
     def finish(self) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bitseg.columns import Columns
-from bitseg.errors import DataDirectoryError, InvalidArgumentError, NotDurableError
+from bitseg.errors import DataDirectoryError, InvalidArgumentError, NotDurableError, WorkspaceBrokenError
 from bitseg.results import SnapshotResult
 from bitseg.runtime.locks import FairLock
 from bitseg.runtime.periodic import PeriodicThread
@@ -47,6 +47,9 @@ class Snapshots:
 
         def is_due() -> bool:
             store = self._writer.store
+            # A broken workspace can have no snapshot until it is opened again.
+            if self._writer.lock.is_broken:
+                return False
             return store.has_failed or store.journal_bytes >= after_bytes
 
         thread = self._thread = PeriodicThread(
@@ -55,7 +58,7 @@ class Snapshots:
             LOOK_SECONDS,
             retry_seconds=RETRY_SECONDS,
             log=_log,
-            expected=(DataDirectoryError,),
+            expected=(DataDirectoryError, WorkspaceBrokenError),
         )
         self._writer.observe(lambda _: thread.wake() if is_due() else None)
         thread.start()
@@ -110,18 +113,15 @@ class Snapshots:
         with self._lock:
             store = self._writer.store
             if not isinstance(store, Store):
-                store, result = self.create(directory, SyncPolicy.NEVER)
+                store, result = self.create(directory, SyncPolicy.NEVER, is_empty=False)
                 store.close()
                 return result
             result = self.snapshot()
             store.copy_to(directory)
             return result
 
-    def create(self, directory: Path, sync: SyncPolicy, *, is_empty: bool = False) -> tuple[Store, SnapshotResult]:
-        """Make a workspace like this one in a directory that has none.
-
-        One that `is_empty` can be made again where a crash interrupts it.
-        """
+    def create(self, directory: Path, sync: SyncPolicy, *, is_empty: bool) -> tuple[Store, SnapshotResult]:
+        """Make a workspace like this one, which may be empty, in a directory that has none."""
         started = time.perf_counter()
         with self._lock:
             self._exports.give_way()

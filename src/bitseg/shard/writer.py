@@ -39,7 +39,7 @@ class Writer:
         """
         with interrupts_deferred():
             number = self.store.last_record
-            payload = pack_record(self.state.version + 1, record, packed_changes) if self.store.is_durable else b""
+            payload = pack_record(self.state.version + 1, record, packed_changes) if self.store.keeps_records else b""
             try:
                 self.store.append(payload)
                 commit = self.state.apply(record)

@@ -21,8 +21,8 @@ from bitseg.storage.snapshot import Key, Manifest, Part
 Progress = Callable[[int, int], None]
 # Takes back a part of a snapshot: its key, its state, and its revision.
 Restore = Callable[[Key, Any, int], None]
-# Does again what a record says: the value of its payload.
-Replay = Callable[[Any], None]
+# Does again what a record says: its number, and the value of its payload.
+Replay = Callable[[int, Any], None]
 
 _log = logging.getLogger("bitseg.storage")
 
@@ -34,8 +34,8 @@ class Store:
     a snapshot has all up to its `version`. What a snapshot and the journal have in them is for the caller to know.
     """
 
-    # Payloads are written, and read again.
-    is_durable = True
+    # Payloads are read again.
+    keeps_records = True
 
     def __init__(self, directory: DataDirectory, manifest: Manifest, policy: SyncPolicy) -> None:
         self._directory = directory
@@ -169,7 +169,7 @@ class Store:
             finish()
         for record in recovery.records():
             with _reading(record.path, record.offset, journal_format.corrupt):
-                replay(record.value)
+                replay(record.number, record.value)
             progress(min(done + record.offset, total), total)
         self._has_old_journal = recovery.has_old_format
         self._journal = Journal(
@@ -274,7 +274,7 @@ class NullStore:
     """The store of a workspace that lives in memory alone: it counts records and keeps nothing."""
 
     # Payloads need not be made.
-    is_durable = False
+    keeps_records = False
     path = None
     needs_upgrade = has_failed = False
     snapshot_bytes = journal_bytes = snapshot_ms = journal_ms = 0
@@ -326,6 +326,14 @@ class NullStore:
 
     def abandon(self) -> None:
         """Return at once."""
+
+
+class ClosedStore(NullStore):
+    """What a workspace writes to once it is closed: every record is refused."""
+
+    def append(self, payload: bytes) -> int:
+        """Raise InvalidArgumentError."""
+        raise InvalidArgumentError("the workspace is closed, and takes no change", hint="open it again")
 
 
 AnyStore = Store | NullStore

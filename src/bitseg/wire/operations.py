@@ -1,41 +1,89 @@
 """Row operations to protobuf and back."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from google.protobuf.struct_pb2 import Struct
 
 from bitseg.columns import Rejection
+from bitseg.grouping import Limits, malformed
+from bitseg.names import MAX_NAME_BYTES, malformed_text
 from bitseg.operations import Delete, Identify, Operation, Page, Track
 from bitseg.pb import ingest_pb2
 from bitseg.plain import exact
-from bitseg.values import InvalidValueError
+from bitseg.values import MAX_EXACT_INTEGER, InvalidValueError
 from bitseg.wire.timestamps import from_timestamp, to_timestamp
+
+_NAME_TYPES = frozenset({str})
+_VALUE_TYPES = frozenset({str, float, int, bool, type(None)})
 
 
 def to_operations(operations: Iterable[Operation]) -> tuple[list[ingest_pb2.Operation], list[Rejection]]:
-    """The protobuf form of row operations without the values that are none, and the rejections of those."""
+    """The protobuf form of row operations, and what no message can hold.
+
+    Values that are refused are left out. A row that is refused as a whole is an empty message, so that the server
+    counts the rows as the caller does.
+    """
     messages: list[ingest_pb2.Operation] = []
     rejections: list[Rejection] = []
     for row, operation in enumerate(operations):
+        if _is_plain(operation):
+            # What protobuf refuses even so, such as half of a surrogate pair, is refused below with its reason.
+            with suppress(ValueError):
+                messages.append(to_operation(operation))
+                continue
+        reason = malformed(operation.as_track() if isinstance(operation, Page) else operation, Limits())
+        if reason is not None:
+            rejections.append(Rejection(row, reason))
+            messages.append(ingest_pb2.Operation())
+            continue
         match operation:
             case Identify():
-                operation = operation._replace(traits=_exact(row, operation.traits, rejections))
+                operation = operation._replace(traits=_exact(row, operation.traits, "attribute name", rejections))
             case Track() | Page():
-                operation = operation._replace(properties=_exact(row, operation.properties, rejections))
+                properties = _exact(row, operation.properties, "property name", rejections)
+                operation = operation._replace(properties=properties)
         messages.append(to_operation(operation))
     return messages, rejections
 
 
-def _exact(row: int, values: Mapping[str, Any], rejections: list[Rejection]) -> Mapping[str, Any]:
+def _exact(row: int, values: Mapping[str, Any], what: str, rejections: list[Rejection]) -> Mapping[str, Any]:
     """The values that the protocol can hold; a rejection for each other one."""
     kept: dict[str, Any] = {}
     for name, value in values.items():
-        try:
-            kept[name] = exact(value)
-        except InvalidValueError as error:
-            rejections.append(Rejection(row, str(error), name))
+        reason = malformed_text(name, what, MAX_NAME_BYTES)
+        if reason is None:
+            try:
+                kept[name] = exact(value)
+            except InvalidValueError as error:
+                rejections.append(Rejection(row, str(error), name))
+        elif type(name) is not str:
+            rejections.append(Rejection(row, reason, repr(name)))
+        elif value is not None:
+            rejections.append(Rejection(row, reason, name))
     return kept
+
+
+def _is_plain(operation: Operation) -> bool:
+    """Whether texts, time and values are of types that a message takes as they are: nearly all operations are."""
+    if type(operation) is Track:
+        values = operation.properties
+        is_text = type(operation.event) is str
+    elif type(operation) is Identify:
+        values, is_text = operation.traits, True
+    else:
+        return False
+    return (
+        is_text
+        and type(operation.user_id) is str
+        and type(operation.timestamp_ms) is int
+        and (operation.message_id is None or type(operation.message_id) is str)
+        and type(values) is dict
+        and _NAME_TYPES.issuperset(map(type, values))
+        and _VALUE_TYPES.issuperset(map(type, values.values()))
+        and all(abs(value) <= MAX_EXACT_INTEGER for value in values.values() if type(value) is int)
+    )
 
 
 def to_operation(operation: Operation) -> ingest_pb2.Operation:

@@ -37,9 +37,9 @@ from bitseg.values import ValueType, present
 
 # Users that one step of a full pass looks at: their counters stay in the processor's second-level cache.
 _CHUNK_USERS = 2**18
-# With fewer events than a fiftieth of the users, users are numbered by rank instead.
-_SPARSE = 50
-# Counting by bitmaps, one for each number of times reached, pays up to so many times.
+# With fewer events than users divided by this, users are numbered by rank instead.
+_SPARSE_DIVISOR = 50
+# Up to this many times, users are counted by bitmaps, one for each number of times.
 _LARGEST_LEVEL = 4
 
 
@@ -51,14 +51,17 @@ def members(quantity: object, occurrences: Occurrences) -> BitMap:
 
 @dataclass(frozen=True, slots=True)
 class _Occurring:
-    """Ascending users, with repeats where `bitmap` is less than all there is to know of them."""
+    """Users in ascending order, and as a bitmap.
+
+    A user with several occurrences appears several times in `users` if `has_repeats`.
+    """
 
     users: NDArray[np.uint32]
     bitmap: BitMap
     has_repeats: bool
 
     def repeats(self) -> NDArray[np.uint32]:
-        """The users again who are there more than once, without one of their occurrences."""
+        """The users of all occurrences but each user's first."""
         users = self.users
         return users[1:][users[1:] == users[:-1]] if self.has_repeats else users[:0]
 
@@ -80,13 +83,13 @@ def _(quantity: DistinctDays, occurrences: Occurrences) -> BitMap:
 
 
 def _counted(occurring: list[_Occurring], count: CountRange) -> BitMap:
-    """The users that occur at all and as often as asked."""
-    total = sum(len(each.users) for each in occurring)
+    """The users who occur as often as `count` says, and at least once."""
+    total = sum(len(block.users) for block in occurring)
     if not total:
         return BitMap()
     low, high = _count_limits(count)
     levels = low if high is None else high + 1
-    last_user = max(each.bitmap.max() for each in occurring)
+    last_user = max(block.bitmap.max() for block in occurring)
     if levels <= _LARGEST_LEVEL and levels * total < last_user + 4 * total:
         never, higher = _levels(occurring, levels, last_user)
         reached = higher[low - 2] if low > 1 else everyone_below(last_user + 1) - never
@@ -96,12 +99,12 @@ def _counted(occurring: list[_Occurring], count: CountRange) -> BitMap:
         mask = counts >= low
         return mask if high is None else mask & (counts <= high)
 
-    blocks = [(each.users,) for each in occurring]
+    blocks = [(block.users,) for block in occurring]
     return _by_chunk(blocks, lambda places, size: is_counted(np.bincount(places, minlength=size)))
 
 
 def _count_limits(count: CountRange) -> tuple[int, int | None]:
-    """The least and the greatest number of times asked for, the least at least 1; None where there is no greatest."""
+    """The smallest number of times that counts, at least 1, and the largest; None where there is no largest."""
     match count:
         case CountBetween(low, high):
             return max(low, 1), high
@@ -118,10 +121,10 @@ def _count_limits(count: CountRange) -> tuple[int, int | None]:
 
 
 def _levels(occurring: list[_Occurring], count: int, last_user: int) -> tuple[BitMap, list[BitMap]]:
-    """Who never occurs, and for 2 to `count` times the users who occur at least so often: counters by bitmaps.
+    """The users who never occur, and for each of 2 to `count` times the users who occur at least as often.
 
-    Who never occurs stands for the first level, in bitsets, from which a few users are taken much faster than they are
-    merged into arrays; it may have ids beyond `last_user`.
+    The first level is held as its complement, the users who never occur: in bitsets, a few users are removed much
+    faster than they are merged into arrays. It may have ids beyond `last_user`.
     """
     never = everyone_below(last_user + 1)
     higher = [BitMap() for _ in range(count - 1)]
@@ -136,11 +139,11 @@ def _levels(occurring: list[_Occurring], count: int, last_user: int) -> tuple[Bi
             higher[-1] |= reaching
         never.difference_update(once)
 
-    for each in occurring:
-        occur(each.bitmap)
-    # What is left are further occurrences in one block. Each round takes one of each user; more than `count` make no
-    # difference.
-    rest = np.sort(np.concatenate([each.repeats() for each in occurring]))
+    for block in occurring:
+        occur(block.bitmap)
+    # Then the further occurrences within blocks. Each round takes one of each user; more than `count` rounds would make
+    # no difference.
+    rest = np.sort(np.concatenate([block.repeats() for block in occurring]))
     for _ in range(count):
         is_first = first_of_runs(rest)
         occur(from_sorted(rest[is_first]))
@@ -151,15 +154,15 @@ def _levels(occurring: list[_Occurring], count: int, last_user: int) -> tuple[Bi
 def _by_chunk(blocks: Sequence[tuple[NDArray[Any], ...]], test: Callable[..., Mask]) -> BitMap:
     """The users for whom a test over all their events is true.
 
-    A block is an array of ascending users and arrays of what belongs to each event. Users are looked at some at a time:
-    `test` gets an array of users, numbered from 0, the arrays that go with it, blocks in order, and the number of
-    users, and tells of each.
+    A block is an array of ascending users, one an event, and arrays with values of these events. `test` is called for
+    one chunk of users after the other, with the users of the events, numbered from 0, the values of the events, block
+    after block, and the number of users; it returns a mask by number of user.
     """
     total = sum(len(block[0]) for block in blocks)
     if not total:
         return BitMap()
     last_user = max(int(block[0][-1]) for block in blocks if len(block[0]))
-    if total < last_user // _SPARSE:
+    if total < last_user // _SPARSE_DIVISOR:
         users, places = np.unique(np.concatenate([block[0] for block in blocks]), return_inverse=True)
         others = [np.concatenate(arrays) for arrays in list(zip(*blocks, strict=True))[1:]]
         return from_sorted(users[test(places, *others, len(users))])
@@ -169,14 +172,14 @@ def _by_chunk(blocks: Sequence[tuple[NDArray[Any], ...]], test: Callable[..., Ma
     bits = np.zeros(len(edges) * size // 8, np.uint8)
     for number, base in enumerate(edges[:-1].tolist()):
         cancellation.check()
-        slices = [slice(each[number], each[number + 1]) for each in bounds]
+        slices = [slice(ends[number], ends[number + 1]) for ends in bounds]
         users, *others = (
             np.concatenate([array[part] for array, part in zip(arrays, slices, strict=True)])
             for arrays in zip(*blocks, strict=True)
         )
         if len(users):
-            found = test(users - np.uint32(base), *others, size)
-            bits[base // 8 : (base + size) // 8] = np.packbits(found, bitorder="little")
+            mask = test(users - np.uint32(base), *others, size)
+            bits[base // 8 : (base + size) // 8] = np.packbits(mask, bitorder="little")
     return from_bits(bits)
 
 
@@ -196,14 +199,14 @@ def _(quantity: Aggregate, occurrences: Occurrences) -> BitMap:
     blocks = _numbers(occurrences, quantity.property)
     members = _by_chunk(blocks, test)
     if quantity.function is Function.SUM and satisfies(np.zeros(1))[0]:
-        # Users without any number add up to nothing, which is not a sum of zero.
+        # Users without any number have no sum, which is not a sum of zero.
         members &= union([from_array(users) for users, _ in blocks])
     return members
 
 
 def _numbers(occurrences: Occurrences, name: str) -> list[tuple[NDArray[np.uint32], NDArray[np.float64]]]:
     """Users and values of the events that have a number, in blocks of ascending users, each user's in order of time."""
-    found: list[tuple[NDArray[np.uint32], NDArray[np.float64]]] = []
+    numbers: list[tuple[NDArray[np.uint32], NDArray[np.float64]]] = []
     times_ms: list[NDArray[np.int64]] = []
     for block in occurrences.blocks():
         column = block.column(name)
@@ -214,14 +217,14 @@ def _numbers(occurrences: Occurrences, name: str) -> list[tuple[NDArray[np.uint3
         if block.has_gaps(name):
             rows = present(ValueType.NUMBER, values)
             users, values = users[rows], values[rows]
-        found.append((users, values))
+        numbers.append((users, values))
         if len(occurrences.events) > 1:
             times_ms.append(block.times_ms[rows])
-    if len(occurrences.events) > 1 and found:
-        users, values = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+    if len(occurrences.events) > 1 and numbers:
+        users, values = (np.concatenate(arrays) for arrays in zip(*numbers, strict=True))
         order = np.argsort(sort_keys(users, np.concatenate(times_ms)), kind="stable")
         return [(users[order], values[order])]
-    return found
+    return numbers
 
 
 def _sum(places: NDArray[np.int64], values: NDArray[np.float64], size: int) -> NDArray[np.float64]:
@@ -247,7 +250,7 @@ def _greatest(places: NDArray[np.int64], values: NDArray[np.float64], size: int)
     return totals
 
 
-# From users, numbered from 0, their values and the number of users: what each user's come to.
+# From the users of events, numbered from 0, the events' values and the number of users: an array by number of user.
 _FUNCTIONS: dict[Function, Callable[[NDArray[np.int64], NDArray[np.float64], int], NDArray[np.float64]]] = {
     Function.SUM: _sum,
     Function.AVG: _average,
@@ -265,22 +268,22 @@ def _distinct_values(occurrences: Occurrences, name: str) -> Totals:
     codes: list[NDArray[np.int64]] = []
     shared = Dictionary()
     for block in occurrences.blocks():
-        found = block.column(name)
-        if found is None:
+        column = block.column(name)
+        if column is None:
             continue
-        column, data = found
-        has_value = present(column.type, data)
+        definition, data = column
+        has_value = present(definition.type, data)
         users.append(block.users[has_value])
-        codes.append(_value_codes(column, data[has_value], shared))
-        kinds.append(np.full(len(users[-1]), _TYPE_NUMBERS[column.type]))
+        codes.append(_value_codes(definition, data[has_value], shared))
+        kinds.append(np.full(len(users[-1]), _TYPE_NUMBERS[definition.type]))
     if not users:
         return np.empty(0, np.uint32), np.empty(0, np.float64)
     all_users, all_kinds, all_codes = np.concatenate(users), np.concatenate(kinds), np.concatenate(codes)
     order = np.lexsort((all_codes, all_kinds, all_users))
     ordered_users = all_users[order]
     distinct = first_of_runs(ordered_users) | first_of_runs(all_kinds[order]) | first_of_runs(all_codes[order])
-    found_users, counts = np.unique(ordered_users[distinct], return_counts=True)
-    return found_users, counts.astype(np.float64)
+    users_with_values, counts = np.unique(ordered_users[distinct], return_counts=True)
+    return users_with_values, counts.astype(np.float64)
 
 
 _TYPE_NUMBERS = {value_type: number for number, value_type in enumerate(ValueType)}

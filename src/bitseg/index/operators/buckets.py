@@ -15,10 +15,10 @@ from bitseg.segment.nodes import InBucket
 
 
 def members(condition: InBucket, id_hashes: NDArray[np.uint64], among: BitMap) -> BitMap:
-    """Of some users those in the buckets `first` to `last`; `id_hashes` has xxh3_64 of every id by dense id."""
+    """Those of some users who are in the buckets `first` to `last`; `id_hashes` has xxh3_64 of every id by dense id."""
     users = to_array(among)
-    found = bucket_of(id_hashes[users], condition.seed, condition.of)
-    return from_sorted(users[(found >= condition.first) & (found <= condition.last)])
+    numbers = bucket_of(id_hashes[users], condition.seed, condition.of)
+    return from_sorted(users[(numbers >= condition.first) & (numbers <= condition.last)])
 
 
 def bucket_of(id_hashes: NDArray[np.uint64], seed: str, of: int) -> NDArray[np.uint64]:

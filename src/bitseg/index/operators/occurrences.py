@@ -95,7 +95,7 @@ class Criteria:
 
     @property
     def is_timed(self) -> bool:
-        """Whether days of the week or times of day are asked for, beside the interval."""
+        """Whether days of the week or times of day count, beside the interval."""
         return self.time_of_day is not None or bool(self.weekdays)
 
     @property
@@ -104,7 +104,7 @@ class Criteria:
         return self.where is not None or self.time_of_day is not None
 
     def weekday_numbers(self) -> frozenset[int]:
-        """The days of the week that are asked for, Monday 0; empty for all."""
+        """The days of the week that count, Monday 0; empty for all."""
         return frozenset(_WEEKDAYS[day] for day in self.weekdays)
 
     def partitions(self) -> Iterator[tuple[Event, Partition, bool]]:
@@ -150,7 +150,7 @@ class Among:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _CapturedDay:
-    """A partition at one moment, and whether all of it lies in the interval that is asked for."""
+    """A partition at one moment, and whether all of it lies in the interval of the criteria."""
 
     event: Event
     day: int
@@ -199,7 +199,7 @@ class Occurrences:
 
     @property
     def events(self) -> Sequence[Event]:
-        """The events of the names that are asked for."""
+        """The events of the names that count."""
         return self.criteria.events
 
     @property
@@ -209,7 +209,7 @@ class Occurrences:
 
     @property
     def is_any(self) -> bool:
-        """Whether nothing but the interval is asked of the events."""
+        """Whether every event in the interval counts."""
         return not self.criteria.needs_rows and not self.criteria.is_timed
 
     def until(self, instant_ms: int) -> "Occurrences":
@@ -246,7 +246,7 @@ class Occurrences:
         return self.users_with(())
 
     def users_with(self, others: Iterable[BitMap]) -> BitMap:
-        """The users who did any of the events, and those in other bitmaps, as far as they are among those asked for."""
+        """The users who did any of the events or are in other bitmaps, without those who are not `among` the users."""
         bitmaps = list(others)
         runs: list[NDArray[np.uint32]] = []
         for day in self._days:

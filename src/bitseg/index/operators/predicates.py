@@ -1,4 +1,4 @@
-"""Predicates over columns: which rows satisfy what is asked. Rows without a value satisfy only `is not set`."""
+"""Predicates over columns: which rows satisfy them. Rows without a value satisfy only `is not set`."""
 
 import math
 from collections.abc import Callable
@@ -140,10 +140,10 @@ def test(
         assert dictionary is not None
         mask = entry_mask(predicate, dictionary, context)[data]
         return mask
-    asked = ranges(predicate, value_type, context) if value_type is ValueType.NUMBER else None
-    if asked is not None and not asked.negated and len(asked.ranges) == 1:
+    wanted = ranges(predicate, value_type, context) if value_type is ValueType.NUMBER else None
+    if wanted is not None and not wanted.negated and len(wanted.ranges) == 1:
         # No number stands for "no value", and nothing compares with it.
-        return _in_range(data, *asked.ranges[0])
+        return _in_range(data, *wanted.ranges[0])
     mask = _column_test(predicate, value_type, data, context)
     return mask & present(value_type, data)
 
@@ -154,11 +154,11 @@ def entry_mask(predicate: Predicate, dictionary: Dictionary, context: Context) -
     The last item stands for "no value" and is False, so that the mask can be indexed with codes as they are.
     """
     key = (id(dictionary), predicate)
-    kept = context.entry_masks.get(key)
-    if kept is not None and len(kept[1]) == len(dictionary) + 1:
-        return kept[1]
+    cached = context.entry_masks.get(key)
+    if cached is not None and len(cached[1]) == len(dictionary) + 1:
+        return cached[1]
     codes = exact_codes(predicate, dictionary)
-    # Looked at after the codes, for others may add entries meanwhile.
+    # Read after the codes: a writer may add entries at the same time.
     total = len(dictionary)
     mask = np.zeros(total + 1, bool)
     if codes is not None:
@@ -189,7 +189,7 @@ def exact_codes(predicate: Predicate, dictionary: Dictionary) -> list[int] | Non
 @singledispatch
 def _entry_test(predicate: object) -> EntryTest:
     """A test of one dictionary entry: a string, or the items of a list."""
-    raise TypeError(f"{type(predicate).__name__} is not asked of strings or lists")
+    raise TypeError(f"no test of strings or lists for the predicate {type(predicate).__name__}")
 
 
 @_entry_test.register
@@ -198,7 +198,7 @@ def _(predicate: Compare) -> EntryTest:
     value = predicate.value
     if isinstance(value, Version):
         key = versions.parse(value.value)
-        return lambda entry: (found := versions.parse(entry)) is not None and compare(found, key)
+        return lambda entry: (version := versions.parse(entry)) is not None and compare(version, key)
     return lambda entry: compare(entry, value.value if isinstance(value, Text) else None)
 
 
@@ -215,7 +215,7 @@ def _(predicate: InRange) -> EntryTest:
     low, high = versions.parse(predicate.low.value), versions.parse(predicate.high.value)
     assert low is not None
     assert high is not None
-    return lambda entry: (found := versions.parse(entry)) is not None and low <= found <= high
+    return lambda entry: (version := versions.parse(entry)) is not None and low <= version <= high
 
 
 @_entry_test.register
@@ -225,7 +225,7 @@ def _(predicate: Contains) -> EntryTest:
 
 
 def _folded(part: Part) -> str | tuple[str, ...]:
-    """The pieces of a part without case; a single piece stands alone, for it is found faster."""
+    """The pieces of a part without case; a single piece stands alone, since a plain search is faster."""
     pieces = tuple(map(str.casefold, part.pieces))
     return pieces[0] if len(pieces) == 1 else pieces
 
@@ -287,7 +287,7 @@ def _(predicate: Has) -> EntryTest:
 @singledispatch
 def _column_test(predicate: object, value_type: ValueType, data: NDArray[Any], context: Context) -> Mask:
     """Which rows of any other type than strings and lists satisfy the predicate; gaps may come out either way."""
-    raise TypeError(f"{type(predicate).__name__} is not asked of a {value_type.value}")
+    raise TypeError(f"no test of a {value_type.value} for the predicate {type(predicate).__name__}")
 
 
 @_column_test.register(Compare)
@@ -299,14 +299,14 @@ def _(
 ) -> Mask:
     mask: Mask
     if isinstance(predicate, OneOf) and value_type in (ValueType.NUMBER, ValueType.BOOLEAN):
-        mask = np.isin(data, [each.value for each in predicate.values if isinstance(each, Number | Boolean)])
+        mask = np.isin(data, [literal.value for literal in predicate.values if isinstance(literal, Number | Boolean)])
         return ~mask if predicate.negated else mask
-    asked = ranges(predicate, value_type, context)
-    assert asked is not None
+    wanted = ranges(predicate, value_type, context)
+    assert wanted is not None
     mask = np.zeros(len(data), bool)
-    for low, high in asked.ranges:
+    for low, high in wanted.ranges:
         mask |= _in_range(data, low, high)
-    return ~mask if asked.negated else mask
+    return ~mask if wanted.negated else mask
 
 
 def _in_range(data: NDArray[Any], low: Any, high: Any) -> Mask:
@@ -314,7 +314,7 @@ def _in_range(data: NDArray[Any], low: Any, high: Any) -> Mask:
     return mask if low is None or high is None else mask & (data < high)
 
 
-# Types whose values have an order that predicates ask about.
+# Types whose values have an order that predicates use.
 ORDERED_TYPES = frozenset({ValueType.NUMBER, ValueType.DATE, ValueType.DATETIME})
 
 
@@ -330,7 +330,7 @@ class Ranges:
 
 
 def ranges(predicate: Predicate, value_type: ValueType, context: Context) -> Ranges | None:
-    """The ranges that a fitting predicate asks for; None for one that asks for none, or for a type without order."""
+    """The ranges that a fitting predicate stands for; None for other predicates, and for types without order."""
     if value_type not in ORDERED_TYPES and value_type is not ValueType.BOOLEAN:
         return None
     match predicate:
@@ -338,7 +338,7 @@ def ranges(predicate: Predicate, value_type: ValueType, context: Context) -> Ran
             low, high = _bounds(literal, value_type, context)
             return _COMPARED[operator](low, high)
         case OneOf(values, negated):
-            return Ranges(tuple(_bounds(each, value_type, context) for each in values), negated)
+            return Ranges(tuple(_bounds(literal, value_type, context) for literal in values), negated)
         case InRange(low_literal, high_literal):
             low, _ = _bounds(low_literal, value_type, context)
             _, high = _bounds(high_literal, value_type, context)

@@ -21,7 +21,7 @@ class Step:
 
 
 def members(first: Occurrences, steps: Sequence[Step], now_ms: int) -> BitMap:
-    """The users with a chain of events, one per step, each at `(t, t + within]` of the one before at t.
+    """The users with a chain of events, one per step, each at `(t, t + within]` where t is the time of the one before.
 
     An event is reached if some reached event of the step before lies in range, and the latest one before it is the
     nearest, so one look back per event decides. A negated last step asks for a reached event with no such successor
@@ -77,14 +77,14 @@ _FAR_MS = 2**61
 
 
 def _preceding_ms(users: Users, times_ms: Times, next_users: Users, next_times_ms: Times) -> Times:
-    """For each of the next events, when the same user last did one of the first strictly before it."""
+    """For each next event, the time of the same user's latest first event strictly before it."""
     keys, next_keys = _keys(users, times_ms, next_users, next_times_ms)
     places = np.searchsorted(keys, next_keys, side="left") - 1
     return _at(places, users, times_ms, next_users, missing=-_FAR_MS)
 
 
 def _following_ms(users: Users, times_ms: Times, next_users: Users, next_times_ms: Times) -> Times:
-    """For each of the first events, when the same user does one of the next strictly after it."""
+    """For each first event, the time of the same user's earliest next event strictly after it."""
     keys, next_keys = _keys(users, times_ms, next_users, next_times_ms)
     places = np.searchsorted(next_keys, keys, side="right")
     places[places == len(next_keys)] = -1
@@ -106,5 +106,5 @@ def _at(
     if not len(there_users):
         return np.full(len(here_users), missing, np.int64)
     index = np.maximum(places, 0)
-    found = (places >= 0) & (there_users[index] == here_users)
-    return np.where(found, there_times_ms[index], missing)
+    is_same_user = (places >= 0) & (there_users[index] == here_users)
+    return np.where(is_same_user, there_times_ms[index], missing)

@@ -1,4 +1,4 @@
-"""What one user did: the events behind an answer."""
+"""The events of one user."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ from bitseg.values import decode
 
 def events_of(user: int, occurrences: Occurrences) -> list[UserEvent]:
     """The user's events among the occurrences, oldest first."""
-    return sorted(_found(user, occurrences), key=lambda each: each.timestamp_ms)
+    return sorted(_decoded(user, occurrences), key=lambda event: event.timestamp_ms)
 
 
 def summary_of(user: int, event: Event) -> EventSummary | None:
@@ -30,14 +30,14 @@ def summary_of(user: int, event: Event) -> EventSummary | None:
     return EventSummary(event.name, count, first_ms, last_ms) if count else None
 
 
-def _found(user: int, occurrences: Occurrences) -> Iterator[UserEvent]:
+def _decoded(user: int, occurrences: Occurrences) -> Iterator[UserEvent]:
     for block in occurrences.only(Among(BitMap([user]))).blocks():
-        columns = {name: found for name in block.event.properties if (found := block.column(name))}
+        columns = {name: column for name in block.event.properties if (column := block.column(name))}
         for row, time_ms in enumerate(block.times_ms.tolist()):
             properties = {}
-            for name, (column, data) in columns.items():
-                entries = column.dictionary.entries if column.dictionary else ()
-                value = decode(column.type, data[row], entries)
+            for name, (definition, data) in columns.items():
+                entries = definition.dictionary.entries if definition.dictionary else ()
+                value = decode(definition.type, data[row], entries)
                 if value is not None:
                     properties[name] = value
             yield UserEvent(block.event.name, time_ms, properties)
