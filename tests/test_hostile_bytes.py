@@ -10,6 +10,7 @@ from random import Random
 
 import google_crc32c
 import msgpack
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
