@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -323,8 +323,8 @@ class Index:
     def restore(self, key: Key, state: Any, revision: int) -> None:
         """Take back one part of a snapshot, in the order they were captured in.
 
-        What is not as it was captured raises ValueError, KeyError, TypeError, IndexError, AttributeError or
-        OverflowError. `restored` comes after the last.
+        The state has the shape that its key asks for; ValueError where it is not as it was captured. `restored` comes
+        after the last.
         """
         _RESTORERS[str(key[0])](self, key[1:], state, revision)
 
@@ -355,7 +355,9 @@ def _restore_schema(index: Index, key: Key, state: Any, revision: int) -> None:
 
 def _restore_entries(index: Index, key: Key, state: Any, revision: int) -> None:
     event, name, _ = key
-    owner = index.attributes[str(name)] if event is None else index.events[str(event)].properties[str(name)]
+    owner: Attribute | Property = (
+        _named(index.attributes, name) if event is None else _named(_named(index.events, event).properties, name)
+    )
     if owner.dictionary is None:
         raise ValueError(f"{name!r} has no dictionary")
     owner.dictionary.restore(state, revision)
@@ -374,12 +376,21 @@ def _restore_list(index: Index, key: Key, state: Any, revision: int) -> None:
 
 def _restore_attribute(index: Index, key: Key, state: Any, revision: int) -> None:
     name, stretch = key
-    index.attributes[str(name)].restore(_number(stretch), state, revision, len(index.users))
+    _named(index.attributes, name).restore(_number(stretch), state, revision, len(index.users))
 
 
 def _restore_events(index: Index, key: Key, state: Any, revision: int) -> None:
     name, day = key
-    index.events[str(name)].restore(_number(day), state, revision, index.calendar)
+    _named(index.events, name).restore(_number(day), state, revision, index.calendar)
+
+
+Named = TypeVar("Named")
+
+
+def _named(known: Mapping[str, Named], name: str | int | None) -> Named:
+    if not isinstance(name, str) or name not in known:
+        raise ValueError(f"the schema does not have {name!r}")
+    return known[name]
 
 
 def _number(part: str | int | None) -> int:

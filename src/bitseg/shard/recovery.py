@@ -3,6 +3,7 @@
 from typing import Any
 
 from bitseg.shard import legacy
+from bitseg.shard.part_shapes import check_part
 from bitseg.shard.state import WorkspaceState
 from bitseg.storage.record_codec import unpack_record
 from bitseg.storage.snapshot import Key
@@ -11,8 +12,7 @@ from bitseg.storage.snapshot import Key
 class StateRecovery:
     """Takes the parts of a snapshot of a version, then the records after it, and then `finish`.
 
-    `is_legacy` says that an earlier format wrote both. Contents that are not as they were written raise ValueError and
-    its like.
+    `is_legacy` says that an earlier format wrote both. Contents that are not as they were written raise ValueError.
     """
 
     def __init__(self, state: WorkspaceState, version: int, *, is_legacy: bool) -> None:
@@ -22,7 +22,8 @@ class StateRecovery:
         state.index.version = version
 
     def restore(self, key: Key, value: Any, revision: int) -> None:
-        """Take back one part of the snapshot."""
+        """Take back one part of the snapshot; ValueError for contents that make no sense."""
+        check_part(key, value)
         if self._is_legacy:
             legacy.restore(self._state, key, value, revision)
         else:

@@ -144,11 +144,14 @@ class Store:
         """Whether records are refused until a snapshot has succeeded."""
         return self._journal.has_failed
 
-    def recover(self, restore: Restore, replay: Replay, progress: Progress) -> Recovered:
+    def recover(
+        self, restore: Restore, replay: Replay, progress: Progress, finish: Callable[[], None] = lambda: None
+    ) -> Recovered:
         """Hand over the parts of the snapshot, and then the records of the journal after it.
 
-        What a crash left of records that were not acknowledged is saved aside and cut. `restore` and `replay` raise
-        ValueError or a BitsegError for contents that make no sense. Raises CorruptSnapshotError and
+        `finish` is called after the last part, before the first record. What a crash left of records that were not
+        acknowledged is saved aside and cut. `restore`, `finish` and `replay` raise ValueError or a BitsegError for
+        contents that make no sense. Raises CorruptSnapshotError and
         CorruptJournalError, naming file and byte, for those; InternalError for any other error of `restore` and
         `replay`, which is a fault of theirs. Nothing is cut or removed then.
         """
@@ -162,6 +165,8 @@ class Store:
                 restore(key, state, revision)
             done += length
             progress(done, total)
+        with _reading(self.path / snapshot.MANIFEST, 0, snapshot.corrupt):
+            finish()
         for record in recovery.records():
             with _reading(record.path, record.offset, journal_format.corrupt):
                 replay(record.number, record.value)
@@ -283,7 +288,9 @@ class NullStore:
         """The number of the last record."""
         return self._last
 
-    def recover(self, restore: Restore, replay: Replay, progress: Progress) -> Recovered:
+    def recover(
+        self, restore: Restore, replay: Replay, progress: Progress, finish: Callable[[], None] = lambda: None
+    ) -> Recovered:
         """What there is: nothing."""
         return Recovered(snapshot_bytes=0, records=0, torn_bytes=0, torn_saved_as=None, seconds=0)
 
