@@ -33,6 +33,8 @@ _BLOCK_USERS = 2**16
 _ROW_BYTES = 512
 _ENTRY_BYTES = 512
 _COPIES = 4
+# A latitude and a longitude.
+_WIDEST_VALUE_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,10 +172,9 @@ class Index:
             arriving += rows
             needed += rows * _ROW_BYTES
             for name, values in change.values.items():
-                width = 8 if values.type is None else empty(values.type, 1).nbytes
                 # Events have a column for every row, also where few have the property.
                 cells = rows if isinstance(change, EventRows) else len(values.data)
-                needed += cells * width * _COPIES + len(values.entries) * _ENTRY_BYTES
+                needed += cells * _WIDEST_VALUE_BYTES * _COPIES + len(values.entries) * _ENTRY_BYTES
                 if isinstance(change, UserRows) and values.type is not None:
                     growing.add(name)
         users = len(self.users) + arriving
@@ -181,7 +182,7 @@ class Index:
             attribute = self.attributes.get(name)
             if attribute is None or attribute.capacity < users:
                 # A column of values and one of times, half as long again, beside those before.
-                needed += max(users, 1024) * 16 * 5 // 2
+                needed += max(users, 1024) * (_WIDEST_VALUE_BYTES + 8) * 5 // 2
         return needed
 
     def prepare(self) -> None:
