@@ -226,6 +226,10 @@ class Engine:
         """Differences between indexes and columns, one sentence each; empty where all is well."""
         return self._shard.verify()
 
+    def require_sound(self) -> None:
+        """Raise WorkspaceBrokenError where a change failed half-way, so that the workspace must be opened again."""
+        self._shard.lock.require_sound()
+
     def prepare(self) -> None:
         """Build all that queries would build when they first ask: sorted partitions, rollups, bitmaps and bins."""
         self._shard.prepare()
