@@ -33,16 +33,21 @@ def plain(value: Any) -> Any:
     """A value as JSON has it; InvalidValueError, with the reason, where there is no such value."""
     if type(value) in _SCALARS:
         return value
-    if isinstance(value, np.generic):
-        return plain(value.item())
+    if isinstance(value, np.generic) and not isinstance(item := value.item(), np.generic):
+        return plain(item)
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, _SEQUENCES):
         return [plain(each) for each in value]
     if isinstance(value, Mapping):
         return {name: plain(each) for name, each in value.items()}
-    if isinstance(value, str | int | float):
-        return value
+    # Members of enumerations and the like, as what they derive from: they may print and compare as they please.
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int.__index__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
     raise InvalidValueError(f"a {type(value).__name__} is no value")
 
 

@@ -9,13 +9,20 @@ from xxhash import xxh3_64_digest
 
 from bitseg.catalog import DEFAULT_SEGMENTS
 from bitseg.entries import LISTS, SEGMENTS, Details, Entry, EntryKind, SavedSegment, StaticList, segment_of
-from bitseg.errors import AlreadyExistsError, InvalidArgumentError, StaleEtagError
+from bitseg.errors import (
+    AlreadyExistsError,
+    InvalidArgumentError,
+    InvalidSegmentError,
+    SegmentSyntaxError,
+    StaleEtagError,
+)
 from bitseg.names import MAX_ID_BYTES, malformed_text
 from bitseg.records import EntriesChanged, EntryChange
 from bitseg.results import NamedPage
 from bitseg.runtime.opaque_tokens import make_token, read_token
 from bitseg.segment import parse, validate
 from bitseg.segment.nodes import Condition, InList, InSegment
+from bitseg.segment.parse import MAX_CHARACTERS
 from bitseg.shard.writer import Writer
 
 MAX_DESCRIPTION_BYTES = 4_096
@@ -116,6 +123,7 @@ class CatalogApi:
         with self._editing():
             segment = self._current(SEGMENTS, name, etag)
             self._require_free(SEGMENTS, new_name)
+            self._require_segment_name(new_name)
             self._catalog.check_segments({new_name: segment.definition}, self._catalog.lists)
             return self._rename(SEGMENTS, segment, InSegment, new_name)
 
@@ -242,7 +250,7 @@ class CatalogApi:
 
     def _before(self, kind: EntryKind[T], name: str, etag: str) -> T | None:
         """The entry of a name, if it is there, and as `_current` where an etag says that it is."""
-        if not etag and name not in self._catalog.collections[kind.name]:
+        if not etag and (type(name) is not str or name not in self._catalog.collections[kind.name]):
             return None
         return self._current(kind, name, etag)
 
@@ -257,6 +265,11 @@ class CatalogApi:
         if reason is not None:
             raise InvalidArgumentError(reason)
 
+    def _require_segment_name(self, name: str) -> None:
+        reason = self._catalog.check_name(SEGMENTS, name)
+        if reason is not None:
+            raise InvalidSegmentError(reason)
+
     def _touched(self, details: Details) -> Details:
         """The details of an entry that changes at this instant."""
         # Never an instant twice, so that etags differ.
@@ -264,8 +277,10 @@ class CatalogApi:
         return replace(details, created_ms=details.created_ms or now_ms, updated_ms=now_ms)
 
     def _save_segment(self, name: str, condition: Condition, details: Details) -> SavedSegment:
-        self._catalog.check_segments({name: condition}, self._catalog.lists)
+        self._require_segment_name(name)
         segment = segment_of(name, condition, self._touched(details))
+        _require_short(segment)
+        self._catalog.check_segments({name: condition}, self._catalog.lists)
         self._writer.write(EntriesChanged([_change(SEGMENTS, segment)]))
         return segment
 
@@ -286,6 +301,8 @@ class CatalogApi:
         ]
         for owner, referrer in self._catalog.referrers(reference(entry.name)):
             referrer = owner.renamed(referrer, (reference, entry.name, new_name))
+            if isinstance(referrer, SavedSegment):
+                _require_short(referrer)
             changes.append(_change(owner, owner.replaced(referrer, referrer.name, self._touched(referrer.details))))
         self._writer.write(EntriesChanged(changes))
         return self._get(kind, new_name)
@@ -310,6 +327,8 @@ def _change(kind: EntryKind[T], entry: T) -> EntryChange:
 def _edited(before: Details, description: str | None, labels: Labels | None) -> Details:
     """The details with what is given; InvalidArgumentError for what cannot be kept."""
     description = before.description if description is None else description
+    if not isinstance(labels, Mapping | None):
+        raise InvalidArgumentError(f"the labels are of type {type(labels).__name__}, not a mapping from keys to values")
     labels = before.labels if labels is None else dict(labels)
     reason = _unfit(description, "description", MAX_DESCRIPTION_BYTES)
     if len(labels) > MAX_LABELS:
@@ -331,8 +350,25 @@ def _condition(query: Query) -> Condition:
     """The valid tree of a query; worked out before the lock is taken, for hostile texts take their time."""
     if isinstance(query, str):
         return parse(query)
+    if not isinstance(query, Condition):
+        raise InvalidArgumentError(f"a segment is given as text or as a tree, not as a {type(query).__name__}")
     validate(query)
-    return query
+    text = format(query)
+    try:
+        # What is saved is the text, which must be readable: a tree may hold numbers and texts of other kinds.
+        return parse(text)
+    except SegmentSyntaxError as error:
+        raise InvalidSegmentError(f"the tree is none that a text stands for: {error}") from error
+
+
+def _require_short(segment: SavedSegment) -> None:
+    """Raise InvalidSegmentError where the canonical text of a segment is too long to be read again."""
+    if len(segment.text) > MAX_CHARACTERS:
+        raise InvalidSegmentError(
+            f'the segment "{segment.name}" has {len(segment.text):,} characters in its canonical form, the limit is '
+            f"{MAX_CHARACTERS:,}",
+            hint="put long lists of ids into a list and use in list",
+        )
 
 
 def _distinct(user_ids: Iterable[str]) -> list[str]:

@@ -87,6 +87,8 @@ class Event:
         self.last_ms = FIRST_INSTANT_MS
         self.total = 0
         self.changes = ChangeLog()
+        # The highest revision of a day that was dropped: one that comes again has others, which no snapshot knows.
+        self._dropped_revision = 0
         # By length and first day: the days that were united, and their users.
         self._rollups: dict[tuple[int, int], tuple[list[int], BitMap]] = {}
 
@@ -110,6 +112,7 @@ class Event:
             partition = self.partitions.get(day)
             if partition is None:
                 partition = Partition(day, calendar, self.properties)
+                partition.revision = self._dropped_revision
                 self.partitions.add(partition)
             if day != self.partitions.newest:
                 # The newest day is in no rollup.
@@ -142,6 +145,7 @@ class Event:
         dropped = 0
         for partition in self.partitions.pop_before(day):
             self._drop_rollups(partition.day)
+            self._dropped_revision = max(self._dropped_revision, partition.revision)
             partition.leave()
             dropped += len(partition)
         if dropped:

@@ -19,6 +19,7 @@ from bitseg.index.bitmaps import to_array
 from bitseg.index.dictionary import CapturedDictionary, Dictionary
 from bitseg.index.events import CapturedEvent, Event, Property
 from bitseg.index.lists import UserList
+from bitseg.index.schema import MAX_ATTRIBUTES, MAX_EVENT_NAMES, MAX_PROPERTIES
 from bitseg.index.unset import UnsetTimes
 from bitseg.index.users import CapturedIds, UserDirectory
 from bitseg.names import MAX_NAME_BYTES, malformed_text
@@ -239,19 +240,33 @@ class Index:
         ]
 
     def check_declaration(self, name: str, value_type: ValueType, event: str | None) -> None:
-        """Raise InvalidArgumentError for a bad name, TypeMismatchError where values have fixed another type."""
+        """Raise InvalidArgumentError for a bad name or type and beyond the limits, TypeMismatchError."""
         what = "attribute name" if event is None else "property name"
         reason = malformed_text(name, what, MAX_NAME_BYTES)
         if event is not None:
             reason = reason or malformed_text(event, "event name", MAX_NAME_BYTES)
+        if not isinstance(value_type, ValueType):
+            reason = reason or f"the type {value_type!r} is no ValueType"
         if reason is not None:
             raise InvalidArgumentError(reason)
         found = self._typed(event).get(name)
+        if found is None:
+            self._require_room(name, event)
         if found is not None and found.type is not value_type:
             subject = f'the attribute "{name}"' if event is None else f'the property "{name}" of "{event}"'
             raise TypeMismatchError(
                 f"{subject} is a {found.type.value} already", hint="declare types before the first value arrives"
             )
+
+    def _require_room(self, name: str, event: str | None) -> None:
+        """Raise InvalidArgumentError where a field without a type cannot begin because there are too many."""
+        if event is None:
+            if not self.has_attribute(name) and self.attribute_count() >= MAX_ATTRIBUTES:
+                raise InvalidArgumentError(f"there are {MAX_ATTRIBUTES:,} attributes already, the limit")
+        elif not self.has_event(event) and self.event_count() >= MAX_EVENT_NAMES:
+            raise InvalidArgumentError(f"there are {MAX_EVENT_NAMES:,} event names already, the limit")
+        elif self.property_count(event) >= MAX_PROPERTIES:
+            raise InvalidArgumentError(f"the event {event!r} has {MAX_PROPERTIES:,} properties already, the limit")
 
     def declare(self, name: str, value_type: ValueType, event: str | None) -> None:
         """Fix a type that was checked."""

@@ -65,8 +65,13 @@ class Ingest:
             reason = malformed_text(producer, "producer name", MAX_NAME_BYTES)
             if reason is not None:
                 raise InvalidArgumentError(reason)
-        total = len(operations) + sum(len(block.user_ids) for block in blocks)
+            if type(sequence) is not int:
+                kind = type(sequence).__name__
+                raise InvalidArgumentError(
+                    f"the sequence {sequence!r} of a batch is of type {kind}, not a whole number"
+                )
         checked = [well_formed(block, limits) for block in blocks]
+        total = len(operations) + sum(len(block.user_ids) for block in blocks)
         prepared = self._prepared(operations, checked, limits)
         with self._writer.lock:
             if producer is not None and sequence <= self._state.producers.last(producer):

@@ -1,6 +1,7 @@
 """The one place where a workspace changes: append → apply → tell observers → sync."""
 
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -31,6 +32,9 @@ class Writer:
         self.state = state
         self.store = store
         self._observers: list[Observer] = []
+        # Who has not been told of which commit yet: of several where an observer writes.
+        self._untold: deque[tuple[Observer, Commit]] = deque()
+        self._is_telling = False
 
     def write(self, record: Record, packed_changes: Sequence[bytes] | None = None) -> Commit:
         """Journal a record, apply it and tell the observers; the caller holds the lock and calls `sync` without it.
@@ -70,11 +74,24 @@ class Writer:
         return stop
 
     def _tell(self, commit: Commit) -> None:
-        for observer in tuple(self._observers):
-            try:
-                observer(commit)
-            except Exception:
-                _log.exception("an observer of commits failed at version %d", commit.version)
+        self._untold += [(observer, commit) for observer in self._observers]
+        if self._is_telling:
+            # An observer writes: all are told of the commit before first.
+            return
+        self._is_telling = True
+        try:
+            while self._untold:
+                observer, untold = self._untold.popleft()
+                if observer in self._observers:
+                    self._tell_one(observer, untold)
+        finally:
+            self._is_telling = False
+
+    def _tell_one(self, observer: Observer, commit: Commit) -> None:
+        try:
+            observer(commit)
+        except Exception:
+            _log.exception("an observer of commits failed at version %d", commit.version)
 
     def _break(self, payload: bytes, cause: BaseException) -> None:
         """Take back the last record, whose application failed, and let nobody use the state any more."""
