@@ -144,7 +144,8 @@ class EntryKind(Generic[T]):
 
     `unpack` makes an entry of its name and payload, and raises ValueError for a payload that is not one; `pack` gives
     the payload with other details. `conditions` are those that the entry has, and `renamed` is the payload with a
-    reference by another name. `limit` is how many there may be.
+    reference by another name. `reference` makes the condition that refers to an entry by its name; None for a kind that
+    no condition refers to. `limit` is how many there may be.
     """
 
     name: str
@@ -153,6 +154,7 @@ class EntryKind(Generic[T]):
     pack: Callable[[T, Details], list[Any]]
     conditions: Callable[[T], Sequence[Condition]]
     renamed: Callable[[T, Renaming, Details], list[Any]]
+    reference: type[InSegment] | type[InList] | None
 
 
 def _segment(name: str, payload: Sequence[Any]) -> SavedSegment:
@@ -178,6 +180,7 @@ SEGMENTS = EntryKind(
     lambda segment, details: [segment.text, *details.plain()],
     lambda segment: (segment.definition,),
     lambda segment, renaming, details: [format(renamed(segment.definition, renaming)), *details.plain()],
+    InSegment,
 )
 # The payload of a list begins with its user ids, or with the name of the list whose ids, as they were before, it takes.
 LISTS = EntryKind(
@@ -187,6 +190,7 @@ LISTS = EntryKind(
     lambda user_list, details: [user_list.name, *details.plain()],
     lambda user_list: (),
     lambda user_list, renaming, details: [user_list.name, *details.plain()],
+    InList,
 )
 ENTRY_KINDS: Mapping[str, EntryKind[Any]] = {kind.name: kind for kind in (SEGMENTS, LISTS)}
 

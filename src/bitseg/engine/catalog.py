@@ -15,7 +15,7 @@ from bitseg.records import EntriesChanged, EntryChange
 from bitseg.results import NamedPage
 from bitseg.runtime.opaque_tokens import make_token, read_token
 from bitseg.segment import format, parse, validate
-from bitseg.segment.nodes import Condition, InList, InSegment
+from bitseg.segment.nodes import Condition
 from bitseg.shard.writer import Writer
 
 MAX_DESCRIPTION_BYTES = 4_096
@@ -117,7 +117,7 @@ class CatalogApi:
             segment = self._current(SEGMENTS, name, etag)
             self._require_free(SEGMENTS, new_name)
             self._catalog.check_segments({new_name: segment.definition}, self._catalog.lists)
-            return self._rename(SEGMENTS, segment, InSegment, new_name)
+            return self._rename(SEGMENTS, segment, new_name)
 
     def clone_segment(self, name: str, new_name: str) -> SavedSegment:
         """Save a copy of a segment, with its description and labels, under a name that none has."""
@@ -129,7 +129,7 @@ class CatalogApi:
     def delete_segment(self, name: str, *, etag: str = "") -> None:
         """Forget a segment; NotFoundError if there is none, InUseError while others refer to it. Users stay."""
         with self._editing():
-            self._delete(SEGMENTS, self._current(SEGMENTS, name, etag), InSegment(name))
+            self._delete(SEGMENTS, self._current(SEGMENTS, name, etag))
 
     def add_default_segments(self) -> None:
         """Save the segments that a workspace starts with, apart from those whose names are taken."""
@@ -214,12 +214,12 @@ class CatalogApi:
             user_list = self._current(LISTS, name, etag)
             self._require_free(LISTS, new_name)
             self._require_name(LISTS, new_name)
-            return self._rename(LISTS, user_list, InList, new_name)
+            return self._rename(LISTS, user_list, new_name)
 
     def delete_list(self, name: str, *, etag: str = "") -> None:
         """Forget a list; NotFoundError if there is none, InUseError while saved segments refer to it. Users stay."""
         with self._editing():
-            self._delete(LISTS, self._current(LISTS, name, etag), InList(name))
+            self._delete(LISTS, self._current(LISTS, name, etag))
 
     # Entries of any kind
 
@@ -277,21 +277,22 @@ class CatalogApi:
         self._require_name(LISTS, name)
         return self._save(LISTS, name, [user_ids, *self._touched(details).plain()])
 
-    def _rename(self, kind: EntryKind[T], entry: T, reference: type[InSegment] | type[InList], new_name: str) -> T:
+    def _rename(self, kind: EntryKind[T], entry: T, new_name: str) -> T:
         """Move an entry to a name, with all that refer to it, in one record."""
         changes = [
             EntryChange(kind.name, entry.name, None),
             EntryChange(kind.name, new_name, kind.pack(entry, self._touched(entry.details))),
         ]
-        for owner, referrer in self._catalog.referrers(reference(entry.name)):
-            details = self._touched(referrer.details)
-            payload = owner.renamed(referrer, (reference, entry.name, new_name), details)
-            changes.append(EntryChange(owner.name, referrer.name, payload))
+        if kind.reference is not None:
+            renaming = (kind.reference, entry.name, new_name)
+            for owner, referrer in self._catalog.referrers(kind, entry.name):
+                payload = owner.renamed(referrer, renaming, self._touched(referrer.details))
+                changes.append(EntryChange(owner.name, referrer.name, payload))
         self._writer.write(EntriesChanged(changes))
         return self._get(kind, new_name)
 
-    def _delete(self, kind: EntryKind[Any], entry: Entry, reference: InSegment | InList) -> None:
-        self._catalog.require_unused(reference)
+    def _delete(self, kind: EntryKind[Any], entry: Entry) -> None:
+        self._catalog.require_unused(kind, entry.name)
         self._writer.write(EntriesChanged([EntryChange(kind.name, entry.name, None)]))
 
     @contextmanager
