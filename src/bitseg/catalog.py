@@ -71,7 +71,7 @@ class Collection(Mapping[str, T], Generic[T]):
 
     def state(self) -> dict[str, list[Any]]:
         """Plain values for a snapshot."""
-        return {name: self.kind.pack(entry, entry.details) for name, entry in self.entries.items()}
+        return {name: self.kind.pack(entry) for name, entry in self.entries.items()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take back what `state` gave; ValueError for anything else."""
@@ -168,7 +168,9 @@ class Catalog(Mapping[str, Condition]):
         by_kind: dict[str, dict[str, Any]] = {}
         for change in changes:
             kind = entry_kind(change.kind)
-            entry = None if change.payload is None else kind.unpack(change.name, change.payload)
+            entry = change.entry
+            if entry is None and change.payload is not None:
+                entry = kind.unpack(change.name, change.payload)
             by_kind.setdefault(change.kind, {})[change.name] = entry
         for name, entries in by_kind.items():
             self.collections[name].change(entries)

@@ -88,11 +88,15 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class EntryChange:
-    """An entry that is kept by name: its kind, its name, and its payload as plain values; None deletes it."""
+    """An entry that is kept by name: its kind, its name, and its payload as plain values; None deletes it.
+
+    `entry` is what the payload stands for, where it is known; it is not journalled.
+    """
 
     kind: str
     name: str
     payload: Sequence[Any] | None
+    entry: Any = None
 
 
 @dataclass(frozen=True, slots=True)

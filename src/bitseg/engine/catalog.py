@@ -8,13 +8,13 @@ from typing import Any, TypeVar
 from xxhash import xxh3_64_digest
 
 from bitseg.catalog import DEFAULT_SEGMENTS
-from bitseg.entries import LISTS, SEGMENTS, Details, Entry, EntryKind, SavedSegment, StaticList
+from bitseg.entries import LISTS, SEGMENTS, Details, Entry, EntryKind, SavedSegment, StaticList, segment_of
 from bitseg.errors import AlreadyExistsError, InvalidArgumentError, StaleEtagError
 from bitseg.names import MAX_ID_BYTES, malformed_text
 from bitseg.records import EntriesChanged, EntryChange
 from bitseg.results import NamedPage
 from bitseg.runtime.opaque_tokens import make_token, read_token
-from bitseg.segment import format, parse, validate
+from bitseg.segment import parse, validate
 from bitseg.segment.nodes import Condition
 from bitseg.shard.writer import Writer
 
@@ -137,9 +137,7 @@ class CatalogApi:
             missing = [segment for segment in DEFAULT_SEGMENTS if segment[0] not in self._catalog.segments]
             if missing:
                 changes = [
-                    EntryChange(
-                        SEGMENTS.name, name, [format(parse(text)), *self._touched(Details(description)).plain()]
-                    )
+                    _change(SEGMENTS, segment_of(name, parse(text), self._touched(Details(description))))
                     for name, description, text in missing
                 ]
                 self._writer.write(EntriesChanged(changes))
@@ -265,29 +263,32 @@ class CatalogApi:
         now_ms = max(self._now_ms(), details.updated_ms + 1)
         return replace(details, created_ms=details.created_ms or now_ms, updated_ms=now_ms)
 
-    def _save(self, kind: EntryKind[T], name: str, payload: Sequence[Any]) -> T:
-        self._writer.write(EntriesChanged([EntryChange(kind.name, name, payload)]))
-        return self._get(kind, name)
-
     def _save_segment(self, name: str, condition: Condition, details: Details) -> SavedSegment:
         self._catalog.check_segments({name: condition}, self._catalog.lists)
-        return self._save(SEGMENTS, name, [format(condition), *self._touched(details).plain()])
+        segment = segment_of(name, condition, self._touched(details))
+        self._writer.write(EntriesChanged([_change(SEGMENTS, segment)]))
+        return segment
 
     def _save_list(self, name: str, user_ids: Sequence[str] | str, details: Details) -> StaticList:
         self._require_name(LISTS, name)
-        return self._save(LISTS, name, [user_ids, *self._touched(details).plain()])
+        payload = [user_ids, *self._touched(details).plain()]
+        self._writer.write(EntriesChanged([EntryChange(LISTS.name, name, payload)]))
+        return self._get(LISTS, name)
 
     def _rename(self, kind: EntryKind[T], entry: T, new_name: str) -> T:
         """Move an entry to a name, with all that refer to it, in one record."""
+        details = self._touched(entry.details)
+        # The payload by the name before, from which a list takes its ids.
+        payload = kind.pack(kind.replaced(entry, entry.name, details))
         changes = [
             EntryChange(kind.name, entry.name, None),
-            EntryChange(kind.name, new_name, kind.pack(entry, self._touched(entry.details))),
+            EntryChange(kind.name, new_name, payload, kind.replaced(entry, new_name, details)),
         ]
         if kind.reference is not None:
             renaming = (kind.reference, entry.name, new_name)
             for owner, referrer in self._catalog.referrers(kind, entry.name):
-                payload = owner.renamed(referrer, renaming, self._touched(referrer.details))
-                changes.append(EntryChange(owner.name, referrer.name, payload))
+                referrer = owner.renamed(referrer, renaming)
+                changes.append(_change(owner, owner.replaced(referrer, referrer.name, self._touched(referrer.details))))
         self._writer.write(EntriesChanged(changes))
         return self._get(kind, new_name)
 
@@ -302,6 +303,10 @@ class CatalogApi:
             yield
             record = self._writer.store.last_record
         self._writer.sync(record)
+
+
+def _change(kind: EntryKind[T], entry: T) -> EntryChange:
+    return EntryChange(kind.name, entry.name, kind.pack(entry), entry)
 
 
 def _edited(before: Details, description: str | None, labels: Labels | None) -> Details:

@@ -72,8 +72,11 @@ class Attribute:
         winners = winners[timestamps_ms[winners] >= self._written_ms[users[winners]]]
         users, data = users[winners], column.data[winners]
         if self.dictionary is not None:
-            # A value that lost is never in the dictionary.
-            data = self.dictionary.recode(*_only_used(data, column.entries))
+            entries = column.entries
+            if len(data) < len(column.data):
+                # A value that lost is never in the dictionary.
+                data, entries = _only_used(data, entries)
+            data = self.dictionary.recode(data, entries)
         before = self._data[users]
         self._note(users, before)
         self._written_ms[users] = timestamps_ms[winners]

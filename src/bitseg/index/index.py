@@ -13,6 +13,7 @@ from pyroaring import BitMap
 from bitseg.calendar import Calendar
 from bitseg.columns import Columns
 from bitseg.errors import InvalidArgumentError, TypeMismatchError
+from bitseg.index import part_shapes
 from bitseg.index.attributes import Attribute, CapturedAttribute
 from bitseg.index.bitmaps import to_array
 from bitseg.index.dictionary import CapturedDictionary, Dictionary
@@ -22,6 +23,7 @@ from bitseg.index.unset import UnsetTimes
 from bitseg.index.users import CapturedIds, UserDirectory
 from bitseg.names import MAX_NAME_BYTES, malformed_text
 from bitseg.records import Batch, Deletion, EventRows, Field, UserRows, Values
+from bitseg.storage.shapes import PartShape
 from bitseg.storage.snapshot import Key, Part
 from bitseg.values import Column, ValueType, empty
 
@@ -31,6 +33,8 @@ _BLOCK_USERS = 2**16
 _ROW_BYTES = 512
 _ENTRY_BYTES = 512
 _COPIES = 4
+# A latitude and a longitude.
+_WIDEST_VALUE_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,10 +172,9 @@ class Index:
             arriving += rows
             needed += rows * _ROW_BYTES
             for name, values in change.values.items():
-                width = 8 if values.type is None else empty(values.type, 1).nbytes
                 # Events have a column for every row, also where few have the property.
                 cells = rows if isinstance(change, EventRows) else len(values.data)
-                needed += cells * width * _COPIES + len(values.entries) * _ENTRY_BYTES
+                needed += cells * _WIDEST_VALUE_BYTES * _COPIES + len(values.entries) * _ENTRY_BYTES
                 if isinstance(change, UserRows) and values.type is not None:
                     growing.add(name)
         users = len(self.users) + arriving
@@ -179,7 +182,7 @@ class Index:
             attribute = self.attributes.get(name)
             if attribute is None or attribute.capacity < users:
                 # A column of values and one of times, half as long again, beside those before.
-                needed += max(users, 1024) * 16 * 5 // 2
+                needed += max(users, 1024) * (_WIDEST_VALUE_BYTES + 8) * 5 // 2
         return needed
 
     def prepare(self) -> None:
@@ -321,12 +324,13 @@ class Index:
             self.has_deleted |= captured.has_deleted
 
     def restore(self, key: Key, state: Any, revision: int) -> None:
-        """Take back one part of a snapshot, in the order they were captured in.
+        """Take back one part of a snapshot, in the order they were captured in; `restored` comes after the last.
 
-        The state has the shape that its key asks for; ValueError where it is not as it was captured. `restored` comes
-        after the last.
+        ValueError for a part that is not as it was captured.
         """
-        _RESTORERS[str(key[0])](self, key[1:], state, revision)
+        shape, restore = _SECTIONS[str(key[0])]
+        shape.check(key, state)
+        restore(self, key[1:], state, revision)
 
     def restored(self) -> None:
         """Make what is not in snapshots."""
@@ -399,17 +403,17 @@ def _number(part: str | int | None) -> int:
     return part
 
 
-# By the first item of a part's key.
-_RESTORERS: Mapping[str, Callable[[Index, Key, Any, int], None]] = {
-    "schema": _restore_schema,
-    "users": lambda index, key, state, revision: index.users.restore(state),
-    "unset": _restore_unset,
-    "list": _restore_list,
-    "entries": _restore_entries,
-    "attribute": _restore_attribute,
-    "events": _restore_events,
+# By the first item of a part's key: the shape of the part, and what takes it back.
+_SECTIONS: Mapping[str, tuple[PartShape, Callable[[Index, Key, Any, int], None]]] = {
+    "schema": (part_shapes.SCHEMA, _restore_schema),
+    "users": (part_shapes.USERS, lambda index, key, state, revision: index.users.restore(state)),
+    "unset": (part_shapes.UNSET, _restore_unset),
+    "list": (part_shapes.LIST, _restore_list),
+    "entries": (part_shapes.ENTRIES, _restore_entries),
+    "attribute": (part_shapes.ATTRIBUTE, _restore_attribute),
+    "events": (part_shapes.DAY, _restore_events),
 }
-INDEX_SECTIONS = frozenset(_RESTORERS)
+INDEX_SECTIONS = frozenset(_SECTIONS)
 
 
 @dataclass(slots=True)

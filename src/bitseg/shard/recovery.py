@@ -3,7 +3,6 @@
 from typing import Any
 
 from bitseg.shard import legacy
-from bitseg.shard.part_shapes import check_part
 from bitseg.shard.state import WorkspaceState
 from bitseg.storage.record_codec import unpack_record
 from bitseg.storage.snapshot import Key
@@ -23,7 +22,6 @@ class StateRecovery:
 
     def restore(self, key: Key, value: Any, revision: int) -> None:
         """Take back one part of the snapshot; ValueError for contents that make no sense."""
-        check_part(key, value)
         if self._is_legacy:
             legacy.restore(self._state, key, value, revision)
         else:

@@ -5,12 +5,33 @@ looked through without a loop in Python.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 import numpy as np
 
 Shape = Callable[[Any, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class PartShape:
+    """What the parts of one section of a snapshot look like.
+
+    `key` has the types that each item of the key after the first may have, and `value` is the shape of the value.
+    """
+
+    key: tuple[tuple[type, ...], ...]
+    value: Shape
+
+    def check(self, key: tuple[Any, ...], value: Any) -> None:
+        """Raise ValueError for a part that is of another shape."""
+        _, *items = key
+        if len(items) != len(self.key) or any(
+            type(item) not in types for item, types in zip(items, self.key, strict=True)
+        ):
+            raise ValueError(f"parts {list(key)} are not known")
+        self.value(value, str(key[0]))
 
 
 def of_type(*types: type) -> Shape:
