@@ -59,6 +59,16 @@ def test_There_is_a_directory_of_every_format_that_is_read():
     assert snapshot.READABLE[-1] == snapshot.FORMAT
 
 
+def test_Directory_of_this_format_is_read_by_the_next(tmp_path, monkeypatch):
+    write(tmp_path / "data")
+    monkeypatch.setattr(snapshot, "FORMAT", snapshot.FORMAT + 1)
+    monkeypatch.setattr(snapshot, "READABLE", (*snapshot.READABLE, snapshot.FORMAT))
+    for records in (5, 0):
+        with Engine.open(tmp_path / "data", create=False, clock=FixedClock(NOW_MS)) as engine:
+            assert (engine.recovered.records, engine.user_count, engine.event_count) == (records, 8, 19)
+            assert engine.count('in list "list 2"').count == 2
+
+
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_Directory_of_every_format_is_read(tmp_path, folder):
     shutil.copytree(folder, tmp_path / "data")

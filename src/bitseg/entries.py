@@ -144,8 +144,9 @@ class EntryKind(Generic[T]):
 
     `pack` makes the payload of an entry, and `unpack` the entry of a name and a payload; it raises ValueError for a
     payload that is not one. `replaced` is the entry under another name and with other details. `conditions` are those
-    that the entry has, and `renamed` is the entry with a reference in them by another name. `limit` is how many entries
-    there may be.
+    that the entry has, and `renamed` is the entry with a reference in them by another name. `reference` makes the
+    condition that refers to an entry by its name; None for a kind that no condition refers to. `limit` is how many
+    entries there may be.
     """
 
     name: str
@@ -155,6 +156,7 @@ class EntryKind(Generic[T]):
     replaced: Callable[[T, str, Details], T]
     conditions: Callable[[T], Sequence[Condition]]
     renamed: Callable[[T, Renaming], T]
+    reference: type[InSegment] | type[InList] | None
 
 
 def _segment(name: str, payload: Sequence[Any]) -> SavedSegment:
@@ -186,6 +188,7 @@ SEGMENTS: EntryKind[SavedSegment] = EntryKind(
     replaced=lambda segment, name, details: SavedSegment.of(name, segment.definition, segment.text, details),
     conditions=lambda segment: (segment.definition,),
     renamed=lambda segment, renaming: segment_of(segment.name, renamed(segment.definition, renaming), segment.details),
+    reference=InSegment,
 )
 # The payload of a list begins with its user ids, or with the name of the list whose ids, as they were before, it takes.
 LISTS: EntryKind[StaticList] = EntryKind(
@@ -196,6 +199,7 @@ LISTS: EntryKind[StaticList] = EntryKind(
     replaced=lambda user_list, name, details: StaticList.of(name, user_list.size, details, 0),
     conditions=lambda user_list: (),
     renamed=lambda user_list, renaming: user_list,
+    reference=InList,
 )
 ENTRY_KINDS: Mapping[str, EntryKind[Any]] = {kind.name: kind for kind in (SEGMENTS, LISTS)}
 

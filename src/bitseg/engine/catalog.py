@@ -21,7 +21,7 @@ from bitseg.records import EntriesChanged, EntryChange
 from bitseg.results import NamedPage
 from bitseg.runtime.opaque_tokens import make_token, read_token
 from bitseg.segment import parse, validate
-from bitseg.segment.nodes import Condition, InList, InSegment
+from bitseg.segment.nodes import Condition
 from bitseg.segment.parse import MAX_CHARACTERS
 from bitseg.shard.writer import Writer
 
@@ -125,7 +125,7 @@ class CatalogApi:
             self._require_free(SEGMENTS, new_name)
             self._require_segment_name(new_name)
             self._catalog.check_segments({new_name: segment.definition}, self._catalog.lists)
-            return self._rename(SEGMENTS, segment, InSegment, new_name)
+            return self._rename(SEGMENTS, segment, new_name)
 
     def clone_segment(self, name: str, new_name: str) -> SavedSegment:
         """Save a copy of a segment, with its description and labels, under a name that none has."""
@@ -137,7 +137,7 @@ class CatalogApi:
     def delete_segment(self, name: str, *, etag: str = "") -> None:
         """Forget a segment; NotFoundError if there is none, InUseError while others refer to it. Users stay."""
         with self._editing():
-            self._delete(SEGMENTS, self._current(SEGMENTS, name, etag), InSegment(name))
+            self._delete(SEGMENTS, self._current(SEGMENTS, name, etag))
 
     def add_default_segments(self) -> None:
         """Save the segments that a workspace starts with, apart from those whose names are taken."""
@@ -220,12 +220,12 @@ class CatalogApi:
             user_list = self._current(LISTS, name, etag)
             self._require_free(LISTS, new_name)
             self._require_name(LISTS, new_name)
-            return self._rename(LISTS, user_list, InList, new_name)
+            return self._rename(LISTS, user_list, new_name)
 
     def delete_list(self, name: str, *, etag: str = "") -> None:
         """Forget a list; NotFoundError if there is none, InUseError while saved segments refer to it. Users stay."""
         with self._editing():
-            self._delete(LISTS, self._current(LISTS, name, etag), InList(name))
+            self._delete(LISTS, self._current(LISTS, name, etag))
 
     # Entries of any kind
 
@@ -290,7 +290,7 @@ class CatalogApi:
         self._writer.write(EntriesChanged([EntryChange(LISTS.name, name, payload)]))
         return self._get(LISTS, name)
 
-    def _rename(self, kind: EntryKind[T], entry: T, reference: type[InSegment] | type[InList], new_name: str) -> T:
+    def _rename(self, kind: EntryKind[T], entry: T, new_name: str) -> T:
         """Move an entry to a name, with all that refer to it, in one record."""
         details = self._touched(entry.details)
         # The payload by the name before, from which a list takes its ids.
@@ -299,16 +299,17 @@ class CatalogApi:
             EntryChange(kind.name, entry.name, None),
             EntryChange(kind.name, new_name, payload, kind.replaced(entry, new_name, details)),
         ]
-        for owner, referrer in self._catalog.referrers(reference(entry.name)):
-            referrer = owner.renamed(referrer, (reference, entry.name, new_name))
+        for owner, referrer in self._catalog.referrers(kind, entry.name):
+            if kind.reference is not None:
+                referrer = owner.renamed(referrer, (kind.reference, entry.name, new_name))
             if isinstance(referrer, SavedSegment):
                 _require_short(referrer)
             changes.append(_change(owner, owner.replaced(referrer, referrer.name, self._touched(referrer.details))))
         self._writer.write(EntriesChanged(changes))
         return self._get(kind, new_name)
 
-    def _delete(self, kind: EntryKind[Any], entry: Entry, reference: InSegment | InList) -> None:
-        self._catalog.require_unused(reference)
+    def _delete(self, kind: EntryKind[Any], entry: Entry) -> None:
+        self._catalog.require_unused(kind, entry.name)
         self._writer.write(EntriesChanged([EntryChange(kind.name, entry.name, None)]))
 
     @contextmanager

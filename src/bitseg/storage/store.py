@@ -120,6 +120,11 @@ class Store:
         return self._has_old_journal or self._manifest.format < snapshot.FORMAT
 
     @property
+    def is_legacy(self) -> bool:
+        """Whether parts and records have contents of before format 5; known before `recover`."""
+        return self._manifest.format in snapshot.LEGACY
+
+    @property
     def snapshot_bytes(self) -> int:
         """What the current snapshot takes on disk."""
         return self._manifest.size_bytes
