@@ -20,7 +20,7 @@ from bitseg.names import MAX_ID_BYTES, malformed_text
 from bitseg.records import EntriesChanged, EntryChange
 from bitseg.results import NamedPage
 from bitseg.runtime.opaque_tokens import make_token, read_token
-from bitseg.segment import parse, validate
+from bitseg.segment import format, parse, validate
 from bitseg.segment.nodes import Condition
 from bitseg.segment.parse import MAX_CHARACTERS
 from bitseg.shard.writer import Writer
