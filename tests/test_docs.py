@@ -325,6 +325,21 @@ def test_Default_of_a_server_option_is_that_of_the_command(option, default, _):
     assert float(default) == parameter.default
 
 
+def test_Table_of_variables_has_those_that_the_tests_read():
+    read = {
+        name
+        for path in (ROOT / "tests").rglob("*.py")
+        for name in re.findall(r'environ\.get\("(BITSEG_\w+)"', path.read_text())
+    }
+    assert {row[0].strip("`") for row in table("CONTRIBUTING.md", "variable")} == read
+
+
+def test_Formats_are_those_that_the_code_writes_and_reads():
+    *older, last = code("storage.snapshot:READABLE")
+    sentence = f"writes format {code('storage.snapshot:FORMAT')} and reads {', '.join(map(str, older))} and {last}."
+    assert sentence in (ROOT / "docs/operations.md").read_text()
+
+
 # Snippets
 
 
