@@ -334,6 +334,14 @@ def test_Table_of_variables_has_those_that_the_tests_read():
     assert {row[0].strip("`") for row in table("CONTRIBUTING.md", "variable")} == read
 
 
+@pytest.mark.parametrize("message", [row[0].strip("`") for row in table("docs/operations.md", "message")])
+def test_Message_in_the_table_is_one_of_the_code(message):
+    source = "\n".join(path.read_text() for path in PACKAGE.rglob("*.py") if path.parent.name != "pb")
+    fragments = [each.strip() for each in re.split(r"\b(?:N|DIR)\b|…|\(|\)", message) if len(each.strip()) > 3]
+    assert fragments
+    assert all(fragment in source for fragment in fragments)
+
+
 def test_Formats_are_those_that_the_code_writes_and_reads():
     *older, last = code("storage.snapshot:READABLE")
     sentence = f"writes format {code('storage.snapshot:FORMAT')} and reads {', '.join(map(str, older))} and {last}."
