@@ -20,7 +20,7 @@ from bitseg.names import MAX_ID_BYTES, malformed_text
 from bitseg.records import EntriesChanged, EntryChange
 from bitseg.results import NamedPage
 from bitseg.runtime.opaque_tokens import make_token, read_token
-from bitseg.segment import parse, validate
+from bitseg.segment import format, parse, validate
 from bitseg.segment.nodes import Condition
 from bitseg.segment.parse import MAX_CHARACTERS
 from bitseg.shard.writer import Writer
@@ -359,7 +359,7 @@ def _condition(query: Query) -> Condition:
         # What is saved is the text, which must be readable: a tree may hold numbers and texts of other kinds.
         return parse(text)
     except SegmentSyntaxError as error:
-        raise InvalidSegmentError(f"the tree is none that a text stands for: {error}") from error
+        raise InvalidSegmentError(f"the tree cannot be written as text: {error}") from error
 
 
 def _require_short(segment: SavedSegment) -> None:
