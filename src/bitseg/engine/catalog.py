@@ -359,7 +359,7 @@ def _condition(query: Query) -> Condition:
         # What is saved is the text, which must be readable: a tree may hold numbers and texts of other kinds.
         return parse(text)
     except SegmentSyntaxError as error:
-        raise InvalidSegmentError(f"the tree is none that a text stands for: {error}") from error
+        raise InvalidSegmentError(f"the tree cannot be written as text: {error}") from error
 
 
 def _require_short(segment: SavedSegment) -> None:

@@ -421,8 +421,8 @@ class Engine:
         self._shard.declare(name, value_type, event)
 
     def _moment(self, as_of: datetime | None) -> Moment:
-        """The moment of a query; events that are past the retention by then are dropped first."""
-        self._shard.retention.expire(self.now_ms())
+        """The moment of a query; events that are past the retention by now are dropped first."""
+        self._shard.retention.try_expire(self.now_ms())
         return Moment(self._as_of_ms(as_of), is_live=as_of is None)
 
     def _as_of_ms(self, as_of: datetime | None) -> int:

@@ -281,7 +281,7 @@ class NullStore:
     # Payloads need not be made.
     keeps_records = False
     path = None
-    needs_upgrade = has_failed = False
+    needs_upgrade = is_legacy = has_failed = False
     snapshot_bytes = journal_bytes = snapshot_ms = journal_ms = 0
 
     def __init__(self, version: int = 0) -> None:
