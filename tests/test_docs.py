@@ -372,7 +372,9 @@ def test_Python_snippets_of_a_page_run_one_after_the_other(page, engine, server,
         monkeypatch.chdir(folder)
         exec(compile(content.replace("127.0.0.1:50051", server.address), page, "exec"), names)
     printed = capsys.readouterr().out.splitlines()
-    assert printed == {"README.md": ["1", "['u1']"], "docs/api.md": ["1", "1", "3 of 3", "0"]}[page]
+    assert (
+        printed == {"README.md": ["1", "['u1']"], "docs/api.md": ["1", "1", "3 ['Charged']", "1", "3 of 3", "0"]}[page]
+    )
 
 
 @pytest.mark.parametrize(("page", "content"), [*fences("json")])
