@@ -280,6 +280,10 @@ LIMITS = {
         f"{code('engine.engine:DEFAULT_MATERIALISED_BYTES') >> 20} MiB unless the engine is told otherwise, "
         f"and {code('query.cache:MAX_CONDITIONS'):,}"
     ),
+    "prepared queries": lambda: (
+        f"{code('query.session:MAX_PREPARED_BYTES') >> 20} MiB and {code('query.session:MAX_PREPARED'):,}"
+    ),
+    "pinned segments": lambda: f"{code('query.pins:MAX_PINS'):,}",
     "name of a token": lambda: f"{code('service.tokens:MAX_NAME_BYTES')} {UTF8}",
 }
 
@@ -372,9 +376,8 @@ def test_Python_snippets_of_a_page_run_one_after_the_other(page, engine, server,
         monkeypatch.chdir(folder)
         exec(compile(content.replace("127.0.0.1:50051", server.address), page, "exec"), names)
     printed = capsys.readouterr().out.splitlines()
-    assert (
-        printed == {"README.md": ["1", "['u1']"], "docs/api.md": ["1", "1", "3 ['Charged']", "1", "3 of 3", "0"]}[page]
-    )
+    expected = {"README.md": ["1", "['u1']"], "docs/api.md": ["1", "1", "3 ['Charged']", "1", "3 of 3", "0"]}
+    assert printed == expected[page]
 
 
 @pytest.mark.parametrize(("page", "content"), [*fences("json")])
