@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from bitseg.errors import BitsegError, DataDirectoryError, InternalError, InvalidArgumentError, NotDurableError
 from bitseg.results import Recovered
-from bitseg.storage import directory, journal_format, snapshot
+from bitseg.storage import directory, frames, journal_format, snapshot
 from bitseg.storage.directory import DataDirectory
 from bitseg.storage.journal import Cut, Journal, SyncPolicy
 from bitseg.storage.recovery import Recovery
@@ -144,13 +144,15 @@ class Store:
         """Whether records are refused until a snapshot has succeeded."""
         return self._journal.has_failed
 
-    def recover(self, restore: Restore, replay: Replay, progress: Progress) -> Recovered:
-        """Hand over the parts of the snapshot, and then the records of the journal after it.
+    def recover(
+        self, restore: Restore, replay: Replay, progress: Progress, restored: Callable[[], None] = lambda: None
+    ) -> Recovered:
+        """Hand over the parts of the snapshot, tell that these were all, and hand over the records after it.
 
-        What a crash left of records that were not acknowledged is saved aside and cut. `restore` and `replay` raise
+        What a crash left of records that were not acknowledged is saved aside and cut. The functions raise
         ValueError or a BitsegError for contents that make no sense. Raises CorruptSnapshotError and
-        CorruptJournalError, naming file and byte, for those; InternalError for any other error of `restore` and
-        `replay`, which is a fault of theirs. Nothing is cut or removed then.
+        CorruptJournalError, naming file and byte, for those; InternalError for any other error of the functions, which
+        is a fault of theirs. Nothing is cut or removed then.
         """
         started = time.perf_counter()
         recovery = Recovery(self.path, self._id, self._manifest.journal, self._manifest.version)
@@ -162,6 +164,8 @@ class Store:
                 restore(key, state, revision)
             done += length
             progress(done, total)
+        with _reading(self.path / snapshot.MANIFEST, frames.MAGIC_BYTES, snapshot.corrupt):
+            restored()
         for record in recovery.records():
             with _reading(record.path, record.offset, journal_format.corrupt):
                 replay(record.number, record.value)
@@ -283,7 +287,9 @@ class NullStore:
         """The number of the last record."""
         return self._last
 
-    def recover(self, restore: Restore, replay: Replay, progress: Progress) -> Recovered:
+    def recover(
+        self, restore: Restore, replay: Replay, progress: Progress, restored: Callable[[], None] = lambda: None
+    ) -> Recovered:
         """What there is: nothing."""
         return Recovered(snapshot_bytes=0, records=0, torn_bytes=0, torn_saved_as=None, seconds=0)
 
