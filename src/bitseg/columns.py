@@ -55,7 +55,7 @@ class Columns:
             if type(name) is not str:
                 raise InvalidArgumentError(f"the name {name!r} of a column is of type {type(name).__name__}, not text")
             if isinstance(values, Column):
-                reason = _misfit(values, total)
+                reason = misfit(values, total)
             elif isinstance(values, SparseValues):
                 reason = _sparse_misfit(values, total)
             else:
@@ -82,7 +82,7 @@ def _is_sequence(value: object) -> bool:
     return isinstance(value, Sequence) or (isinstance(value, np.ndarray) and value.ndim > 0)
 
 
-def _misfit(column: Column, total: int) -> str | None:
+def misfit(column: Column, total: int) -> str | None:
     """Why a column does not fit a block of `total` rows, or None."""
     if not isinstance(column.type, ValueType):
         return f"has the type {column.type!r}, which is no ValueType"

@@ -171,8 +171,10 @@ def _segment(name: str, payload: Sequence[Any]) -> SavedSegment:
 
 def _list(name: str, payload: Sequence[Any]) -> StaticList:
     """The list without its ids, which the index has."""
-    _, *details = payload
-    return StaticList.of(name, 0, Details.of(details), 0)
+    match payload:
+        case [_, *details]:
+            return StaticList.of(name, 0, Details.of(details), 0)
+    raise ValueError("a list is not user ids and details")
 
 
 def segment_of(name: str, definition: Condition, details: Details) -> SavedSegment:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
+from bitseg.columns import misfit
 from bitseg.index.bitmaps import from_array, from_mask, from_sorted, size_bytes, to_array, union
 from bitseg.index.changes import ChangeLog
 from bitseg.index.context import Context
@@ -297,18 +298,28 @@ class Attribute:
             written_ms[places] = before_written_ms[rows]
         return data, written_ms
 
-    def restore(self, stretch: int, state: Mapping[str, Any], revision: int, total: int) -> None:
-        """Take back one part of a snapshot, of a directory of `total` users; `restored` comes after the last."""
+    def restore(self, stretch: int, state: Any, revision: int, total: int) -> None:
+        """Take back one part of a snapshot, of a directory of `total` users; ValueError for anything else.
+
+        `restored` comes after the last.
+        """
+        if not isinstance(state, dict) or not state.keys() >= {"data", "written_ms"}:
+            raise ValueError(f"the values of {self.name!r} are not data and times")
         first, most = stretch << _STRETCH_BITS, 1 << _STRETCH_BITS
         data = decompress(state["data"], _missing(self.type), most)
         written_ms = decompress(state["written_ms"], _NEVER, most)
         like = empty(self.type, 0)
-        if data.dtype != like.dtype or data.shape[1:] != like.shape[1:] or written_ms.dtype != np.int64:
+        if data.dtype != like.dtype or written_ms.dtype != np.int64 or written_ms.ndim != 1:
+            raise ValueError(f"the values of {self.name!r} are of another type")
+        if not data.ndim or data.shape[1:] != like.shape[1:]:
             raise ValueError(f"the values of {self.name!r} are of another type")
         if len(data) != len(written_ms) or len(data) > most or not 0 <= first <= total - len(data):
             raise ValueError(f"the values of {self.name!r} are not those of users")
         if self.dictionary is not None and len(data) and not -1 <= data.min() <= data.max() < len(self.dictionary):
             raise ValueError(f"the values of {self.name!r} are not all in its dictionary")
+        reason = None if self.dictionary is not None else misfit(Column(self.type, data), len(data))
+        if reason is not None:
+            raise ValueError(f"the column of {self.name!r} {reason}")
         self._grow(total)
         self._data[first : first + len(data)] = data
         self._written_ms[first : first + len(data)] = written_ms

@@ -120,5 +120,9 @@ class Producers:
         return dict(self._last)
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take back what a snapshot has."""
-        self._last = {str(name): int(last) for name, last in state.items()}
+        """Take back what a snapshot has; ValueError for anything else."""
+        if not isinstance(state, dict) or not all(
+            type(name) is str and type(last) is int for name, last in state.items()
+        ):
+            raise ValueError("the producers are not numbers by name")
+        self._last = dict(state)

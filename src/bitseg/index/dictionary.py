@@ -82,16 +82,18 @@ class Dictionary:
             self._revisions[part] += 1
         self._suspects -= unused
 
-    def restore(self, entries: Sequence[Any], revision: int) -> None:
-        """Take back the next part of a snapshot."""
+    def restore(self, entries: Sequence[Any], revision: int, nothing: Entry) -> None:
+        """Take back the next part of a snapshot: strings or lists of them, and None for those that are gone.
+
+        `nothing` is put in their place.
+        """
         first = len(self.entries)
         gone: list[int] = []
-        is_list = any(isinstance(entry, list) for entry in entries)
         for code, stored in enumerate(entries, first):
             entry: Entry = tuple(stored) if isinstance(stored, list) else stored
             if stored is None:
                 gone.append(code)
-                entry = () if is_list else ""
+                entry = nothing
             else:
                 self._codes[entry] = code
             self.entries.append(entry)

@@ -225,12 +225,25 @@ class Event:
         }
 
     @classmethod
-    def described(cls, state: Mapping[str, Any]) -> "Event":
-        """The event of a description, before its dictionaries and days are restored."""
-        event = cls(state["name"])
-        event.first_ms, event.last_ms = state["first_ms"], state["last_ms"]
-        for name, value_type, declared in state["properties"]:
-            event.properties[name] = Property(ValueType(value_type), declared=declared)
+    def described(cls, state: Any) -> "Event":
+        """The event of a description, before its dictionaries and days are restored; ValueError for anything else."""
+        match state:
+            case {
+                "name": str(name),
+                "first_ms": int(first_ms),
+                "last_ms": int(last_ms),
+                "properties": list(properties),
+            }:
+                event = cls(name)
+            case _:
+                raise ValueError("an event is not a name, bounds and properties")
+        event.first_ms, event.last_ms = first_ms, last_ms
+        for each in properties:
+            match each:
+                case [str(name), str(type_name), bool(declared)]:
+                    event.properties[name] = Property(ValueType(type_name), declared=declared)
+                case _:
+                    raise ValueError("a property is not a name, a type and whether it was declared")
         return event
 
     def capture(self) -> "CapturedEvent":
@@ -244,12 +257,12 @@ class Event:
         types = {name: definition.type for name, definition in self.properties.items()}
         return CapturedEvent(self.name, types, dictionaries, days)
 
-    def restore(self, day: int, state: Mapping[str, Any], revision: int, calendar: Calendar) -> None:
-        """Take back one day of a snapshot."""
+    def restore(self, day: int, state: Any, revision: int, calendar: Calendar, total: int) -> None:
+        """Take back one day of a snapshot, of a directory of `total` users; ValueError for anything else."""
         if not FIRST_DAY <= day <= LAST_DAY or day in self.partitions:
             raise ValueError(f"there is no day {day}, or it was there before")
         partition = Partition(day, calendar, self.properties)
-        partition.restore(state, revision)
+        partition.restore(state, revision, total)
         self.partitions.add(partition)
         self.total += len(partition)
 

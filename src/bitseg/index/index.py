@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from bitseg.calendar import Calendar
-from bitseg.columns import Columns
+from bitseg.columns import Columns, misfit_of_entries
 from bitseg.errors import InvalidArgumentError, TypeMismatchError
 from bitseg.index import part_shapes
 from bitseg.index.attributes import Attribute, CapturedAttribute
@@ -27,6 +27,8 @@ from bitseg.records import Batch, Deletion, EventRows, Field, UserRows, Values
 from bitseg.storage.shapes import PartShape
 from bitseg.storage.snapshot import Key, Part
 from bitseg.values import Column, ValueType, empty
+
+T = TypeVar("T")
 
 # Users in one block of an export.
 _BLOCK_USERS = 2**16
@@ -339,9 +341,9 @@ class Index:
             self.has_deleted |= captured.has_deleted
 
     def restore(self, key: Key, state: Any, revision: int) -> None:
-        """Take back one part of a snapshot, in the order they were captured in; `restored` comes after the last.
+        """Take back one part of a snapshot, in the order they were captured in; ValueError for anything else.
 
-        ValueError for a part that is not as it was captured.
+        `restored` comes after the last.
         """
         shape, restore = _SECTIONS[str(key[0])]
         shape.check(key, state)
@@ -366,50 +368,70 @@ class Index:
 
 
 def _restore_schema(index: Index, key: Key, state: Any, revision: int) -> None:
-    for name, value_type, declared in state["attributes"]:
-        index.attributes[name] = Attribute(name, ValueType(value_type), declared=declared)
-    for description in state["events"]:
-        index.events[description["name"]] = Event.described(description)
+    match state:
+        case {"attributes": list(attributes), "events": list(events)}:
+            pass
+        case _:
+            raise ValueError("the schema is not attributes and events")
+    for attribute in attributes:
+        match attribute:
+            case [str(name), str(type_name), bool(declared)]:
+                index.attributes[name] = Attribute(name, ValueType(type_name), declared=declared)
+            case _:
+                raise ValueError("an attribute is not a name, a type and whether it was declared")
+    for description in events:
+        event = Event.described(description)
+        index.events[event.name] = event
 
 
 def _restore_entries(index: Index, key: Key, state: Any, revision: int) -> None:
     event, name, _ = key
-    owner: Attribute | Property = (
-        _named(index.attributes, name) if event is None else _named(_named(index.events, event).properties, name)
-    )
+    owner = _owner(index, event, name)
     if owner.dictionary is None:
         raise ValueError(f"{name!r} has no dictionary")
-    owner.dictionary.restore(state, revision)
+    if not isinstance(state, list):
+        raise ValueError(f"the entries of {name!r} are not a list")
+    entries = [tuple(entry) if isinstance(entry, list) else entry for entry in state if entry is not None]
+    reason = misfit_of_entries(owner.type, entries)
+    if reason is not None:
+        raise ValueError(f"the dictionary of {name!r} {reason}")
+    owner.dictionary.restore(state, revision, () if owner.type is ValueType.LIST else "")
+
+
+def _owner(index: Index, event: str | int | None, name: str | int | None) -> Attribute | Property:
+    if event is None:
+        return _known(index.attributes, name)
+    return _known(_known(index.events, event).properties, name)
 
 
 def _restore_unset(index: Index, key: Key, state: Any, revision: int) -> None:
     (name,) = key
+    if name in index.attributes:
+        raise ValueError(f"the attribute {name!r} has a type")
     nulls = index.unset[str(name)] = UnsetTimes()
     nulls.restore(state, revision, len(index.users))
 
 
 def _restore_list(index: Index, key: Key, state: Any, revision: int) -> None:
     (name,) = key
-    index.lists[str(name)] = UserList(str(name), state, revision)
+    index.lists[str(name)] = UserList.restored(str(name), state, revision)
 
 
 def _restore_attribute(index: Index, key: Key, state: Any, revision: int) -> None:
     name, stretch = key
-    _named(index.attributes, name).restore(_number(stretch), state, revision, len(index.users))
+    _known(index.attributes, name).restore(_number(stretch), state, revision, len(index.users))
 
 
 def _restore_events(index: Index, key: Key, state: Any, revision: int) -> None:
     name, day = key
-    _named(index.events, name).restore(_number(day), state, revision, index.calendar)
+    _known(index.events, name).restore(_number(day), state, revision, index.calendar, len(index.users))
 
 
-Named = TypeVar("Named")
-
-
-def _named(known: Mapping[str, Named], name: str | int | None) -> Named:
-    if not isinstance(name, str) or name not in known:
-        raise ValueError(f"the schema does not have {name!r}")
-    return known[name]
+def _known(names: Mapping[str, T], name: str | int | None) -> T:
+    """What a name stands for; ValueError for one that the schema does not have."""
+    if not isinstance(name, str) or name not in names:
+        raise ValueError(f"the schema has no {name!r}")
+    return names[name]
 
 
 def _number(part: str | int | None) -> int:

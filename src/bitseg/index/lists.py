@@ -1,12 +1,15 @@
 """Static lists: user ids given once, members for as long as such users exist."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from pyroaring import BitMap
 
 from bitseg.index.bitmaps import from_array
 from bitseg.index.users import UserDirectory
+from bitseg.names import MAX_ID_BYTES
 from bitseg.storage.snapshot import Part
+from bitseg.strings import StringArray
 
 
 class UserList:
@@ -33,6 +36,22 @@ class UserList:
         rest = self.user_ids.difference(user_ids)
         return self if len(rest) == len(self.user_ids) else UserList(self.name, rest, revision)
 
+    @classmethod
+    def restored(cls, name: str, state: Any, revision: int) -> "UserList":
+        """The list whose part of a snapshot has a state; ValueError for what is not user ids."""
+        return cls(name, require_user_ids(state), revision)
+
     def part(self) -> Part:
         """The part for a snapshot."""
         return Part(("list", self.name), self.revision, lambda: sorted(self.user_ids))
+
+
+def require_user_ids(state: Any) -> list[str]:
+    """The same, if it is a list of user ids; else ValueError."""
+    if not isinstance(state, list) or not set(map(type, state)) <= {str}:
+        raise ValueError("the user ids of a list are not texts")
+    # UnicodeEncodeError is a ValueError.
+    lengths = StringArray.of(state).lengths
+    if not lengths.min(initial=1) >= 1 or lengths.max(initial=0) > MAX_ID_BYTES:
+        raise ValueError("a list has user ids that are empty or too long")
+    return state

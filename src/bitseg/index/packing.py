@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bitseg.values import DICTIONARY_TYPES, ValueType, empty
+from bitseg.columns import misfit
+from bitseg.values import DICTIONARY_TYPES, Column, ValueType, empty
 
 _INTEGERS = (np.int8, np.int16, np.int32)
 _SCALES = (1.0, 100.0)
+_STEPS = (np.uint8, np.uint16, np.uint32)
 _STORED_INTEGERS = ("|i1", "<i2", "<i4", "<i8")
 
 
@@ -42,8 +44,13 @@ class Packed:
         return values
 
 
-def unpacked(value_type: ValueType, data: NDArray[Any], scale: float | None) -> Packed:
+def unpacked(value_type: ValueType, stored: Any) -> Packed:
     """A column as it was packed; ValueError for one that never was."""
+    match stored:
+        case {"data": np.ndarray() as data, "scale": (None | float()) as scale} if data.ndim:
+            pass
+        case _:
+            raise ValueError("a column is not data and a scale")
     if scale is not None:
         is_packed = value_type is ValueType.NUMBER and scale in _SCALES and data.dtype in _INTEGERS
     elif value_type in DICTIONARY_TYPES:
@@ -52,6 +59,10 @@ def unpacked(value_type: ValueType, data: NDArray[Any], scale: float | None) -> 
         is_packed = data.dtype == empty(value_type, 0).dtype
     if not is_packed or data.shape[1:] != empty(value_type, 0).shape[1:]:
         raise ValueError(f"values of type {value_type.value} are not stored as {data.dtype} with scale {scale}")
+    if scale is None and value_type not in DICTIONARY_TYPES:
+        reason = misfit(Column(value_type, data), len(data))
+        if reason is not None:
+            raise ValueError(f"a column of type {value_type.value} {reason}")
     return Packed(value_type, data, scale)
 
 
@@ -110,8 +121,14 @@ def decompress(stored: Any, missing: int, most: int) -> NDArray[Any]:
     """The array that `compress` was given, of at most `most` items; ValueError for what `compress` never returns."""
     if isinstance(stored, np.ndarray):
         return stored
-    steps, length = stored["steps"], stored["length"]
-    if not 0 < length <= most or len(steps) not in (1, length) or stored["type"] not in _STORED_INTEGERS:
+    match stored:
+        case {"steps": np.ndarray() as steps, "length": int(length), "low": int(low), "type": str(kind)}:
+            pass
+        case _:
+            raise ValueError("the array is not as it was compressed")
+    if not 0 < length <= most or steps.shape not in ((1,), (length,)) or kind not in _STORED_INTEGERS:
         raise ValueError("the array has another length or type than it may")
-    data = np.where(steps == 0, missing, steps.astype(np.int64) + (stored["low"] - 1)).astype(stored["type"])
+    if steps.dtype not in _STEPS or not -(2**63) < low <= 2**63 - 2**32:
+        raise ValueError("the array has other steps than it may")
+    data = np.where(steps == 0, missing, steps.astype(np.int64) + (low - 1)).astype(kind)
     return np.repeat(data, length) if len(steps) < length else data

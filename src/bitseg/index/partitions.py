@@ -300,26 +300,39 @@ class Partition:
             self._state, self._offered = state, None
         return state
 
-    def restore(self, state: Mapping[str, Any], revision: int) -> None:
-        """Take back what a snapshot has; ValueError where it cannot be."""
-        users, offsets_ms = state["users"], state["offsets_ms"]
-        if users.dtype != np.uint32 or offsets_ms.dtype != np.int32 or users.shape != offsets_ms.shape:
+    def restore(self, state: Any, revision: int, total: int) -> None:
+        """Take back what a snapshot has, of a directory of `total` users; ValueError where it cannot be."""
+        match state:
+            case {"users": np.ndarray() as users, "offsets_ms": np.ndarray() as offsets_ms, "columns": dict(stored)}:
+                pass
+            case _:
+                raise ValueError("the events are not users, times and columns")
+        if (
+            users.dtype != np.uint32
+            or offsets_ms.dtype != np.int32
+            or not users.shape == offsets_ms.shape == (users.size,)
+        ):
             raise ValueError("the events have no users or times")
+        if len(users) and int(users.max()) >= total:
+            raise ValueError("there are events of users beyond the last")
         if len(users) and not 0 <= offsets_ms.min() <= offsets_ms.max() < self.end_ms - self.start_ms:
             raise ValueError("events are not of the day")
         keys = _keys(users, offsets_ms)
         if (keys[1:] < keys[:-1]).any():
             raise ValueError("the events are out of order")
-        columns = {name: self._restored_column(name, column, len(users)) for name, column in state["columns"].items()}
+        columns = {name: self._restored_column(name, column, len(users)) for name, column in stored.items()}
         rows = Rows(self.start_ms, users, offsets_ms, columns)
         self._first_offset_ms = int(offsets_ms.min(initial=self._first_offset_ms))
         self._last_offset_ms = int(offsets_ms.max(initial=-1))
         self._state, self.revision = _State(rows, (), 0, from_array(users), 0), revision
 
-    def _restored_column(self, name: str, column: Mapping[str, Any], length: int) -> Packed:
+    def _restored_column(self, name: str, column: Any, length: int) -> Packed:
         """The column of a property out of a snapshot; ValueError where it fits neither type nor dictionary."""
-        definition, data = self.properties[name], column["data"]
-        packed = unpacked(definition.type, data, column["scale"])
+        definition = self.properties.get(name)
+        if definition is None:
+            raise ValueError(f"the event has no property {name!r}")
+        packed = unpacked(definition.type, column)
+        data = packed.data
         if len(data) != length:
             raise ValueError(f"the property {name!r} has another length")
         low, high = data.min(initial=-1), data.max(initial=-1)

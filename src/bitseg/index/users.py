@@ -1,7 +1,7 @@
 """External user ids to dense integers and back."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ from bitseg.index.bitmaps import from_array, to_array
 from bitseg.index.changes import ChangeLog
 from bitseg.index.runs import first_of_runs
 from bitseg.storage.snapshot import Part
-from bitseg.strings import PADDING_BYTES, StringArray
+from bitseg.strings import PADDING_BYTES, StringArray, require_texts
 
 _SMALLEST_BITS = 10
 _LARGEST_LOAD = 0.7
@@ -244,15 +244,22 @@ class UserDirectory:
         self._blank(self._to_blank or ())
         self._to_blank = None
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Take back the next part of a snapshot."""
-        lengths, data = state["lengths"].astype(np.int64), state["data"]
+    def restore(self, state: Any) -> None:
+        """Take back the next part of a snapshot; ValueError for anything else."""
+        match state:
+            case {"lengths": np.ndarray() as lengths, "data": np.ndarray() as data, "alive": bytes(serialized)}:
+                if lengths.dtype != np.uint16 or lengths.ndim != 1 or data.dtype != np.uint8 or data.ndim != 1:
+                    raise ValueError("the user ids are not bytes and lengths")
+            case _:
+                raise ValueError("the user ids are not bytes, lengths and who is there")
+        lengths = lengths.astype(np.int64)
         ends = np.cumsum(lengths)
-        if data.dtype != np.uint8 or not len(ends) or ends[-1] != len(data):
+        if not len(ends) or ends[-1] != len(data):
             raise ValueError("the user ids have other lengths than they say")
+        require_texts(data.tobytes(), ends)
         first = self._count
         self._append(StringArray(np.concatenate([data, np.zeros(PADDING_BYTES, np.uint8)]), ends - lengths, ends))
-        alive = BitMap.deserialize(state["alive"])
+        alive = BitMap.deserialize(serialized)
         if alive and not first <= alive.min() <= alive.max() < self._count:
             raise ValueError("there are users beyond the last")
         self.everyone = self.everyone | alive
