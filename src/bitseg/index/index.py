@@ -254,10 +254,10 @@ class Index:
             reason = reason or f"the type {value_type!r} is no ValueType"
         if reason is not None:
             raise InvalidArgumentError(reason)
-        found = self._typed(event).get(name)
-        if found is None:
+        known = self._typed(event).get(name)
+        if known is None:
             self._require_room(name, event)
-        if found is not None and found.type is not value_type:
+        if known is not None and known.type is not value_type:
             subject = f'the attribute "{name}"' if event is None else f'the property "{name}" of "{event}"'
             raise TypeMismatchError(
                 f"{subject} is a {known.type.value} already", hint="declare types before the first value arrives"
