@@ -37,7 +37,8 @@ class Details:
         """The details of plain values; ValueError for anything else."""
         match plain:
             case [str(description), dict(labels), int(created_ms), int(updated_ms)]:
-                if all(isinstance(text, str) for label in labels.items() for text in label):
+                is_labelled = all(isinstance(text, str) for label in labels.items() for text in label)
+                if is_labelled and bool not in (type(created_ms), type(updated_ms)):
                     return cls(description, labels, created_ms, updated_ms)
         raise ValueError("the details of an entry are not a description, labels and two instants")
 

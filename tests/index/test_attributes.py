@@ -80,7 +80,7 @@ def restored(attribute):
     for part in captured.parts(captured.find_unused()):
         state = frames.unpack(frames.pack(part.state()))
         if part.key[0] == "entries":
-            again.dictionary.restore(state, part.revision)
+            again.dictionary.restore(state, part.revision, () if attribute.type is ValueType.LIST else "")
         else:
             again.restore(part.key[2], state, part.revision, 12)
     attribute.release()
