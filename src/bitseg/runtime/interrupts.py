@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def interrupts_deferred() -> Iterator[None]:
-    """Put an interrupt off that comes meanwhile; it raises KeyboardInterrupt at the end.
+    """Put an interrupt off that comes meanwhile; it raises KeyboardInterrupt at the end, the outermost of several.
 
     Only where Python's own handler would raise it: in the main thread. A program's own handler stays in place.
     """
