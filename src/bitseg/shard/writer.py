@@ -35,6 +35,8 @@ class Writer:
         # Who has not been told of which commit yet: of several where an observer writes.
         self._untold: deque[tuple[Observer, Commit]] = deque()
         self._is_telling = False
+        # Told once when the lock is broken, with it held.
+        self.on_broken: Callable[[], None] = lambda: None
 
     @contextmanager
     def editing(self) -> Iterator[None]:
@@ -111,4 +113,7 @@ class Writer:
             )
 
         self.lock.break_with(broken)
-        self.store.withdraw(payload)
+        try:
+            self.store.withdraw(payload)
+        finally:
+            self.on_broken()
