@@ -163,10 +163,17 @@ class Generator:
         user = self.random.choices(USERS, weights=USER_WEIGHTS)[0]
         message = self.pick((None, None, None, f"m{self.random.randint(0, 30)}"))
         if self.chance(0.03):
-            return Delete(user)
+            return Delete(user, message)
         if self.chance(0.2):
             return Identify(user, self.values(ATTRIBUTES), self.instant_ms(), message)
         return Track(user, self.pick(("A", *EVENTS)), self.values(PROPERTIES), self.instant_ms(), message)
+
+    def nulls(self) -> list[Operation]:
+        """Nulls that come before any value, which `batches` begins with."""
+        users = self.random.sample(USERS, self.random.randint(0, 4))
+        return [
+            Identify(user, {name: None for name in ATTRIBUTES if self.chance(0.5)}, self.instant_ms()) for user in users
+        ]
 
     def batches(self) -> list[list[Operation]]:
         """Batches of operations; the first begins by fixing the type of everything."""

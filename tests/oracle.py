@@ -39,6 +39,10 @@ class Oracle:
 
     def take(self, operations: Iterable[Operation]) -> None:
         for op in operations:
+            if op.message_id:
+                if op.message_id in self.seen:
+                    continue
+                self.seen.add(op.message_id)
             if isinstance(op, Delete):
                 self.users.discard(op.user_id)
                 for each in self.lists.values():
@@ -47,10 +51,6 @@ class Oracle:
                 self.attributes.pop(op.user_id, None)
                 self.events = [event for event in self.events if event[0] != op.user_id]
                 continue
-            if op.message_id:
-                if op.message_id in self.seen:
-                    continue
-                self.seen.add(op.message_id)
             self.users.add(op.user_id)
             if isinstance(op, Identify):
                 mine = self.attributes.setdefault(op.user_id, {})

@@ -29,6 +29,9 @@ def compare(generator: Generator) -> None:
     oracle.lists = {name: list(user_ids) for name, user_ids in generator.lists.items()}
     oracle.segments = generator.saved
     as_of = EPOCH + timedelta(milliseconds=generator.now_ms)
+    nulls = generator.nulls()
+    engine.ingest(nulls)
+    oracle.take(nulls)
     for batch in generator.batches():
         engine.ingest(batch)
         oracle.take(batch)

@@ -437,7 +437,7 @@ def test_Broken_workspace_is_not_snapshotted_again_and_again(tmp_path, monkeypat
     def broken(*_):
         raise MemoryError
 
-    monkeypatch.setattr(engine._state, "apply", broken)
+    monkeypatch.setattr(engine._shard.state, "apply", broken)
     with pytest.raises(MemoryError):
         engine.ingest([Identify("u", {"n": 1}, NOW_MS)])
     # A snapshot that was under way may fail once.

@@ -4,10 +4,13 @@ import os
 import shutil
 import struct
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import google_crc32c
 import msgpack
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,7 +27,7 @@ from bitseg.formats.parquet import exported_mapping, read_parquet
 from bitseg.operations import Delete, Identify, Track
 from bitseg.pb import ingest_pb2
 from bitseg.storage import frames, journal_format
-from bitseg.storage.snapshot import read_manifest
+from bitseg.storage.snapshot import Part, publish, read_manifest, read_parts
 from bitseg.wire.columns import from_message
 from tests.conftest import NOW_MS
 
@@ -169,6 +172,46 @@ def test_Frame_that_says_something_else_is_an_error(folder, source):
         # In place, since the manifest says where each part lies.
         payloads[chosen] = payloads[chosen][:before].ljust(before, b"\xc0")
     path.write_bytes(path.read_bytes()[: frames.MAGIC_BYTES] + framed(path, payloads))
+    bounded(lambda: outcome(target))
+
+
+ODD_VALUES = [
+    None, True, -1, 0, 2**63 - 1, 1.5, "x", "", b"x", b"", [], ["x"], {}, {"x": 1}, [[]], [None], [1, 2], [["x", 1]],
+    np.arange(3), np.zeros(0, np.uint32), np.ones((2, 2)), np.arange(3, dtype=np.uint8),
+    np.array([5, 200, 3], np.int32),
+]  # fmt: skip
+
+
+def misshapen(value, random, depth=0):
+    """A value with one thing in it changed, taken out, put in, or of another type."""
+    if not isinstance(value, dict | list) or not value or (depth and random.random() < 0.35):
+        if isinstance(value, np.ndarray) and value.size and random.random() < 0.5:
+            return random.choice([value[:-1], np.concatenate([value, value]), value.astype("|b1"), np.roll(value, 1)])
+        return random.choice(ODD_VALUES)
+    way, value = random.random(), value.copy()
+    place = random.choice(list(value)) if isinstance(value, dict) else random.randrange(len(value))
+    if way < 0.15:
+        del value[place]
+    else:
+        value[place] = misshapen(value[place], random, depth + 1)
+    return value
+
+
+@steadily
+@given(st.integers(0, 2**32))
+def test_Part_of_another_shape_is_damage_and_no_fault_of_bitseg(folder, seed):
+    """Whoever reads "this is a bug of bitseg" looks for it in the code."""
+    random = Random(seed)
+    target = folder / "b"
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(folder / "whole", target)
+    manifest = read_manifest(target)
+    parts = [(key, revision, state) for key, revision, state, _ in read_parts(target, manifest)]
+    chosen = random.randrange(len(parts))
+    key, revision, state = parts[chosen]
+    parts[chosen] = (key, revision, misshapen(state, random))
+    written = replace(manifest, generation=manifest.generation + 1, parts={})
+    publish(target, written, [Part(key, revision, lambda state=state: state) for key, revision, state in parts])
     bounded(lambda: outcome(target))
 
 

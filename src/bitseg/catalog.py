@@ -72,7 +72,7 @@ class Collection(Mapping[str, T], Generic[T]):
 
     def state(self) -> dict[str, list[Any]]:
         """Plain values for a snapshot."""
-        return {name: self.kind.pack(entry, entry.details) for name, entry in self.entries.items()}
+        return {name: self.kind.pack(entry) for name, entry in self.entries.items()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take back what `state` gave; ValueError for anything else."""
@@ -176,8 +176,11 @@ class Catalog(Mapping[str, Condition]):
             if isinstance(leaf, InList) and leaf.name not in lists:
                 raise InvalidSegmentError(f'there is no list "{leaf.name}"', hint="save it first")
 
-    def referrers(self, reference: InSegment | InList) -> list[tuple[EntryKind[Any], Any]]:
-        """The entries that refer to a segment or a list themselves, with their kinds, by kind and name."""
+    def referrers(self, kind: EntryKind[Any], name: str) -> list[tuple[EntryKind[Any], Any]]:
+        """The entries that refer to an entry themselves, with their kinds, by kind and name."""
+        if kind.reference is None:
+            return []
+        reference = kind.reference(name)
         return [
             (collection.kind, entry)
             for collection in self.collections.values()
@@ -185,20 +188,21 @@ class Catalog(Mapping[str, Condition]):
             if any(reference in leaves(condition) for condition in collection.kind.conditions(entry))
         ]
 
-    def require_unused(self, reference: InSegment | InList) -> None:
-        """Raise InUseError, naming them, while entries refer to a segment or a list."""
-        referrers = self.referrers(reference)
+    def require_unused(self, kind: EntryKind[Any], name: str) -> None:
+        """Raise InUseError, naming them, while entries refer to an entry."""
+        referrers = self.referrers(kind, name)
         if referrers:
-            kind = "list" if isinstance(reference, InList) else "segment"
             named = ", ".join(f'"{entry.name}"' for _, entry in referrers)
-            raise InUseError(f'the {kind} "{reference.name}" is used by {named}', hint="change or delete those first")
+            raise InUseError(f'the {kind.name} "{name}" is used by {named}', hint="change or delete those first")
 
     def change(self, changes: Sequence[EntryChange]) -> None:
         """Make changes that were checked, apart from the ids of lists; ValueError for a kind that is not known."""
         by_kind: dict[str, dict[str, Any]] = {}
         for change in changes:
             kind = entry_kind(change.kind)
-            entry = None if change.payload is None else kind.unpack(change.name, change.payload)
+            entry = change.entry
+            if entry is None and change.payload is not None:
+                entry = kind.unpack(change.name, change.payload)
             by_kind.setdefault(change.kind, {})[change.name] = entry
         for name, entries in by_kind.items():
             self.collections[name].change(entries)

@@ -56,9 +56,9 @@ class SavedSegment:
     etag: str
 
     @classmethod
-    def of(cls, name: str, text: str, details: Details) -> "SavedSegment":
-        """The segment of a canonical text."""
-        return cls(name, parse(text), text, details, _etag((name, text), details))
+    def of(cls, name: str, definition: Condition, text: str, details: Details) -> "SavedSegment":
+        """The segment of a definition and its canonical text."""
+        return cls(name, definition, text, details, _etag((name, text), details))
 
     @property
     def characters(self) -> int:
@@ -142,24 +142,28 @@ T = TypeVar("T", bound=Entry)
 class EntryKind(Generic[T]):
     """One kind of entries.
 
-    `unpack` makes an entry of its name and payload, and raises ValueError for a payload that is not one; `pack` gives
-    the payload with other details. `conditions` are those that the entry has, and `renamed` is the payload with a
-    reference by another name. `limit` is how many there may be.
+    `pack` makes the payload of an entry, and `unpack` the entry of a name and a payload; it raises ValueError for a
+    payload that is not one. `replaced` is the entry under another name and with other details. `conditions` are those
+    that the entry has, and `renamed` is the entry with a reference in them by another name. `reference` makes the
+    condition that refers to an entry by its name; None for a kind that no condition refers to. `limit` is how many
+    entries there may be.
     """
 
     name: str
     limit: int
+    pack: Callable[[T], list[Any]]
     unpack: Callable[[str, Sequence[Any]], T]
-    pack: Callable[[T, Details], list[Any]]
+    replaced: Callable[[T, str, Details], T]
     conditions: Callable[[T], Sequence[Condition]]
-    renamed: Callable[[T, Renaming, Details], list[Any]]
+    renamed: Callable[[T, Renaming], T]
+    reference: type[InSegment] | type[InList] | None
 
 
 def _segment(name: str, payload: Sequence[Any]) -> SavedSegment:
     match payload:
         case [str(text), *details]:
             try:
-                return SavedSegment.of(name, text, Details.of(details))
+                return SavedSegment.of(name, parse(text), text, Details.of(details))
             except SegmentError as error:
                 raise ValueError(f"the segment {name!r} cannot be read: {error}") from error
     raise ValueError("a saved segment is not a text and details")
@@ -173,22 +177,31 @@ def _list(name: str, payload: Sequence[Any]) -> StaticList:
     raise ValueError("a list is not user ids and details")
 
 
-SEGMENTS = EntryKind(
-    "segment",
-    10_000,
-    _segment,
-    lambda segment, details: [segment.text, *details.plain()],
-    lambda segment: (segment.definition,),
-    lambda segment, renaming, details: [format(renamed(segment.definition, renaming)), *details.plain()],
+def segment_of(name: str, definition: Condition, details: Details) -> SavedSegment:
+    """The segment of a definition, which is formatted."""
+    return SavedSegment.of(name, definition, format(definition), details)
+
+
+SEGMENTS: EntryKind[SavedSegment] = EntryKind(
+    name="segment",
+    limit=10_000,
+    pack=lambda segment: [segment.text, *segment.details.plain()],
+    unpack=_segment,
+    replaced=lambda segment, name, details: SavedSegment.of(name, segment.definition, segment.text, details),
+    conditions=lambda segment: (segment.definition,),
+    renamed=lambda segment, renaming: segment_of(segment.name, renamed(segment.definition, renaming), segment.details),
+    reference=InSegment,
 )
 # The payload of a list begins with its user ids, or with the name of the list whose ids, as they were before, it takes.
-LISTS = EntryKind(
-    "list",
-    10_000,
-    _list,
-    lambda user_list, details: [user_list.name, *details.plain()],
-    lambda user_list: (),
-    lambda user_list, renaming, details: [user_list.name, *details.plain()],
+LISTS: EntryKind[StaticList] = EntryKind(
+    name="list",
+    limit=10_000,
+    pack=lambda user_list: [user_list.name, *user_list.details.plain()],
+    unpack=_list,
+    replaced=lambda user_list, name, details: StaticList.of(name, user_list.size, details, 0),
+    conditions=lambda user_list: (),
+    renamed=lambda user_list, renaming: user_list,
+    reference=InList,
 )
 ENTRY_KINDS: Mapping[str, EntryKind[Any]] = {kind.name: kind for kind in (SEGMENTS, LISTS)}
 

@@ -7,7 +7,7 @@ bytes of each and `shard.state` what each does.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,11 +88,15 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class EntryChange:
-    """An entry that is kept by name: its kind, its name, and its payload as plain values; None deletes it."""
+    """An entry that is kept by name: its kind, its name, and its payload as plain values; None deletes it.
+
+    `entry` is what the payload stands for, where it is known; it is not journalled.
+    """
 
     kind: str
     name: str
     payload: Sequence[Any] | None
+    entry: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,4 +123,4 @@ class EventsExpired:
 
 
 Record = Batch | EntriesChanged | TypeDeclared | EventsExpired
-RECORD_TYPES: tuple[type[Record], ...] = (Batch, EntriesChanged, TypeDeclared, EventsExpired)
+RECORD_TYPES: tuple[type[Record], ...] = get_args(Record)

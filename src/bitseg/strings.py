@@ -69,7 +69,10 @@ class StringArray(Sequence[str]):
         return StringArray(self.data, self.starts[places], self.ends[places])
 
     def compact(self) -> "StringArray":
-        """The same texts end to end in a buffer of their own."""
+        """The same texts end to end in a buffer that has nothing else."""
+        is_whole = len(self.starts) and not self.starts[0] and self.ends[-1] + PADDING_BYTES == len(self.data)
+        if is_whole and np.array_equal(self.starts[1:], self.ends[:-1]):
+            return self
         lengths = self.lengths
         ends = np.cumsum(lengths)
         starts = ends - lengths

@@ -8,13 +8,7 @@ import time
 import pytest
 
 from bitseg.runtime.locks import FairLock
-
-
-def wait_until(condition):
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+from tests.conftest import until
 
 
 def test_Lock_goes_to_who_waited_longest_before_who_let_it_go():
@@ -28,7 +22,7 @@ def test_Lock_goes_to_who_waited_longest_before_who_let_it_go():
         for place, name in enumerate(["first", "second", "third"]):
             threads.append(threading.Thread(target=take, args=(name,)))
             threads[-1].start()
-            wait_until(lambda place=place: lock.waiting == place + 1)
+            until(lambda place=place: lock.waiting == place + 1)
     with lock:
         order.append("holder again")
     for thread in threads:
@@ -47,7 +41,7 @@ def test_Lock_held_by_a_thread_is_entered_again_by_it_alone():
         with lock:
             thread = threading.Thread(target=take)
             thread.start()
-            wait_until(lambda: lock.waiting == 1)
+            until(lambda: lock.waiting == 1)
         assert not entered.wait(0.05)
     thread.join()
     assert entered.is_set()
@@ -78,7 +72,7 @@ def test_Wait_that_is_interrupted_leaves_its_place():
     def hold():
         with lock:
             held.set()
-            wait_until(lambda: lock.waiting == 1)
+            until(lambda: lock.waiting == 1)
             os.kill(os.getpid(), signal.SIGINT)
             assert release.wait(30)
 
@@ -92,3 +86,29 @@ def test_Wait_that_is_interrupted_leaves_its_place():
     thread.join()
     with lock:
         pass
+
+
+def test_Lock_that_is_broken_raises_in_everybody_who_takes_it():
+    lock = FairLock()
+    errors = []
+
+    def take():
+        try:
+            with lock:
+                errors.append(None)
+        except RuntimeError as error:
+            errors.append(error)
+
+    with lock:
+        threads = [threading.Thread(target=take) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        until(lambda: lock.waiting == 3)
+        lock.break_with(lambda: RuntimeError("half changed"))
+        assert lock.is_broken
+    for thread in threads:
+        thread.join()
+    assert [str(error) for error in errors] == ["half changed"] * 3
+    assert len(set(map(id, errors))) == 3
+    with pytest.raises(RuntimeError, match="half changed"):
+        lock.require_sound()

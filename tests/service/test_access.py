@@ -282,7 +282,7 @@ def test_Tokens_and_their_directory_are_on_disk_before_they_are_told(tmp_path, m
     def note(folder):
         synced.append((folder, path.exists()))
 
-    monkeypatch.setattr("bitseg.service.tokens.sync_directory", note)
+    monkeypatch.setattr("bitseg.storage.frames.sync_directory", note)
     TokenFile(path).create("a", Role.READER)
     assert synced == [(tmp_path, False), (tmp_path / "new", False), (path.parent, True)]
     synced.clear()

@@ -10,7 +10,6 @@ from bitseg.api import Workspace
 from bitseg.calendar import Calendar
 from bitseg.cli.output import message, print_json, progress
 from bitseg.cli.process import collecting_seldom
-from bitseg.cli.signals import interrupts_deferred
 from bitseg.cli.target import Remote, Target, target_options
 from bitseg.clock import SystemClock
 from bitseg.columns import Columns
@@ -23,6 +22,7 @@ from bitseg.formats.load import RejectsFile, Summary, load
 from bitseg.formats.parquet import exported_mapping, read_parquet
 from bitseg.operations import Operation
 from bitseg.results import IngestResult
+from bitseg.runtime.interrupts import interrupts_deferred
 from bitseg.storage.journal import SyncPolicy
 from bitseg.values import ValueType
 

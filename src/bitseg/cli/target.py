@@ -13,12 +13,12 @@ import click
 
 from bitseg.api import Workspace
 from bitseg.cli.output import message, progress
-from bitseg.cli.signals import interrupts_deferred
 from bitseg.client import Client, Credentials
 from bitseg.engine import Engine
 from bitseg.errors import InvalidArgumentError
 from bitseg.files import read_text
 from bitseg.results import Recovered
+from bitseg.runtime.interrupts import interrupts_deferred
 from bitseg.storage.journal import SyncPolicy
 
 DEFAULT_DATA = Path("bitseg-data")

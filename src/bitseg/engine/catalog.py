@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from xxhash import xxh3_64_digest
 
 from bitseg.catalog import DEFAULT_SEGMENTS
-from bitseg.entries import LISTS, SEGMENTS, Details, Entry, EntryKind, SavedSegment, StaticList
+from bitseg.entries import LISTS, SEGMENTS, Details, Entry, EntryKind, SavedSegment, StaticList, segment_of
 from bitseg.errors import (
     AlreadyExistsError,
     InvalidArgumentError,
@@ -21,7 +21,7 @@ from bitseg.records import EntriesChanged, EntryChange
 from bitseg.results import NamedPage
 from bitseg.runtime.opaque_tokens import make_token, read_token
 from bitseg.segment import format, parse, validate
-from bitseg.segment.nodes import Condition, InList, InSegment
+from bitseg.segment.nodes import Condition
 from bitseg.segment.parse import MAX_CHARACTERS
 from bitseg.shard.writer import Writer
 
@@ -125,7 +125,7 @@ class CatalogApi:
             self._require_free(SEGMENTS, new_name)
             self._require_segment_name(new_name)
             self._catalog.check_segments({new_name: segment.definition}, self._catalog.lists)
-            return self._rename(SEGMENTS, segment, InSegment, new_name)
+            return self._rename(SEGMENTS, segment, new_name)
 
     def clone_segment(self, name: str, new_name: str) -> SavedSegment:
         """Save a copy of a segment, with its description and labels, under a name that none has."""
@@ -137,7 +137,7 @@ class CatalogApi:
     def delete_segment(self, name: str, *, etag: str = "") -> None:
         """Forget a segment; NotFoundError if there is none, InUseError while others refer to it. Users stay."""
         with self._editing():
-            self._delete(SEGMENTS, self._current(SEGMENTS, name, etag), InSegment(name))
+            self._delete(SEGMENTS, self._current(SEGMENTS, name, etag))
 
     def add_default_segments(self) -> None:
         """Save the segments that a workspace starts with, apart from those whose names are taken."""
@@ -145,9 +145,7 @@ class CatalogApi:
             missing = [segment for segment in DEFAULT_SEGMENTS if segment[0] not in self._catalog.segments]
             if missing:
                 changes = [
-                    EntryChange(
-                        SEGMENTS.name, name, [format(parse(text)), *self._touched(Details(description)).plain()]
-                    )
+                    _change(SEGMENTS, segment_of(name, parse(text), self._touched(Details(description))))
                     for name, description, text in missing
                 ]
                 self._writer.write(EntriesChanged(changes))
@@ -222,12 +220,12 @@ class CatalogApi:
             user_list = self._current(LISTS, name, etag)
             self._require_free(LISTS, new_name)
             self._require_name(LISTS, new_name)
-            return self._rename(LISTS, user_list, InList, new_name)
+            return self._rename(LISTS, user_list, new_name)
 
     def delete_list(self, name: str, *, etag: str = "") -> None:
         """Forget a list; NotFoundError if there is none, InUseError while saved segments refer to it. Users stay."""
         with self._editing():
-            self._delete(LISTS, self._current(LISTS, name, etag), InList(name))
+            self._delete(LISTS, self._current(LISTS, name, etag))
 
     # Entries of any kind
 
@@ -278,38 +276,40 @@ class CatalogApi:
         now_ms = max(self._now_ms(), details.updated_ms + 1)
         return replace(details, created_ms=details.created_ms or now_ms, updated_ms=now_ms)
 
-    def _save(self, kind: EntryKind[T], name: str, payload: Sequence[Any]) -> T:
-        self._writer.write(EntriesChanged([EntryChange(kind.name, name, payload)]))
-        return self._get(kind, name)
-
     def _save_segment(self, name: str, condition: Condition, details: Details) -> SavedSegment:
         self._require_segment_name(name)
-        text = format(condition)
-        _require_short(name, text)
+        segment = segment_of(name, condition, self._touched(details))
+        _require_short(segment)
         self._catalog.check_segments({name: condition}, self._catalog.lists)
-        return self._save(SEGMENTS, name, [text, *self._touched(details).plain()])
+        self._writer.write(EntriesChanged([_change(SEGMENTS, segment)]))
+        return segment
 
     def _save_list(self, name: str, user_ids: Sequence[str] | str, details: Details) -> StaticList:
         self._require_name(LISTS, name)
-        return self._save(LISTS, name, [user_ids, *self._touched(details).plain()])
+        payload = [user_ids, *self._touched(details).plain()]
+        self._writer.write(EntriesChanged([EntryChange(LISTS.name, name, payload)]))
+        return self._get(LISTS, name)
 
-    def _rename(self, kind: EntryKind[T], entry: T, reference: type[InSegment] | type[InList], new_name: str) -> T:
+    def _rename(self, kind: EntryKind[T], entry: T, new_name: str) -> T:
         """Move an entry to a name, with all that refer to it, in one record."""
+        details = self._touched(entry.details)
+        # The payload by the name before, from which a list takes its ids.
+        payload = kind.pack(kind.replaced(entry, entry.name, details))
         changes = [
             EntryChange(kind.name, entry.name, None),
-            EntryChange(kind.name, new_name, kind.pack(entry, self._touched(entry.details))),
+            EntryChange(kind.name, new_name, payload, kind.replaced(entry, new_name, details)),
         ]
-        for owner, referrer in self._catalog.referrers(reference(entry.name)):
-            details = self._touched(referrer.details)
-            payload = owner.renamed(referrer, (reference, entry.name, new_name), details)
-            if owner is SEGMENTS:
-                _require_short(referrer.name, payload[0])
-            changes.append(EntryChange(owner.name, referrer.name, payload))
+        for owner, referrer in self._catalog.referrers(kind, entry.name):
+            if kind.reference is not None:
+                referrer = owner.renamed(referrer, (kind.reference, entry.name, new_name))
+            if isinstance(referrer, SavedSegment):
+                _require_short(referrer)
+            changes.append(_change(owner, owner.replaced(referrer, referrer.name, self._touched(referrer.details))))
         self._writer.write(EntriesChanged(changes))
         return self._get(kind, new_name)
 
-    def _delete(self, kind: EntryKind[Any], entry: Entry, reference: InSegment | InList) -> None:
-        self._catalog.require_unused(reference)
+    def _delete(self, kind: EntryKind[Any], entry: Entry) -> None:
+        self._catalog.require_unused(kind, entry.name)
         self._writer.write(EntriesChanged([EntryChange(kind.name, entry.name, None)]))
 
     @contextmanager
@@ -319,6 +319,10 @@ class CatalogApi:
             yield
             record = self._writer.store.last_record
         self._writer.sync(record)
+
+
+def _change(kind: EntryKind[T], entry: T) -> EntryChange:
+    return EntryChange(kind.name, entry.name, kind.pack(entry), entry)
 
 
 def _edited(before: Details, description: str | None, labels: Labels | None) -> Details:
@@ -355,14 +359,15 @@ def _condition(query: Query) -> Condition:
         # What is saved is the text, which must be readable: a tree may hold numbers and texts of other kinds.
         return parse(text)
     except SegmentSyntaxError as error:
-        raise InvalidSegmentError(f"the tree is none that a text stands for: {error}") from error
+        raise InvalidSegmentError(f"the tree cannot be written as text: {error}") from error
 
 
-def _require_short(name: str, text: str) -> None:
+def _require_short(segment: SavedSegment) -> None:
     """Raise InvalidSegmentError where the canonical text of a segment is too long to be read again."""
-    if len(text) > MAX_CHARACTERS:
+    if len(segment.text) > MAX_CHARACTERS:
         raise InvalidSegmentError(
-            f'the segment "{name}" has {len(text):,} characters in its canonical form, the limit is {MAX_CHARACTERS:,}',
+            f'the segment "{segment.name}" has {len(segment.text):,} characters in its canonical form, the limit is '
+            f"{MAX_CHARACTERS:,}",
             hint="put long lists of ids into a list and use in list",
         )
 

@@ -226,6 +226,10 @@ class Engine:
         """Differences between indexes and columns, one sentence each; empty where all is well."""
         return self._shard.verify()
 
+    def require_sound(self) -> None:
+        """Raise WorkspaceBrokenError where a change failed half-way, so that the workspace must be opened again."""
+        self._shard.lock.require_sound()
+
     def prepare(self) -> None:
         """Build all that queries would build when they first ask: sorted partitions, rollups, bitmaps and bins."""
         self._shard.prepare()
@@ -421,8 +425,8 @@ class Engine:
         self._shard.declare(name, value_type, event)
 
     def _moment(self, as_of: datetime | None) -> Moment:
-        """The moment of a query; events that are past the retention by then are dropped first."""
-        self._shard.retention.expire(self.now_ms())
+        """The moment of a query; events that are past the retention by now are dropped first."""
+        self._shard.retention.try_expire(self.now_ms())
         return Moment(self._as_of_ms(as_of), is_live=as_of is None)
 
     def _as_of_ms(self, as_of: datetime | None) -> int:

@@ -1,4 +1,4 @@
-"""Static lists: user ids given once, members for as long as such users exist."""
+"""Static lists of user ids; their members are those users on the list who exist."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -13,11 +13,11 @@ from bitseg.strings import StringArray
 
 
 class UserList:
-    """The ids of one list. An id of a user who is not known yet counts from the moment the user arrives."""
+    """The ids of one list. A user who is not known yet becomes a member on arrival."""
 
     def __init__(self, name: str, user_ids: Iterable[str], revision: int) -> None:
         self.name = name
-        # Differs from that of every other list that ever had the name.
+        # Differs from the revision of every other list that ever had this name.
         self.revision = revision
         self.user_ids = frozenset(user_ids)
         self._members = BitMap()
@@ -32,9 +32,9 @@ class UserList:
         return self._members
 
     def without(self, user_ids: Iterable[str], revision: int) -> "UserList":
-        """The list without some users; itself where it has none of them."""
-        rest = self.user_ids.difference(user_ids)
-        return self if len(rest) == len(self.user_ids) else UserList(self.name, rest, revision)
+        """The list without some users; the same object if it has no such user."""
+        remaining = self.user_ids.difference(user_ids)
+        return self if len(remaining) == len(self.user_ids) else UserList(self.name, remaining, revision)
 
     @classmethod
     def restored(cls, name: str, state: Any, revision: int) -> "UserList":

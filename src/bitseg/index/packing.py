@@ -1,4 +1,4 @@
-"""Columns of partitions in as few bytes as hold every value exactly."""
+"""Columns of partitions, packed into the narrowest types that represent every value exactly."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +29,7 @@ class Packed:
 
     @property
     def has_gaps(self) -> bool:
-        """Whether an event may be without a value."""
+        """Whether an event may have no value."""
         return self.scale is None or bool((self.data == np.iinfo(self.data.dtype).min).any())
 
     def values(self, rows: Any = slice(None)) -> NDArray[Any]:
@@ -67,7 +67,7 @@ def unpacked(value_type: ValueType, stored: Any) -> Packed:
 
 
 def pack(value_type: ValueType, data: NDArray[Any]) -> Packed:
-    """A column of whole values in the narrowest form that gives back the same bits."""
+    """Pack a column into the narrowest form that gives back the same bits."""
     if value_type in DICTIONARY_TYPES:
         return Packed(value_type, _narrowed(data))
     if value_type is not ValueType.NUMBER:
@@ -78,7 +78,7 @@ def pack(value_type: ValueType, data: NDArray[Any]) -> Packed:
     for scale in _SCALES:
         if largest * scale >= 2**31:
             break
-        # Adding zero turns -0.0 into 0.0, as an integer does; then the bits differ and the values stay as they are.
+        # Integers have no -0.0. Adding zero turns it into 0.0, so the bits differ and this form is not used.
         scaled = np.rint(numbers * scale) + 0.0
         if np.array_equal((scaled / scale).view(np.int64), numbers.view(np.int64)):
             return Packed(value_type, _integers(scaled, missing), scale)
@@ -99,7 +99,7 @@ def _narrowed(codes: NDArray[np.int32]) -> NDArray[Any]:
 
 
 def compress(data: NDArray[Any], missing: int) -> dict[str, Any] | NDArray[Any]:
-    """An array of integers, `missing` among them, in a form that takes few bytes; other arrays as they are."""
+    """A compact form of an array of integers, where `missing` marks gaps; other arrays are returned unchanged."""
     if data.dtype.kind != "i" or not len(data):
         return data
     has_value = data != missing
@@ -118,7 +118,7 @@ def compress(data: NDArray[Any], missing: int) -> dict[str, Any] | NDArray[Any]:
 
 
 def decompress(stored: Any, missing: int, most: int) -> NDArray[Any]:
-    """The array that `compress` was given, of at most `most` items; ValueError for what `compress` never returns."""
+    """The array that `compress` made `stored` from, of at most `most` items; ValueError for a malformed one."""
     if isinstance(stored, np.ndarray):
         return stored
     match stored:

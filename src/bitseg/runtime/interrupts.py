@@ -2,30 +2,33 @@
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 
-@contextmanager
-def interrupts_deferred() -> Iterator[None]:
-    """Put an interrupt off that comes meanwhile; it raises KeyboardInterrupt at the end, the outermost of several.
+class interrupts_deferred:  # noqa: N801 # Used as a function.
+    """Put an interrupt off that comes meanwhile; it raises KeyboardInterrupt at the end.
 
     Only where Python's own handler would raise it: in the main thread. A program's own handler stays in place.
     """
-    is_main = threading.current_thread() is threading.main_thread()
-    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield
-        return
-    interrupted = False
 
-    def note(*_: object) -> None:
-        nonlocal interrupted
-        interrupted = True
+    __slots__ = ("_interrupted", "_is_deferred")
 
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    if interrupted:
-        raise KeyboardInterrupt
+    def __enter__(self) -> None:
+        self._interrupted = False
+        self._is_deferred = (
+            threading.get_ident() == threading.main_thread().ident
+            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        )
+        if self._is_deferred:
+            signal.signal(signal.SIGINT, self._note)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._is_deferred:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            if self._interrupted and error is None:
+                raise KeyboardInterrupt
+
+    def _note(self, *_: object) -> None:
+        self._interrupted = True

@@ -34,6 +34,11 @@ class FairLock:
         """From here on, raise an error in everybody who takes the lock: what it guards is of no use any more."""
         self._fault = fault
 
+    def require_sound(self) -> None:
+        """Raise the error with which the lock was broken, if it was; nobody is waited for."""
+        if self._fault is not None:
+            raise self._fault()
+
     @property
     def is_broken(self) -> bool:
         """Whether the lock raises."""

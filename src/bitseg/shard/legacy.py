@@ -4,18 +4,20 @@ Until format 4 of snapshots and 2 of journals, values were journalled as they ca
 record carried the version before it, and one record raised the version by 0 to n.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from bitseg.columns import Columns
 from bitseg.entries import LISTS, SEGMENTS
+from bitseg.index import part_shapes
 from bitseg.index.schema import SchemaDraft
 from bitseg.records import Batch, Change, Deletion, EntriesChanged, EntryChange, EventsExpired, TypeDeclared
 from bitseg.shard.resolve import Resolver
-from bitseg.shard.state import WorkspaceState
-from bitseg.storage import frames
+from bitseg.shard.state import ENTRIES_SHAPE, PRODUCERS_SHAPE, WorkspaceState
+from bitseg.storage import frames, shapes
+from bitseg.storage.shapes import PartShape
 from bitseg.storage.snapshot import Key
 from bitseg.strings import StringArray
 from bitseg.values import DICTIONARY_TYPES, Column, SparseValues, ValueType, empty
@@ -23,13 +25,31 @@ from bitseg.values import DICTIONARY_TYPES, Column, SparseValues, ValueType, emp
 # Of segments and lists before they had details.
 _NO_DETAILS: Sequence[Any] = ("", {}, 0, 0)
 
+_SHAPES: Mapping[str, PartShape] = {
+    "index": PartShape(
+        (),
+        shapes.fields(
+            version=shapes.integer,
+            attributes=part_shapes.TYPES,
+            events=part_shapes.EVENTS,
+            producers=PRODUCERS_SHAPE.value,
+        ),
+    ),
+    "segments": PartShape((), shapes.by_name(shapes.text)),
+    "catalogue": PartShape((), shapes.fields(segments=ENTRIES_SHAPE, lists=ENTRIES_SHAPE)),
+}
+
 
 def restore(state: WorkspaceState, key: Key, value: Any, revision: int) -> None:
-    """Take back a part of a snapshot of format 3 or 4."""
+    """Take back a part of a snapshot of format 3 or 4; ValueError for a part that is not as it was captured."""
+    shape = _SHAPES.get(key[0]) if key and isinstance(key[0], str) else None
+    if shape is not None:
+        shape.check(key, value)
     match key:
         case ("index",):
             state.index.version = value["version"]
-            state.restore(("schema",), value, revision)
+            schema = {"attributes": value["attributes"], "events": value["events"]}
+            state.restore(("schema",), schema, revision)
             state.producers.restore(value["producers"])
         case ("segments",):
             segments = {name: [text, *_NO_DETAILS] for name, text in value.items()}

@@ -12,8 +12,7 @@ from bitseg.storage.snapshot import Key
 class StateRecovery:
     """Takes the parts of a snapshot of a version, then `restored`, and then the records after it.
 
-    `is_legacy` says that an earlier format wrote both. Contents that are not as they were written raise ValueError or
-    a BitsegError.
+    `is_legacy` says that an earlier format wrote both. Contents that are not as they were written raise ValueError.
     """
 
     def __init__(self, state: WorkspaceState, version: int, *, is_legacy: bool) -> None:
@@ -22,7 +21,7 @@ class StateRecovery:
         state.index.version = version
 
     def restore(self, key: Key, value: Any, revision: int) -> None:
-        """Take back one part of the snapshot."""
+        """Take back one part of the snapshot; ValueError for contents that make no sense."""
         if self._is_legacy:
             legacy.restore(self._state, key, value, revision)
         else:

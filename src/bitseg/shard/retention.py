@@ -1,8 +1,13 @@
 """Events past the retention go by the clock, also while nobody writes."""
 
+import logging
+
+from bitseg.errors import DataDirectoryError
 from bitseg.grouping import Limits
 from bitseg.records import EventsExpired
 from bitseg.shard.writer import Writer
+
+_log = logging.getLogger("bitseg.shard")
 
 # How far ahead of the clock a timestamp may be.
 FUTURE_TOLERANCE_MS = 3_600_000
@@ -29,6 +34,13 @@ class Retention:
             if index.has_events_before(oldest_day):
                 self._writer.write(EventsExpired(oldest_day))
         self._next_ms = calendar.day_start_ms(today + 1)
+
+    def try_expire(self, now_ms: int) -> None:
+        """As `expire`, for who only reads: where the disk refuses the record, the events stay until it takes one."""
+        try:
+            self.expire(now_ms)
+        except DataDirectoryError as error:
+            _log.warning("events past the retention are still counted: %s", error)
 
     def limits(self, now_ms: int) -> Limits:
         """The instants that timestamps must lie in."""

@@ -91,7 +91,7 @@ class LocalShard:
 
         Raises CorruptSnapshotError, CorruptJournalError, UnsupportedFormatError or DataDirectoryError.
         """
-        recovery = StateRecovery(self.state, store.version, is_legacy=store.needs_upgrade)
+        recovery = StateRecovery(self.state, store.version, is_legacy=store.is_legacy)
         self.recovered = store.recover(recovery.restore, recovery.replay, progress, recovery.restored)
         is_saved = not (self.recovered.records or store.needs_upgrade)
         self._attach(store, self.state.version if is_saved else -1)

@@ -16,7 +16,14 @@ from bitseg.index.bitmaps import from_array, union
 from bitseg.index.deduplication import Producers, SeenMessages, split
 from bitseg.index.index import INDEX_SECTIONS, CapturedIndex, Index, Touched
 from bitseg.records import Batch, EntriesChanged, EntryChange, EventsExpired, Record, TypeDeclared
+from bitseg.storage import shapes
+from bitseg.storage.shapes import PartShape
 from bitseg.storage.snapshot import Key, Part
+
+ENTRIES_SHAPE = shapes.by_name(shapes.each(shapes.of_type(str, int, dict, list, type(None))))
+CATALOG_SHAPE = PartShape(((str,),), ENTRIES_SHAPE)
+PRODUCERS_SHAPE = PartShape((), shapes.by_name(shapes.integer))
+MESSAGES_SHAPE = PartShape(((int,), (int,)), shapes.of_type(bytes))
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,7 @@ class WorkspaceState:
         self.catalog = Catalog()
         self.messages = SeenMessages()
         self.producers = Producers()
-        self._sections = _sections(self)
+        self.sections = _sections(self)
 
     @property
     def version(self) -> int:
@@ -77,7 +84,7 @@ class WorkspaceState:
 
     def capture(self, lock: AbstractContextManager[None]) -> "CapturedState":
         """All of it as it is, read under a lock that the caller holds; until `release`, changes cost a little more."""
-        parts = [part for section in self._sections.values() if section.capture for part in section.capture()]
+        parts = [part for section in self.sections.values() if section.capture for part in section.capture()]
         return CapturedState(self.version, parts, self.index.capture(lock))
 
     def release(self, captured: "CapturedState", *, is_stored: bool) -> None:
@@ -85,10 +92,13 @@ class WorkspaceState:
         self.index.release(captured.index, is_stored=is_stored)
 
     def restore(self, key: Key, state: Any, revision: int) -> None:
-        """Take back one part of a snapshot; ValueError and its like for a part that is not as it was captured."""
-        section = self._sections.get(str(key[0])) if key else None
+        """Take back one part of a snapshot; ValueError for a part that is unknown, or not as it was captured."""
+        name = key[0] if key else None
+        section = self.sections.get(name) if isinstance(name, str) else None
         if section is None:
             raise ValueError(f"parts {list(key)} are not known")
+        if section.shape is not None:
+            section.shape.check(key, state)
         section.restore(key, state, revision)
 
     def restored(self) -> None:
@@ -102,9 +112,13 @@ class WorkspaceState:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A section of a snapshot: what makes its parts, for those that the index does not make, and takes one back."""
+    """A section of a snapshot: what takes a part of it back, of which shape, and what makes the parts.
+
+    The index checks and makes those of its own.
+    """
 
     restore: Callable[[Key, Any, int], None]
+    shape: PartShape | None = None
     capture: Callable[[], Iterable[Part]] | None = None
 
 
@@ -143,16 +157,12 @@ def _sections(state: WorkspaceState) -> Mapping[str, Section]:
         last = producers.state()
         yield Part(("producers",), sum(last.values()), lambda: last)
 
-    def restore_messages(key: Key, digests: Any, revision: int) -> None:
-        _, generation, _ = key
-        if not isinstance(generation, int):
-            raise ValueError(f"{generation!r} is not a generation of message ids")
-        messages.restore(generation, digests)
-
     return {
-        "catalog": Section(restore_catalog, catalog_parts),
-        "producers": Section(lambda key, last, revision: producers.restore(last), producer_parts),
-        "messages": Section(restore_messages, messages.capture),
+        "catalog": Section(restore_catalog, CATALOG_SHAPE, catalog_parts),
+        "producers": Section(lambda key, last, revision: producers.restore(last), PRODUCERS_SHAPE, producer_parts),
+        "messages": Section(
+            lambda key, digests, revision: messages.restore(int(str(key[1])), digests), MESSAGES_SHAPE, messages.capture
+        ),
         **{name: Section(index.restore) for name in INDEX_SECTIONS},
     }
 

@@ -148,11 +148,13 @@ def make_directory(folder: Path) -> None:
     missing = [folder]
     while not missing[-1].exists():
         missing.append(missing[-1].parent)
-    for each in reversed(missing):
-        # Another process may have made it meanwhile; FileExistsError where something else has the name.
-        each.mkdir(exist_ok=True)
-    for each in missing[:-1]:
-        sync_directory(each.parent)
+    existing = missing.pop()
+    # Raises FileExistsError where something else has the name.
+    existing.mkdir(exist_ok=True)
+    for directory in reversed(missing):
+        # Another process may have made it meanwhile.
+        directory.mkdir(exist_ok=True)
+        sync_directory(directory.parent)
 
 
 def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from bitseg.errors import BitsegError, DataDirectoryError, InternalError, InvalidArgumentError, NotDurableError
 from bitseg.results import Recovered
-from bitseg.storage import directory, frames, journal_format, snapshot
+from bitseg.storage import directory, journal_format, snapshot
 from bitseg.storage.directory import DataDirectory
 from bitseg.storage.journal import Cut, Journal, SyncPolicy
 from bitseg.storage.recovery import Recovery
@@ -120,6 +120,11 @@ class Store:
         return self._has_old_journal or self._manifest.format < snapshot.FORMAT
 
     @property
+    def is_legacy(self) -> bool:
+        """Whether parts and records have contents of before format 5; known before `recover`."""
+        return self._manifest.format in snapshot.LEGACY
+
+    @property
     def snapshot_bytes(self) -> int:
         """What the current snapshot takes on disk."""
         return self._manifest.size_bytes
@@ -145,14 +150,15 @@ class Store:
         return self._journal.has_failed
 
     def recover(
-        self, restore: Restore, replay: Replay, progress: Progress, restored: Callable[[], None] = lambda: None
+        self, restore: Restore, replay: Replay, progress: Progress, finish: Callable[[], None] = lambda: None
     ) -> Recovered:
-        """Hand over the parts of the snapshot, tell that these were all, and hand over the records after it.
+        """Hand over the parts of the snapshot, and then the records of the journal after it.
 
-        What a crash left of records that were not acknowledged is saved aside and cut. The functions raise
-        ValueError or a BitsegError for contents that make no sense. Raises CorruptSnapshotError and
-        CorruptJournalError, naming file and byte, for those; InternalError for any other error of the functions, which
-        is a fault of theirs. Nothing is cut or removed then.
+        `finish` is called after the last part, before the first record. What a crash left of records that were not
+        acknowledged is saved aside and cut. `restore`, `finish` and `replay` raise ValueError or a BitsegError for
+        contents that make no sense. Raises CorruptSnapshotError and
+        CorruptJournalError, naming file and byte, for those; InternalError for any other error of `restore` and
+        `replay`, which is a fault of theirs. Nothing is cut or removed then.
         """
         started = time.perf_counter()
         recovery = Recovery(self.path, self._id, self._manifest.journal, self._manifest.version)
@@ -164,8 +170,8 @@ class Store:
                 restore(key, state, revision)
             done += length
             progress(done, total)
-        with _reading(self.path / snapshot.MANIFEST, frames.MAGIC_BYTES, snapshot.corrupt):
-            restored()
+        with _reading(self.path / snapshot.MANIFEST, 0, snapshot.corrupt):
+            finish()
         for record in recovery.records():
             with _reading(record.path, record.offset, journal_format.corrupt):
                 replay(record.number, record.value)
@@ -275,7 +281,7 @@ class NullStore:
     # Payloads need not be made.
     keeps_records = False
     path = None
-    needs_upgrade = has_failed = False
+    needs_upgrade = is_legacy = has_failed = False
     snapshot_bytes = journal_bytes = snapshot_ms = journal_ms = 0
 
     def __init__(self, version: int = 0) -> None:
@@ -288,7 +294,7 @@ class NullStore:
         return self._last
 
     def recover(
-        self, restore: Restore, replay: Replay, progress: Progress, restored: Callable[[], None] = lambda: None
+        self, restore: Restore, replay: Replay, progress: Progress, finish: Callable[[], None] = lambda: None
     ) -> Recovered:
         """What there is: nothing."""
         return Recovered(snapshot_bytes=0, records=0, torn_bytes=0, torn_saved_as=None, seconds=0)

@@ -29,7 +29,7 @@ class ComparisonKind(LeafKind[Comparison]):
         return index.attributes[condition.name].is_quick(condition.predicate, context)
 
     def stored(self, condition: Comparison, index: Index) -> BitMap | None:
-        return index.attributes[condition.name].held(condition.predicate)
+        return index.attributes[condition.name].stored(condition.predicate)
 
     def estimate(self, condition: Comparison, index: Index, context: Context) -> int:
         return index.attributes[condition.name].estimate(condition.predicate, context)
