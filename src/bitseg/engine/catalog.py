@@ -315,7 +315,7 @@ class CatalogApi:
     @contextmanager
     def _editing(self) -> Iterator[None]:
         """Hold the lock; what was changed under it is safe at the end."""
-        with self._writer.lock:
+        with self._writer.editing():
             yield
             record = self._writer.store.last_record
         self._writer.sync(record)

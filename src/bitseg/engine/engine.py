@@ -242,6 +242,10 @@ class Engine:
         """Have an observer told of every commit from here on; a function that ends it (see `Writer.observe`)."""
         return self._shard.observe(observer)
 
+    def on_broken(self, tell: Callable[[], None]) -> None:
+        """Have one function called when a change fails half-way, after which every call raises WorkspaceBrokenError."""
+        self._shard.writer.on_broken = tell
+
     # On disk
 
     def snapshot(self) -> SnapshotResult:

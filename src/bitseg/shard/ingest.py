@@ -73,7 +73,7 @@ class Ingest:
         checked = [well_formed(block, limits) for block in blocks]
         total = len(operations) + sum(len(block.user_ids) for block in blocks)
         prepared = self._prepared(operations, checked, limits)
-        with self._writer.lock:
+        with self._writer.editing():
             if producer is not None and sequence <= self._state.producers.last(producer):
                 result = IngestResult(0, total, (), self._state.version)
                 block_rejections: list[tuple[Rejection, ...]] = [() for _ in blocks]

@@ -30,7 +30,7 @@ class Retention:
         calendar = index.calendar
         today = calendar.day_of(now_ms)
         oldest_day = today - self._days + 1
-        with self._writer.lock:
+        with self._writer.editing():
             if index.has_events_before(oldest_day):
                 self._writer.write(EventsExpired(oldest_day))
         self._next_ms = calendar.day_start_ms(today + 1)

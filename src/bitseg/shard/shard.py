@@ -100,7 +100,7 @@ class LocalShard:
 
     def write(self, record: Record) -> Commit:
         """Take a record, whose types are resolved, as the next version, and wait until it is safe."""
-        with self.lock:
+        with self.writer.editing():
             commit = self.writer.write(record)
             number = self.writer.store.last_record
         self.writer.sync(number)
@@ -119,7 +119,7 @@ class LocalShard:
 
         Raises InvalidArgumentError for a bad name and TypeMismatchError where values have fixed another type already.
         """
-        with self.lock:
+        with self.writer.editing():
             self.state.index.check_declaration(name, value_type, event)
             self.writer.write(TypeDeclared(event, name, value_type))
         self.writer.sync()

@@ -2,8 +2,8 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from bitseg.errors import WorkspaceBrokenError
 from bitseg.records import Record
@@ -35,9 +35,17 @@ class Writer:
         # Who has not been told of which commit yet: of several where an observer writes.
         self._untold: deque[tuple[Observer, Commit]] = deque()
         self._is_telling = False
+        # Told once when the lock is broken, with it held.
+        self.on_broken: Callable[[], None] = lambda: None
+
+    @contextmanager
+    def editing(self) -> Iterator[None]:
+        """Hold the lock for a change, and put Ctrl-C off until it was let go: an interrupt in between would keep it."""
+        with interrupts_deferred(), self.lock:
+            yield
 
     def write(self, record: Record, packed_changes: Sequence[bytes] | None = None) -> Commit:
-        """Journal a record, apply it and tell the observers; the caller holds the lock and calls `sync` without it.
+        """Journal a record, apply it and tell the observers; the caller is `editing`, and calls `sync` after it.
 
         Where the journal refuses it, nothing has changed: DiskFullError, NotDurableError or DataDirectoryError.
         """
@@ -105,4 +113,7 @@ class Writer:
             )
 
         self.lock.break_with(broken)
-        self.store.withdraw(payload)
+        try:
+            self.store.withdraw(payload)
+        finally:
+            self.on_broken()
