@@ -71,7 +71,7 @@ def test_Interrupted_wait_gives_up_its_place_in_the_queue():
 
     def hold():
         with lock:
-            held.set()
+            taken.set()
             until(lambda: lock.waiting == 1)
             os.kill(os.getpid(), signal.SIGINT)
             assert release.wait(30)
