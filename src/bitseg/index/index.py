@@ -1,37 +1,29 @@
 """The index: all users, attributes, events and lists of a workspace in memory."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pyroaring import BitMap
 
 from bitseg.calendar import Calendar
-from bitseg.columns import Columns, misfit_of_entries
 from bitseg.errors import InvalidArgumentError, TypeMismatchError
-from bitseg.index import part_shapes
-from bitseg.index.attributes import Attribute, CapturedAttribute
+from bitseg.index.attributes import Attribute
 from bitseg.index.bitmaps import to_array
-from bitseg.index.dictionary import CapturedDictionary, Dictionary
-from bitseg.index.events import CapturedEvent, Event, Property
+from bitseg.index.capture import CapturedIndex
+from bitseg.index.events import Event, Property
 from bitseg.index.lists import UserList
 from bitseg.index.schema import MAX_ATTRIBUTES, MAX_EVENT_NAMES, MAX_PROPERTIES
 from bitseg.index.unset import UnsetTimes
-from bitseg.index.users import CapturedIds, UserDirectory
+from bitseg.index.users import UserDirectory
 from bitseg.names import MAX_NAME_BYTES, malformed_text
 from bitseg.records import Batch, Deletion, EventRows, Field, UserRows, Values
-from bitseg.storage.shapes import PartShape
-from bitseg.storage.snapshot import Key, Part
+from bitseg.storage.snapshot import Part
 from bitseg.values import Column, ValueType, empty
 
-T = TypeVar("T")
-
-# Users in one block of an export.
-_BLOCK_USERS = 2**16
 # While a batch is applied: bytes that a row and a dictionary entry take, and copies of each value in memory.
 _ROW_BYTES = 512
 _ENTRY_BYTES = 512
@@ -309,7 +301,7 @@ class Index:
 
     # Snapshots
 
-    def capture(self, lock: AbstractContextManager[None]) -> "CapturedIndex":
+    def capture(self, lock: AbstractContextManager[None]) -> CapturedIndex:
         """A consistent view for a snapshot; call with `lock` held. Until `release`, changes cost a little more."""
         total = len(self.users)
         events = list(self.events.values())
@@ -334,7 +326,7 @@ class Index:
         self.has_deleted = False
         return captured
 
-    def release(self, captured: "CapturedIndex", *, is_stored: bool) -> None:
+    def release(self, captured: CapturedIndex, *, is_stored: bool) -> None:
         """End a capture; `is_stored` says whether its snapshot was written."""
         self.users.release()
         for attribute in self.attributes.values():
@@ -344,15 +336,6 @@ class Index:
                 dictionary.forget(unused)
         else:
             self.has_deleted |= captured.has_deleted
-
-    def restore(self, key: Key, state: Any, revision: int) -> None:
-        """Take back one part of a snapshot, in the order they were captured in; ValueError for anything else.
-
-        `restored` comes after the last.
-        """
-        shape, restore = _SECTIONS[str(key[0])]
-        shape.check(key, state)
-        restore(self, key[1:], state, revision)
 
     def restored(self) -> None:
         """Rebuild what snapshots do not contain."""
@@ -370,139 +353,6 @@ class Index:
 
     def _faults_of(self, part: Attribute | Event) -> list[str]:
         return part.faults(self.users.everyone)
-
-
-def _restore_schema(index: Index, key: Key, state: Any, revision: int) -> None:
-    match state:
-        case {"attributes": list(attributes), "events": list(events)}:
-            pass
-        case _:
-            raise ValueError("the schema is not attributes and events")
-    for attribute in attributes:
-        match attribute:
-            case [str(name), str(type_name), bool(declared)]:
-                index.attributes[name] = Attribute(name, ValueType(type_name), declared=declared)
-            case _:
-                raise ValueError("an attribute is not a name, a type and whether it was declared")
-    for description in events:
-        event = Event.described(description)
-        index.events[event.name] = event
-
-
-def _restore_entries(index: Index, key: Key, state: Any, revision: int) -> None:
-    event, name, _ = key
-    owner = _owner(index, event, name)
-    if owner.dictionary is None:
-        raise ValueError(f"{name!r} has no dictionary")
-    if not isinstance(state, list):
-        raise ValueError(f"the entries of {name!r} are not a list")
-    entries = [tuple(entry) if isinstance(entry, list) else entry for entry in state if entry is not None]
-    reason = misfit_of_entries(owner.type, entries)
-    if reason is not None:
-        raise ValueError(f"the dictionary of {name!r} {reason}")
-    owner.dictionary.restore(state, revision, () if owner.type is ValueType.LIST else "")
-
-
-def _owner(index: Index, event: str | int | None, name: str | int | None) -> Attribute | Property:
-    if event is None:
-        return _known(index.attributes, name)
-    return _known(_known(index.events, event).properties, name)
-
-
-def _restore_unset(index: Index, key: Key, state: Any, revision: int) -> None:
-    (name,) = key
-    if name in index.attributes:
-        raise ValueError(f"the attribute {name!r} has a type")
-    nulls = index.unset[str(name)] = UnsetTimes()
-    nulls.restore(state, revision, len(index.users))
-
-
-def _restore_list(index: Index, key: Key, state: Any, revision: int) -> None:
-    (name,) = key
-    index.lists[str(name)] = UserList.restored(str(name), state, revision)
-
-
-def _restore_attribute(index: Index, key: Key, state: Any, revision: int) -> None:
-    name, stretch = key
-    _known(index.attributes, name).restore(_number(stretch), state, revision, len(index.users))
-
-
-def _restore_events(index: Index, key: Key, state: Any, revision: int) -> None:
-    name, day = key
-    _known(index.events, name).restore(_number(day), state, revision, index.calendar, len(index.users))
-
-
-def _known(names: Mapping[str, T], name: str | int | None) -> T:
-    """What a name stands for; ValueError for one that the schema does not have."""
-    if not isinstance(name, str) or name not in names:
-        raise ValueError(f"the schema has no {name!r}")
-    return names[name]
-
-
-def _number(part: str | int | None) -> int:
-    if not isinstance(part, int):
-        raise ValueError(f"{part!r} is not a number")
-    return part
-
-
-# By the first item of a part's key: the shape of the part, and the function that restores it.
-_SECTIONS: Mapping[str, tuple[PartShape, Callable[[Index, Key, Any, int], None]]] = {
-    "schema": (part_shapes.SCHEMA, _restore_schema),
-    "users": (part_shapes.USERS, lambda index, key, state, revision: index.users.restore(state)),
-    "unset": (part_shapes.UNSET, _restore_unset),
-    "list": (part_shapes.LIST, _restore_list),
-    "entries": (part_shapes.ENTRIES, _restore_entries),
-    "attribute": (part_shapes.ATTRIBUTE, _restore_attribute),
-    "events": (part_shapes.DAY, _restore_events),
-}
-INDEX_SECTIONS = frozenset(_SECTIONS)
-
-
-@dataclass(slots=True)
-class CapturedIndex:
-    """An index at one moment. `parts` yields the parts of a snapshot and fills `unused`: codes without a value."""
-
-    plain: list[Part]
-    attributes: list[CapturedAttribute]
-    events: list[CapturedEvent]
-    ids: CapturedIds
-    has_deleted: bool
-    unused: list[tuple[Dictionary, BitMap]] = field(default_factory=list)
-
-    def parts(self) -> Iterator[Part]:
-        """The parts of a snapshot, made one by one to bound memory."""
-        yield from self.plain
-        for attribute in self.attributes:
-            yield from attribute.parts(self._noted(attribute.dictionary, attribute.find_unused()))
-        for event in self.events:
-            unused = {
-                name: self._noted(dictionary, event.find_unused(name))
-                for name, dictionary in event.dictionaries.items()
-            }
-            yield from event.parts(unused)
-
-    def attribute_types(self) -> dict[str, ValueType]:
-        """The type of every attribute."""
-        return {captured.attribute.name: captured.attribute.type for captured in self.attributes}
-
-    def user_blocks(self) -> Iterator[Columns]:
-        """All users with their values, in blocks of dense ids."""
-        for first in range(0, self.ids.total, _BLOCK_USERS):
-            last = min(first + _BLOCK_USERS, self.ids.total)
-            users = self.ids.alive(first, last)
-            values = {captured.attribute.name: captured.column(users, first, last) for captured in self.attributes}
-            rows = np.arange(len(users))
-            yield Columns(None, self.ids.texts(users), np.zeros(len(users), np.int64), values, rows)
-
-    def event_blocks(self, event: CapturedEvent) -> Iterator[Columns]:
-        """All events of a name, day by day."""
-        for users, times_ms, values in event.columns():
-            yield Columns(event.name, self.ids.texts(users), times_ms, values, np.arange(len(users)))
-
-    def _noted(self, dictionary: CapturedDictionary | None, unused: BitMap) -> BitMap:
-        if dictionary is not None and unused:
-            self.unused.append((dictionary.dictionary, unused))
-        return unused
 
 
 def _whole_column(owner: Property, values: Values, total: int) -> NDArray[Any]:
