@@ -36,10 +36,9 @@ class Details:
     def of(cls, plain: Sequence[Any]) -> "Details":
         """The details of plain values; ValueError for anything else."""
         match plain:
-            case [str(description), dict(labels), created_ms, updated_ms] if (
-                type(created_ms) is type(updated_ms) is int
-            ):
-                if all(isinstance(text, str) for label in labels.items() for text in label):
+            case [str(description), dict(labels), int(created_ms), int(updated_ms)]:
+                is_labelled = all(isinstance(text, str) for label in labels.items() for text in label)
+                if is_labelled and bool not in (type(created_ms), type(updated_ms)):
                     return cls(description, labels, created_ms, updated_ms)
         raise ValueError("the details of an entry are not a description, labels and two instants")
 
