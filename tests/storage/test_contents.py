@@ -5,6 +5,7 @@ import shutil
 from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from bitseg.values import ValueType
 from tests.conftest import NOW_MS
 from tests.storage.harness import frame_offsets, opened
 
+DATA = Path(__file__).parents[1] / "data"
 VALUES = {"n": 1, "b": True, "d": "2024-01-01", "t": "2024-01-01T10:00:00Z", "l": ["a", "é"], "g": {"lat": 1, "lon": 2}}
 FOREIGN = [
     *(None, True, -1, 2**63 - 1, -(2**63), 1.5, "", "x", "\ud800", b"", b"\xff" * 16, [], {}, [1], [None], {"a": 1}),
@@ -154,6 +156,31 @@ def test_Unexpected_contents_are_damage_or_do_no_harm(whole, tmp_path, mutate, s
         Engine.open(folder, clock=FixedClock(NOW_MS)).close()
         shutil.rmtree(folder)
     assert refused > 20
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("name", ["format-3", "format-4"])
+def test_Unexpected_records_of_earlier_formats_are_damage_or_do_no_harm(tmp_path, name):
+    source, refused = random.Random(1), 0
+    for number in range(100):
+        folder = shutil.copytree(DATA / name, tmp_path / str(number))
+        path = max(folder.glob("journal-*"))
+        whole, place, payloads = path.read_bytes(), frames.MAGIC_BYTES, []
+        with path.open("rb") as file:
+            while place < len(whole):
+                payloads.append(frames.read(file, place, len(whole)))
+                place += frames.HEADER_BYTES + len(payloads[-1])
+        chosen = source.randrange(1, len(payloads))
+        payloads[chosen] = frames.pack(mutated(frames.unpack(payloads[chosen]), source))
+        path.write_bytes(whole[: frames.MAGIC_BYTES] + b"".join(frames.header(each) + each for each in payloads))
+        try:
+            Engine.open(folder, clock=FixedClock(NOW_MS)).close()
+        except CorruptJournalError:
+            refused += 1
+        else:
+            Engine.open(folder, clock=FixedClock(NOW_MS)).close()
+        shutil.rmtree(folder)
+    assert refused > 40
 
 
 def test_Snapshot_without_the_entry_of_a_list_is_damage_also_where_no_record_follows(whole, tmp_path):

@@ -8,19 +8,31 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bitseg.columns import Columns
 from bitseg.entries import LISTS, SEGMENTS
 from bitseg.index import part_shapes
+from bitseg.index.lists import require_user_ids
 from bitseg.index.schema import SchemaDraft
-from bitseg.records import Batch, Change, Deletion, EntriesChanged, EntryChange, EventsExpired, TypeDeclared
+from bitseg.records import (
+    Batch,
+    Change,
+    Deletion,
+    EntriesChanged,
+    EntryChange,
+    EventsExpired,
+    Record,
+    TypeDeclared,
+)
+from bitseg.shard.checks import require_fitting
 from bitseg.shard.resolve import Resolver
 from bitseg.shard.state import ENTRIES_SHAPE, PRODUCERS_SHAPE, WorkspaceState
 from bitseg.storage import frames, shapes
 from bitseg.storage.shapes import PartShape
 from bitseg.storage.snapshot import Key
-from bitseg.strings import StringArray
-from bitseg.values import DICTIONARY_TYPES, Column, SparseValues, ValueType, empty
+from bitseg.strings import StringArray, require_texts
+from bitseg.values import Column, SparseValues, ValueType
 
 # Of segments and lists before they had details.
 _NO_DETAILS: Sequence[Any] = ("", {}, 0, 0)
@@ -83,7 +95,18 @@ def replay(state: WorkspaceState, value: Any) -> None:
 
 
 def _batch(state: WorkspaceState, parts: Sequence[Any]) -> int:
-    changes, blocks, message_ids, oldest_day, producer, sequence = parts
+    match parts:
+        case [
+            list(changes),
+            list(blocks),
+            bytes(message_ids),
+            (None | int()) as oldest_day,
+            (None | str()) as producer,
+            sequence,
+        ] if type(sequence) is int:
+            pass
+        case _:
+            raise ValueError("a batch has other parts")
     schema = SchemaDraft(state.index)
     resolver = Resolver(schema, state.index.calendar)
     resolved: list[Change] = []
@@ -94,35 +117,53 @@ def _batch(state: WorkspaceState, parts: Sequence[Any]) -> int:
             resolved += [] if rows is None else [rows]
         else:
             resolved.append(change)
-    state.apply(Batch(schema.take_fields(), resolved, message_ids, producer, sequence))
-    expired = oldest_day is not None and state.index.has_events_before(oldest_day)
-    if expired:
+    _apply(state, Batch(schema.take_fields(), resolved, message_ids, producer, sequence))
+    expired = False
+    if oldest_day is not None and state.index.has_events_before(oldest_day):
+        expired = True
         state.apply(EventsExpired(oldest_day))
     return bool(changes) + len(blocks) + (producer is not None) + expired
 
 
 def _catalogue(state: WorkspaceState, parts: Sequence[Any]) -> int:
-    segments, lists = parts
+    match parts:
+        case [dict(segments), dict(lists)] if all(
+            payload is None or isinstance(payload, list) for payload in (*segments.values(), *lists.values())
+        ):
+            pass
+        case _:
+            raise ValueError("changes of the catalogue have other parts")
     changes = [EntryChange(SEGMENTS.name, name, payload) for name, payload in segments.items()]
     changes += [EntryChange(LISTS.name, name, payload) for name, payload in lists.items()]
-    state.apply(EntriesChanged(changes))
+    _apply(state, EntriesChanged(changes))
     return len(lists) + bool(segments)
 
 
 def _segment(state: WorkspaceState, parts: Sequence[Any]) -> int:
-    name, text = parts
-    return _catalogue(state, [{name: None if text is None else [text, *_NO_DETAILS]}, {}])
+    match parts:
+        case [str(name), text]:
+            return _catalogue(state, [{name: None if text is None else [text, *_NO_DETAILS]}, {}])
+    raise ValueError("a segment has other parts")
 
 
 def _list(state: WorkspaceState, parts: Sequence[Any]) -> int:
-    name, user_ids = parts
-    return _catalogue(state, [{}, {name: None if user_ids is None else [user_ids, *_NO_DETAILS]}])
+    match parts:
+        case [str(name), user_ids]:
+            return _catalogue(state, [{}, {name: None if user_ids is None else [user_ids, *_NO_DETAILS]}])
+    raise ValueError("a list has other parts")
 
 
 def _type(state: WorkspaceState, parts: Sequence[Any]) -> int:
-    name, value_type, event = parts
-    state.apply(TypeDeclared(event, name, ValueType(value_type)))
-    return 1
+    match parts:
+        case [str(name), str(type_name), (None | str()) as event]:
+            _apply(state, TypeDeclared(event, name, ValueType(type_name)))
+            return 1
+    raise ValueError("a type has other parts")
+
+
+def _apply(state: WorkspaceState, record: Record) -> None:
+    require_fitting(state, record)
+    state.apply(record)
 
 
 _APPLIERS: dict[str, Callable[[WorkspaceState, Sequence[Any]], int]] = {
@@ -134,30 +175,39 @@ _APPLIERS: dict[str, Callable[[WorkspaceState, Sequence[Any]], int]] = {
 }
 
 
-def _change(packed: bytes) -> Columns | Deletion:
-    user_ids, *rest = frames.unpack(packed)
-    if user_ids is None:
-        return Deletion(rest[0])
-    event, times_ms, values = rest
-    if user_ids and isinstance(user_ids[0], bytes):
-        data, lengths = user_ids
-        ends = np.cumsum(lengths.astype(np.int64))
-        if (ends[-1] if len(ends) else 0) != len(data):
-            raise ValueError("the user ids have other lengths than they say")
-        user_ids = StringArray.from_buffer(data, np.concatenate([np.zeros(1, np.int64), ends]))
-    columns: dict[str, Column | SparseValues] = {}
-    for name, *column in values:
-        if len(column) == 2:
-            columns[name] = SparseValues(column[0].tolist(), column[1])
-            continue
-        value_type, data, entries = ValueType(column[0]), column[1], column[2]
-        if value_type is ValueType.LIST:
-            entries = [tuple(entry) for entry in entries]
-        if len(data) != len(times_ms) or data.dtype != empty(value_type, 0).dtype:
-            raise ValueError(f"the values of {name!r} are of another length or type")
-        if value_type in DICTIONARY_TYPES and len(data) and data.max() >= len(entries):
-            raise ValueError(f"the values of {name!r} are not all in the dictionary")
-        columns[name] = Column(value_type, data, entries)
-    if len(user_ids) != len(times_ms):
-        raise ValueError("there are not as many user ids as times")
-    return Columns(event, StringArray.of(user_ids), times_ms, columns, np.arange(len(times_ms)))
+def _change(packed: Any) -> Columns | Deletion:
+    match frames.unpack(packed) if isinstance(packed, bytes) else None:
+        case [None, list(user_ids)]:
+            return Deletion(require_user_ids(user_ids))
+        case [list(ids), (None | str()) as event, np.ndarray() as times_ms, list(values)]:
+            return _columns(_user_ids(ids), event, times_ms, values)
+    raise ValueError("a change has other parts")
+
+
+def _columns(user_ids: StringArray, event: str | None, times_ms: NDArray[Any], values: list[Any]) -> Columns:
+    columns = Columns(event, user_ids, times_ms, dict(map(_values, values)), np.arange(len(user_ids)))
+    columns.check()
+    return columns
+
+
+def _user_ids(packed: list[Any]) -> StringArray:
+    match packed:
+        case [bytes(data), np.ndarray() as lengths] if lengths.ndim == 1 and lengths.dtype.kind in "iu":
+            ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths.astype(np.int64))])
+            if ends[-1] != len(data) or (lengths < 0).any():
+                raise ValueError("the user ids have other lengths than they say")
+            require_texts(data, ends[1:])
+            return StringArray.from_buffer(data, ends)
+    return StringArray.of(require_user_ids(packed))
+
+
+def _values(packed: Any) -> tuple[str, Column | SparseValues]:
+    match packed:
+        case [str(name), np.ndarray() as rows, list(values)]:
+            return name, SparseValues(rows.tolist(), values)
+        case [str(name), str(type_name), np.ndarray() as data, list(entries)]:
+            value_type = ValueType(type_name)
+            if value_type is ValueType.LIST:
+                entries = [tuple(entry) if isinstance(entry, list) else entry for entry in entries]
+            return name, Column(value_type, data, entries)
+    raise ValueError("values have other parts")
