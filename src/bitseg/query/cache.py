@@ -61,7 +61,7 @@ class AnswerCache:
         self.refreshes = 0
         self.misses = 0
         self._entries: BoundedCache[Key, CachedAnswer] = BoundedCache(capacity_bytes, MAX_CONDITIONS)
-        # Leaves that were last answered for a few users only, so that nothing was cached, with the instant of their key.
+        # Leaves last answered for a few users only, without caching, and the instant of their key.
         self._missed: WeakKeyDictionary[Leaf, int | None] = WeakKeyDictionary()
 
     def __len__(self) -> int:
