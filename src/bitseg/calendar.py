@@ -1,9 +1,9 @@
-"""Calendar days of one time zone as instants, for single days and for arrays.
+"""Conversion between instants and the calendar days of a time zone, for single values and for arrays.
 
 A day is an integer: days since 1970-01-01. An instant is an integer: milliseconds since
-1970-01-01T00:00:00Z. A day is the half-open interval from the instant its local midnight falls on (the first
-of two, or the end of the gap that swallowed it) to the start of the following day, so days of 23 and 25 hours and
-days that a zone skipped need no case of their own anywhere else.
+1970-01-01T00:00:00Z. A day is the half-open interval from the instant of its local midnight to the start of the
+following day. If midnight occurs twice, the first one counts; if it falls into a gap, the end of the gap. So days of 23
+and 25 hours and days that a zone skipped need no special case anywhere else.
 """
 
 from datetime import UTC, date, datetime, timedelta
@@ -19,16 +19,16 @@ DAY_MS = 86_400_000
 EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-# A margin of days at both ends of what `datetime` holds keeps every zone's offset inside it.
+# A margin of days at both ends of the range of `datetime`, so that no zone's offset leaves that range.
 FIRST_DAY = date(1, 1, 4).toordinal() - EPOCH_ORDINAL
 LAST_DAY = date(9999, 12, 28).toordinal() - EPOCH_ORDINAL
 FIRST_INSTANT_MS = FIRST_DAY * DAY_MS
 LAST_INSTANT_MS = LAST_DAY * DAY_MS
 
-# The days of instants are looked up in a table of all days that the instants span, unless that table would be wider
-# than this, or than four times their number, which is what looking up each of their days takes.
+# The days of instants are looked up in a table of all days that the instants span. A table wider than this, or than
+# four times the number of instants, is not made; then only the days near the instants are computed.
 _WIDEST_TABLE_DAYS = 40_000
-# A table of this width is always made.
+# Up to this width, the table is always made.
 _SMALL_TABLE_DAYS = 400
 
 
@@ -38,7 +38,7 @@ def to_day(value: date) -> int:
 
 
 def from_day(day: int) -> date:
-    """The date that is `day` days after 1970-01-01, kept inside what `date` can hold."""
+    """The date that is `day` days after 1970-01-01, clamped to FIRST_DAY and LAST_DAY."""
     return date.fromordinal(min(max(day, FIRST_DAY), LAST_DAY) + EPOCH_ORDINAL)
 
 
@@ -90,7 +90,7 @@ class Calendar:
         self._starts: dict[int, int] = {}
 
     def day_start_ms(self, day: int) -> int:
-        """The instant `day` begins; days beyond what dates can hold are clamped."""
+        """The instant at which `day` begins; days are clamped to FIRST_DAY and LAST_DAY."""
         day = min(max(day, FIRST_DAY), LAST_DAY)
         start = self._starts.get(day)
         if start is None:
@@ -99,7 +99,7 @@ class Calendar:
         return start
 
     def day_of(self, instant_ms: int) -> int:
-        """The day that holds the instant."""
+        """The day of an instant."""
         day = instant_ms // DAY_MS + 1
         while self.day_start_ms(day) > instant_ms and day > FIRST_DAY:
             day -= 1
@@ -117,8 +117,8 @@ class Calendar:
             utc_days = np.unique(instants_ms // DAY_MS)
             days = np.unique((utc_days[:, None] + np.arange(-1, 3)).ravel())
         starts = np.array([self.day_start_ms(int(day)) for day in days], np.int64)
-        found: NDArray[np.int32] = days[np.searchsorted(starts, instants_ms, side="right") - 1].astype(np.int32)
-        return found
+        result: NDArray[np.int32] = days[np.searchsorted(starts, instants_ms, side="right") - 1].astype(np.int32)
+        return result
 
     def time_of_day_ms(self, day: int, instants_ms: NDArray[np.int64]) -> NDArray[np.int64]:
         """Local wall-clock time, in milliseconds after midnight, of instants that all lie in `day`."""

@@ -1,4 +1,4 @@
-"""What a workspace keeps by name, in memory: a collection for each kind, and how entries refer to each other."""
+"""The catalog in memory: a collection per kind of entry, and the references between entries."""
 
 from collections.abc import Container, Iterator, Mapping, Sequence
 from graphlib import TopologicalSorter
@@ -11,11 +11,11 @@ from bitseg.names import MAX_NAME_BYTES, malformed_text
 from bitseg.records import EntryChange
 from bitseg.segment.nodes import Condition, InList, InSegment, children
 
-# Levels of a segment and of those it refers to, taken together; explanations carry as many nested messages, of which
-# protobuf runtimes read 100.
+# Levels of a segment together with the segments that it refers to. An explanation has as many nested messages, and
+# protobuf runtimes read at most 100.
 MAX_NESTED_DEPTH = 90
 
-# Name, description and definition. They hold whatever the events of a workspace are called.
+# Name, description and definition. The definitions name no event, so that they fit every workspace.
 DEFAULT_SEGMENTS = (
     ("Active today", "Did anything today.", "did any event today"),
     ("Active this week", "Did anything in the last 7 days.", "did any event in last 7 days"),
@@ -58,14 +58,14 @@ class Collection(Mapping[str, T], Generic[T]):
         return len(self.entries)
 
     def named(self, name: str) -> T:
-        """The entry of a name; NotFoundError."""
+        """The entry of a name; NotFoundError if there is no such entry."""
         entry = self.entries.get(name)
         if entry is None:
             raise NotFoundError(f'there is no {self.kind.name} "{name}"')
         return entry
 
     def change(self, changes: Mapping[str, T | None]) -> None:
-        """Put entries under their names; None takes one away."""
+        """Store entries by name; None deletes the entry."""
         entries = {**self.entries, **changes}
         self.entries = {name: entry for name, entry in entries.items() if entry is not None}
         self.revision += 1
@@ -89,7 +89,7 @@ class Collection(Mapping[str, T], Generic[T]):
 class Catalog(Mapping[str, Condition]):
     """All collections. As a mapping, it has the conditions of saved segments by name.
 
-    References never form a cycle, and what is referred to is there. `revision` grows with every change.
+    References never form a cycle, and always refer to existing entries. `revision` grows with every change.
     """
 
     def __init__(self) -> None:
@@ -116,20 +116,20 @@ class Catalog(Mapping[str, Condition]):
         return reason
 
     def check_segments(self, changed: Mapping[str, Condition | None], lists: Container[str]) -> None:
-        """Raise InvalidSegmentError where segments cannot be saved together; None stands for a deleted one.
+        """Raise InvalidSegmentError if these segments cannot be saved together; None stands for a deleted segment.
 
-        That is a bad name, a reference to a segment or a list that is not there, and one that leads back to the segment
-        itself.
+        The reasons are a malformed name, a reference to a segment or a list that does not exist, a cycle of references,
+        and nesting that is too deep.
         """
         wanted = {name: condition for name, condition in {**self, **changed}.items() if condition is not None}
         for name, condition in changed.items():
             if condition is not None:
                 self._check_segment(name, condition, wanted, lists)
-        # Also those that refer to a segment grow with it.
+        # All segments are measured, since a segment deepens those that refer to it.
         depths: dict[str, int] = {}
         if any(_depth(InSegment(name), wanted, depths) > MAX_NESTED_DEPTH + 1 for name in wanted):
             raise InvalidSegmentError(
-                f"a segment and those it refers to would be nested more than {MAX_NESTED_DEPTH} levels deep"
+                f"a segment and the segments it refers to would be nested more than {MAX_NESTED_DEPTH} levels deep"
             )
 
     def require_whole(self) -> None:
@@ -196,7 +196,7 @@ class Catalog(Mapping[str, Condition]):
             raise InUseError(f'the {kind.name} "{name}" is used by {named}', hint="change or delete those first")
 
     def change(self, changes: Sequence[EntryChange]) -> None:
-        """Make changes that were checked, apart from the ids of lists; ValueError for a kind that is not known."""
+        """Apply changes that were checked, except for the ids of lists; ValueError for an unknown kind."""
         by_kind: dict[str, dict[str, Any]] = {}
         for change in changes:
             kind = entry_kind(change.kind)
@@ -209,21 +209,21 @@ class Catalog(Mapping[str, Condition]):
         self.revision += 1
 
     def resize_list(self, name: str, size: int, revision: int) -> None:
-        """Note how many ids a list has, and the revision of its ids."""
+        """Set the number of ids of a list, and the revision of the ids."""
         details = self.lists[name].details
         self.lists.change({name: StaticList.of(name, size, details, revision)})
         self.revision += 1
 
 
 def _path(start: str, goal: str, segments: Mapping[str, Condition]) -> tuple[str, ...] | None:
-    """Names that lead from a segment to another by reference, both included; None if nothing does."""
+    """The names on a path of references from one segment to another, both included; None without a path."""
     paths: dict[str, tuple[str, ...]] = {start: (start,)}
     pending = [start]
     while pending:
         name = pending.pop()
         if name == goal:
             return paths[name]
-        # A segment that is not there is told where it is referred to.
+        # A reference to a missing segment is reported where that reference is checked.
         for reference in sorted(segments_in(segments[name]) & segments.keys() - paths.keys()):
             paths[reference] = (*paths[name], reference)
             pending.append(reference)
@@ -231,7 +231,7 @@ def _path(start: str, goal: str, segments: Mapping[str, Condition]) -> tuple[str
 
 
 def _depth(condition: Condition, segments: Mapping[str, Condition], known: dict[str, int]) -> int:
-    """Levels of a condition and of what it refers to; `known` has those of segments already measured."""
+    """Levels of a condition with the segments that it refers to; `known` caches the levels of segments."""
     if isinstance(condition, InSegment):
         if condition.name not in known:
             known[condition.name] = _depth(segments[condition.name], segments, known)

@@ -1,4 +1,4 @@
-"""Where the present moment comes from; tests and replays give their own."""
+"""Clocks: the source of the present instant. Tests and replays pass their own clock."""
 
 import time
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clock."""
+    """The clock of the machine."""
 
     def now_ms(self) -> int:
         return time.time_ns() // 1_000_000
@@ -20,7 +20,7 @@ class SystemClock:
 
 @dataclass(slots=True)
 class FixedClock:
-    """A clock that stands where it is put."""
+    """A clock that stands still at `at_ms`."""
 
     at_ms: int
 

@@ -1,4 +1,4 @@
-"""Columns: rows of one kind, column by column, as callers give them."""
+"""Blocks of rows of one kind, column by column, as callers pass them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,11 +28,10 @@ from bitseg.values import (
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Rows of one kind, column by column; every sequence has one entry a row, SparseValues apart.
+    """Rows of one kind, column by column. All sequences have one entry a row, except SparseValues.
 
-    User ids are StringArray where there are many.
-
-    `event` None means user rows, whose values are attributes. `rows` numbers the rows as the caller counts them.
+    Many user ids are best passed as a StringArray. `event` None means rows of users, whose values are attributes.
+    `rows` has the caller's number of every row.
     """
 
     event: str | None
@@ -66,7 +65,7 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Something left out: the whole of row `row`, or only its value `name` where that is given."""
+    """A rejected row, or one rejected value of the row if `name` is given."""
 
     row: int
     reason: str
@@ -74,7 +73,7 @@ class Rejection:
 
     @property
     def is_whole_row(self) -> bool:
-        """Whether nothing of the row was taken."""
+        """Whether the whole row was rejected."""
         return self.name is None
 
 
@@ -85,7 +84,7 @@ def _is_sequence(value: object) -> bool:
 def misfit(column: Column, total: int) -> str | None:
     """Why a column does not fit a block of `total` rows, or None."""
     if not isinstance(column.type, ValueType):
-        return f"has the type {column.type!r}, which is no ValueType"
+        return f"has the type {column.type!r}, which is not a ValueType"
     data, like = column.data, empty(column.type, 0)
     kinds = "iuf" if like.dtype.kind == "f" else "iub"
     if not isinstance(data, np.ndarray) or data.dtype.kind not in kinds or data.shape != (total, *like.shape[1:]):
@@ -114,11 +113,11 @@ def misfit(column: Column, total: int) -> str | None:
     days = column.type is ValueType.DATE
     first, last = (FIRST_DAY, LAST_DAY) if days else (FIRST_INSTANT_MS, LAST_INSTANT_MS)
     outside = present(column.type, data) & ((data < first) | (data > last))
-    return "has a value outside the years that can be kept" if outside.any() else None
+    return "has a value outside the supported years" if outside.any() else None
 
 
 def misfit_of_entries(value_type: ValueType, entries: Sequence[Entry]) -> str | None:
-    """Why the entries of a dictionary cannot be those of a column of strings or lists, or None."""
+    """Why entries are not valid for a column of strings or lists, or None."""
     if value_type is ValueType.LIST:
         if not all(type(entry) is tuple and len(entry) <= MAX_LIST_ITEMS for entry in entries):
             return f"has a list that is not a tuple of at most {MAX_LIST_ITEMS:,} items"
@@ -127,7 +126,7 @@ def misfit_of_entries(value_type: ValueType, entries: Sequence[Entry]) -> str | 
         strings = entries
     if not set(map(type, strings)) <= {str}:
         return "has an entry that is not text"
-    # Short ASCII, which is seen at once, always fits.
+    # Short ASCII always fits, and is recognised without a loop.
     longest = max(map(len, strings), default=0)
     is_plain = longest * 4 <= MAX_STRING_BYTES and "".join(strings).isascii()
     if is_plain or all(map(fits, strings)):
@@ -154,16 +153,16 @@ def _sparse_misfit(values: SparseValues, total: int) -> str | None:
 
 
 def rows_of(columns: Columns) -> list[Operation]:
-    """The row operations that a block stands for, in its order."""
+    """The row operations that a block is equal to, in order."""
     values: list[dict[str, Any]] = [{} for _ in columns.user_ids]
-    for name, each in columns.values.items():
-        if isinstance(each, Column):
-            for row, stored in enumerate(each.data):
-                value = decode(each.type, stored, each.entries)
+    for name, column in columns.values.items():
+        if isinstance(column, Column):
+            for row, stored in enumerate(column.data):
+                value = decode(column.type, stored, column.entries)
                 if value is not None:
                     values[row][name] = value
         else:
-            for row, value in zip(each.rows, each.values, strict=True):
+            for row, value in zip(column.rows, column.values, strict=True):
                 values[row][name] = value
     timestamps_ms = columns.timestamps_ms.tolist()
     if columns.event is None:
@@ -178,12 +177,12 @@ def rows_of(columns: Columns) -> list[Operation]:
 def selected(columns: Columns, rows: NDArray[np.int64]) -> Columns:
     """Some rows of a block, given by position in ascending order."""
     values: dict[str, Column | SparseValues] = {}
-    for name, each in columns.values.items():
-        if isinstance(each, Column):
-            values[name] = Column(each.type, each.data[rows], each.entries)
+    for name, column in columns.values.items():
+        if isinstance(column, Column):
+            values[name] = Column(column.type, column.data[rows], column.entries)
         else:
             place = {int(row): position for position, row in enumerate(rows)}
-            pairs = [(place[row], value) for row, value in zip(each.rows, each.values, strict=True) if row in place]
+            pairs = [(place[row], value) for row, value in zip(column.rows, column.values, strict=True) if row in place]
             values[name] = SparseValues([row for row, _ in pairs], [value for _, value in pairs])
     return Columns(
         columns.event,

@@ -1,7 +1,7 @@
-"""What a workspace keeps by name: saved segments and static lists, as they are in records and in snapshots.
+"""Catalog entries: saved segments and static lists, and their form in records and snapshots.
 
-`ENTRY_KINDS` lists every kind. A kind says how an entry becomes plain values and back, and which conditions it has, by
-which it refers to segments and lists; the rest is the same for all of them.
+`ENTRY_KINDS` lists all kinds. A kind says how an entry becomes plain values and back, and which conditions it has; the
+conditions may refer to segments and lists. Everything else is the same for all kinds.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,13 +15,13 @@ from bitseg.segment import format
 from bitseg.segment.nodes import And, Condition, InList, InSegment, Not, Or, children
 from bitseg.segment.parse import parse
 
-# Of `in segment` and `in list`: the kind of reference, the name before and the name after.
+# A renaming: the kind of reference (`in segment` or `in list`), the earlier name and the later name.
 Renaming = tuple[type[InSegment] | type[InList], str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """What an entry has beside its contents. Instants are 0 where they are not known."""
+    """Description, labels and times of an entry. Instants are 0 where they are not known."""
 
     description: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Details:
 class SavedSegment:
     """A segment with its name, for use as `in segment "name"`; `text` is its definition in canonical form.
 
-    The etag stands for all the rest: another one after every change.
+    The etag identifies the state of the segment; it differs after every change.
     """
 
     name: str
@@ -63,7 +63,7 @@ class SavedSegment:
 
     @property
     def characters(self) -> int:
-        """How much text there is of it."""
+        """The number of characters of all its texts."""
         return len(self.name) + len(self.text) + _characters(self.details)
 
 
@@ -71,7 +71,7 @@ class SavedSegment:
 class StaticList:
     """A list of user ids with its name, for use as `in list "name"`; `size` counts the ids.
 
-    The etag stands for the ids and all the rest: another one after every change.
+    The etag identifies the state of the list, its ids included; it differs after every change.
     """
 
     name: str
@@ -81,12 +81,12 @@ class StaticList:
 
     @classmethod
     def of(cls, name: str, size: int, details: Details, revision: int) -> "StaticList":
-        """The list whose ids have a revision, which no others of that name have."""
+        """The list with a revision of its ids, which is unique among all lists of that name."""
         return cls(name, size, details, _etag((name, revision), details))
 
     @property
     def characters(self) -> int:
-        """How much text there is of it, apart from its ids."""
+        """The number of characters of all its texts, without its ids."""
         return len(self.name) + _characters(self.details)
 
 
@@ -100,22 +100,22 @@ def _etag(contents: Iterable[object], details: Details) -> str:
 
 
 def leaves(condition: Condition) -> set[Condition]:
-    """The conditions of a tree that have none below them."""
+    """The conditions of a tree without conditions below them."""
     below = children(condition)
     return set().union(*map(leaves, below)) if below else {condition}
 
 
 def references(condition: Condition) -> set[str]:
-    """The names of the segments that a condition refers to itself."""
+    """The names of the segments that a condition refers to directly."""
     return {leaf.name for leaf in leaves(condition) if isinstance(leaf, InSegment)}
 
 
 def renamed(condition: Condition, renaming: Renaming) -> Condition:
-    """The condition with a reference by another name."""
+    """The condition with a renamed reference."""
     kind, before, after = renaming
     match condition:
         case And(conditions) | Or(conditions):
-            return type(condition)(tuple(renamed(each, renaming) for each in conditions))
+            return type(condition)(tuple(renamed(part, renaming) for part in conditions))
         case Not(below):
             return Not(renamed(below, renaming))
         case InSegment(name) | InList(name) if isinstance(condition, kind) and name == before:
@@ -124,7 +124,7 @@ def renamed(condition: Condition, renaming: Renaming) -> Condition:
 
 
 class Entry(Protocol):
-    """Something kept by name. The etag stands for all the rest: another one after every change."""
+    """An entry of the catalog. The etag identifies its state; it differs after every change."""
 
     @property
     def name(self) -> str: ...
@@ -179,7 +179,7 @@ def _list(name: str, payload: Sequence[Any]) -> StaticList:
 
 
 def segment_of(name: str, definition: Condition, details: Details) -> SavedSegment:
-    """The segment of a definition, which is formatted."""
+    """The segment of a definition, with its canonical text."""
     return SavedSegment.of(name, definition, format(definition), details)
 
 
@@ -193,7 +193,7 @@ SEGMENTS: EntryKind[SavedSegment] = EntryKind(
     renamed=lambda segment, renaming: segment_of(segment.name, renamed(segment.definition, renaming), segment.details),
     reference=InSegment,
 )
-# The payload of a list begins with its user ids, or with the name of the list whose ids, as they were before, it takes.
+# The payload of a list begins with its user ids, or with the name of the list whose earlier ids it takes over.
 LISTS: EntryKind[StaticList] = EntryKind(
     name="list",
     limit=10_000,
@@ -208,7 +208,7 @@ ENTRY_KINDS: Mapping[str, EntryKind[Any]] = {kind.name: kind for kind in (SEGMEN
 
 
 def entry_kind(name: str) -> EntryKind[Any]:
-    """The kind of a name; ValueError for one that is not known."""
+    """The kind with a name; ValueError for an unknown name."""
     kind = ENTRY_KINDS.get(name)
     if kind is None:
         raise ValueError(f"entries of kind {name!r} are not known")

@@ -1,4 +1,4 @@
-"""Every error that bitseg raises on purpose: what was wrong, where, and what to do."""
+"""All errors that bitseg raises on purpose. They say what was wrong, where, and what to do."""
 
 import errno
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Position:
 
 
 class BitsegError(Exception):
-    """The base of every bitseg error. `hint`, where there is one, says what to do about it."""
+    """The base of all bitseg errors. `hint`, if it is not None, says what to do."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -38,7 +38,7 @@ class BitsegError(Exception):
 class SegmentError(BitsegError):
     """A segment definition that cannot be answered.
 
-    `position` is known where a place in a text is at fault, and `text` where that text is at hand.
+    `position` is the place of the fault in the text of the definition, `text` that text; both may be None.
     """
 
     text: str | None = None
@@ -53,7 +53,7 @@ class SegmentError(BitsegError):
 
 
 class SegmentSyntaxError(SegmentError):
-    """Text that is not in the segment language. `expected` lists what could have stood there."""
+    """Text that is not in the segment language. `expected` lists what the parser would accept at the position."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class SegmentSyntaxError(SegmentError):
 
 
 class InvalidSegmentError(SegmentError):
-    """A well-formed definition that means nothing: a range turned round, a bucket out of range."""
+    """A well-formed definition that makes no sense, such as a reversed range or a bucket out of range."""
 
 
 class UnknownAttributeError(SegmentError):
@@ -88,43 +88,43 @@ class UnknownListError(SegmentError):
 
 
 class InvalidArgumentError(BitsegError):
-    """An argument outside what the call takes."""
+    """An argument that the call does not accept."""
 
 
 class NotFoundError(BitsegError):
-    """Something asked for by name or id that does not exist."""
+    """A name or an id that does not exist."""
 
 
 class AlreadyExistsError(BitsegError):
-    """A name that is taken."""
+    """A name that already exists."""
 
 
 class StaleEtagError(BitsegError):
-    """An etag of something that has changed since."""
+    """A stale etag: the entry has changed since."""
 
 
 class InUseError(BitsegError):
-    """Something that cannot go because others refer to it."""
+    """An entry that cannot be deleted because other entries refer to it."""
 
 
 class VersionGoneError(BitsegError):
-    """A version whose answer was kept for a while, and is no longer."""
+    """A version whose stored answer has been evicted."""
 
 
 class NotReadyError(BitsegError):
-    """A server that is opening its workspace, or stopping."""
+    """A server that is still opening its workspace, or is stopping."""
 
 
 class OverloadedError(BitsegError):
-    """More, or more at the same time, than a server takes."""
+    """More data or more concurrent calls than a server accepts."""
 
 
 class TimeLimitError(BitsegError):
-    """An answer that took longer than a server lets it."""
+    """An answer that took longer than the time limit of the server."""
 
 
 class CancelledError(BitsegError):
-    """A call that its caller has given up."""
+    """A call that its caller has cancelled."""
 
 
 class UnauthenticatedError(BitsegError):
@@ -148,27 +148,27 @@ class CorruptSnapshotError(DataDirectoryError):
 
 
 class CorruptJournalError(DataDirectoryError):
-    """A journal whose bytes are not what was written, other than at the end that a crash cut off."""
+    """A journal that is damaged somewhere other than in an unfinished last write."""
 
 
 class DiskFullError(DataDirectoryError):
-    """No room for what was to be written, of which nothing was kept."""
+    """No room on the disk for a write; nothing of it was stored."""
 
 
 class NotDurableError(DataDirectoryError):
-    """Writes that are refused, or may be lost, since the disk failed to make earlier ones durable."""
+    """Writes that are refused or may be lost because the disk failed to make earlier writes durable."""
 
 
 class UnsupportedFormatError(DataDirectoryError):
-    """A file that is not bitseg's, or was written by a version this one does not know."""
+    """A file that is not a bitseg file, or has a format that this version does not know."""
 
 
 class WorkspaceBrokenError(BitsegError):
-    """A workspace in which a change failed half-way, and that has to be opened again from disk."""
+    """A workspace in which a change failed half-way. It must be opened again from disk."""
 
 
 class InternalError(BitsegError):
-    """A fault of bitseg itself, which says nothing against the files or the request that it appeared with."""
+    """A bug of bitseg itself; the files and the request may be fine."""
 
 
 class ImportFileError(BitsegError):
@@ -180,14 +180,14 @@ class ServerUnavailableError(BitsegError):
 
 
 class RequestError(BitsegError):
-    """A request that the server refused for a reason that no other error here stands for."""
+    """A request that the server refused for any other reason."""
 
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def file_error(what: str, path: Path, error: OSError) -> DataDirectoryError:
-    """The error for what the file system refused."""
+    """The error for an OSError; `what` says what was tried, such as "cannot write"."""
     if error.errno in _NO_ROOM:
         hint = "make room; writes succeed again once there is some"
         return DiskFullError(f"{what} {path}: {error.strerror}", hint=hint)

@@ -1,4 +1,4 @@
-"""From row operations to columns: a batch is checked and grouped into blocks that are applied in order."""
+"""Grouping row operations into columns: a batch is checked and turned into blocks that are applied in order."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,7 +31,7 @@ class _Group:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The instants that timestamps must lie in, both included; `oldest_event_ms` binds events alone."""
+    """The limits of timestamps, both included; `oldest_event_ms` applies to events only."""
 
     newest_ms: int = LAST_INSTANT_MS
     oldest_event_ms: int = FIRST_INSTANT_MS
@@ -39,7 +39,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Grouped:
-    """Row operations as blocks and deletions, in an order with the same effect, and what was left out of them."""
+    """Row operations as blocks and deletions, in an order with the same effect, and the rejected rows and values."""
 
     blocks: list[Columns | Deletion]
     rejections: list[Rejection]
@@ -47,11 +47,10 @@ class Grouped:
 
 
 def group(operations: Sequence[Operation], limits: Limits, is_repeated: Callable[[str], bool]) -> Grouped:
-    """Group row operations, whose rows are their places.
+    """Group row operations; the row of an operation is its position.
 
-    A deletion separates what comes before it from what comes after it; between deletions, rows of one event, or of
-    attributes, form one block. `is_repeated` is asked about the message id of every well-formed operation, once and
-    in order.
+    Blocks do not reach across deletions. Between deletions, the rows of one event form one block, and so do the rows of
+    attributes. `is_repeated` is called once with the message id of every well-formed operation, in order.
     """
     blocks: list[Columns | Deletion] = []
     rejections: list[Rejection] = []
@@ -60,7 +59,7 @@ def group(operations: Sequence[Operation], limits: Limits, is_repeated: Callable
     groups: dict[str | None, _Group] = {}
     newest_ms, oldest_ms = limits.newest_ms, max(limits.oldest_event_ms, FIRST_INSTANT_MS)
     for row, operation in enumerate(operations):
-        # Nearly all are plainly well-formed, which is seen faster than why one is not.
+        # A fast test for the common case: nearly all operations are plainly well-formed.
         if not (
             type(operation) is Track
             and type(operation.event) is str
@@ -122,7 +121,7 @@ def group(operations: Sequence[Operation], limits: Limits, is_repeated: Callable
 
 
 def _columns(groups: Mapping[str | None, _Group], rejections: list[Rejection]) -> list[Columns]:
-    """The blocks of groups; values that are none are left out, and told in `rejections`."""
+    """The blocks of groups, without unsupported values, which are added to `rejections`."""
     return [
         Columns(
             event=event,
@@ -189,16 +188,16 @@ def malformed(operation: Operation, limits: Limits) -> str | None:
 def timestamp_reason(timestamp_ms: int, limits: Limits) -> str:
     """Why an instant outside the limits is refused."""
     if not FIRST_INSTANT_MS <= timestamp_ms <= LAST_INSTANT_MS:
-        return "the timestamp is outside the years that can be kept"
+        return "the timestamp is outside the supported years"
     if timestamp_ms > limits.newest_ms:
         return f"the timestamp {format_instant(timestamp_ms)} is more than one hour in the future"
     return f"the event of {format_instant(timestamp_ms)} is older than the retention"
 
 
 def well_formed(columns: Columns, limits: Limits) -> tuple[Columns, list[Rejection]]:
-    """A block without its malformed rows, and why each was left out.
+    """A block without its malformed rows, and a rejection for every such row.
 
-    Raises InvalidArgumentError where the parts of the block do not fit together.
+    Raises InvalidArgumentError if the parts of the block do not fit together.
     """
     if not isinstance(columns, Columns):
         raise InvalidArgumentError(f"a {type(columns).__name__} is not Columns")
@@ -215,9 +214,9 @@ def well_formed(columns: Columns, limits: Limits) -> tuple[Columns, list[Rejecti
     columns = replace(columns, timestamps_ms=np.ascontiguousarray(times_ms, np.int64))
     suspects: Iterable[int]
     try:
-        texts = StringArray.of(columns.user_ids)
-        columns = replace(columns, user_ids=texts)
-        suspects = np.flatnonzero((texts.lengths == 0) | (texts.lengths > MAX_ID_BYTES)).tolist()
+        ids = StringArray.of(columns.user_ids)
+        columns = replace(columns, user_ids=ids)
+        suspects = np.flatnonzero((ids.lengths == 0) | (ids.lengths > MAX_ID_BYTES)).tolist()
     except (UnicodeEncodeError, TypeError):
         suspects = range(len(columns.user_ids))
     for row in suspects:

@@ -1,4 +1,4 @@
-"""What ids and names may be."""
+"""Limits of ids and names."""
 
 MAX_ID_BYTES = 512
 MAX_NAME_BYTES = 256
@@ -6,9 +6,10 @@ MAX_MESSAGE_ID_BYTES = 128
 
 
 def malformed_text(text: object, what: str, max_bytes: int) -> str | None:
-    """Why a text cannot be an id or a name, or None: not text, empty, too long, or not Unicode.
+    """Why a text cannot be an id or a name, or None. `what` names it in the message: "user id".
 
-    Only `str` itself is text: bytes, and subclasses that may compare or encode as they like, are not.
+    It must be a `str`, not empty, valid Unicode, and at most `max_bytes` long in UTF-8. Subclasses of `str` are
+    refused, since they may compare or encode differently.
     """
     if type(text) is not str:
         shown = repr(text)

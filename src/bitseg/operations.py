@@ -1,6 +1,6 @@
-"""Row operations: what callers write. They carry their own timestamps, so that replay reads no clock.
+"""Row operations, which callers write. They have their own timestamps, so that replay reads no clock.
 
-They are named tuples, which are made much faster than frozen dataclasses.
+They are named tuples, since these are created much faster than frozen dataclasses.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ PAGE_VIEWED = "Page Viewed"
 
 
 class Identify(NamedTuple):
-    """Sets attributes of a user; a None unsets."""
+    """Sets attributes of a user; None unsets an attribute."""
 
     user_id: str
     traits: Mapping[str, Any]
@@ -31,7 +31,7 @@ class Track(NamedTuple):
 class Page(NamedTuple):
     """Records that a user viewed a page: the page call of the Segment spec.
 
-    It is applied as the event "Page Viewed" with the page's name, where there is one, as the property `name`.
+    It is applied as the event "Page Viewed". The name of the page, if it has one, becomes the property `name`.
     """
 
     user_id: str
@@ -41,13 +41,13 @@ class Page(NamedTuple):
     message_id: str | None = None
 
     def as_track(self) -> Track:
-        """The event that the view is applied as."""
+        """The event that stands for the page view."""
         properties = {**self.properties, "name": self.name} if self.name else self.properties
         return Track(self.user_id, PAGE_VIEWED, properties, self.timestamp_ms, self.message_id)
 
 
 class Delete(NamedTuple):
-    """Removes a user with attributes and events."""
+    """Removes a user with all attributes and events."""
 
     user_id: str
     message_id: str | None = None

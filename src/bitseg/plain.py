@@ -55,7 +55,7 @@ def exact(value: Any) -> Any:
     """A plain value that a message can hold; InvalidValueError for integers that a double rounds, and for bad text."""
     value = plain(value)
     if isinstance(value, str) and not fits(value):
-        raise InvalidValueError(f"a string is valid Unicode of at most {MAX_STRING_BYTES:,} bytes")
+        raise InvalidValueError(f"a string must be valid Unicode of at most {MAX_STRING_BYTES:,} bytes")
     if type(value) is int and abs(value) > MAX_EXACT_INTEGER:
-        raise InvalidValueError("an integer beyond 2^53 cannot be kept exactly; send it as a string")
+        raise InvalidValueError("an integer beyond 2^53 cannot be stored exactly; send it as a string")
     return value

@@ -1,8 +1,8 @@
-"""Records: all that ever changes a workspace. One record is one version, and means the same wherever it is applied.
+"""Records: every change of a workspace. One record makes one version, and has the same effect wherever it is applied.
 
-A record is made from what callers send once names are checked and types are resolved, so that it can always be applied:
-it reads no clock, infers nothing and refuses nothing. `RECORD_TYPES` lists every kind; `storage.record_codec` has the
-bytes of each and `shard.state` what each does.
+A record is made after names were checked and types resolved, so that it can always be applied: applying it reads no
+clock, infers nothing and refuses nothing. `RECORD_TYPES` lists all kinds; `storage.record_codec` encodes them and
+`shard.state` applies them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from bitseg.values import Entry, ValueType
 class Field:
     """An attribute (`event` None) or an event's property, and its type.
 
-    A type of None is that of an attribute of which only nulls have come: it has no type yet.
+    The type is None for an attribute that has only been set to null; it has no type yet.
     """
 
     event: str | None
@@ -31,9 +31,10 @@ class Field:
 class Values:
     """Values of one type for rows of a block.
 
-    `rows` has the places of the rows that have one, ascending, of shape (n,); None stands for every row. `data` is as
-    the type has it (see `bitseg.values`), one item a row; in rows of users, its marker for no value unsets. `entries`
-    are what the codes of strings and lists point to. Without a type, every value unsets and `data` is empty.
+    `rows` has the numbers of the rows with a value, ascending, of shape (n,); None stands for all rows. `data` has one
+    item per row of `rows`, in the layout of the type (see `bitseg.values`). In rows of users, the marker for "no value"
+    unsets. The codes of strings and lists are positions in `entries`. Without a type, every value unsets and `data` is
+    empty.
     """
 
     type: ValueType | None
@@ -44,7 +45,7 @@ class Values:
 
 @dataclass(frozen=True, slots=True)
 class UserRows:
-    """Attributes of users, one row a user and instant. All sequences have one entry a row."""
+    """Attributes of users; a row has the values of one user at one instant. All sequences have one entry a row."""
 
     user_ids: Sequence[str]
     timestamps_ms: NDArray[np.int64]
@@ -53,7 +54,7 @@ class UserRows:
 
 @dataclass(frozen=True, slots=True)
 class EventRows:
-    """Events of one name, one a row. All sequences have one entry a row."""
+    """Events of one name, one event a row. All sequences have one entry a row."""
 
     event: str
     user_ids: Sequence[str]
@@ -73,10 +74,11 @@ Change = UserRows | EventRows | Deletion
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Changes that are made together, in order.
+    """Changes that are applied together, in order.
 
-    `fields` begin with the batch and are known before its changes. `message_ids` are digests end to end, in order of
-    arrival. `producer` and `sequence` say whose batch it is, and which.
+    `fields` are added to the schema before the changes. `message_ids` has the digests of message ids end to end, in
+    order of arrival. `producer` and `sequence` are the producer's name and its number of the batch, if it has a
+    producer.
     """
 
     fields: Sequence[Field]
@@ -88,9 +90,9 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class EntryChange:
-    """An entry that is kept by name: its kind, its name, and its payload as plain values; None deletes it.
+    """A change of a catalog entry: its kind, its name, and its payload as plain values; None deletes it.
 
-    `entry` is what the payload stands for, where it is known; it is not journalled.
+    `entry` is the entry that the payload stands for, if it is known; it is not journalled.
     """
 
     kind: str
@@ -101,7 +103,7 @@ class EntryChange:
 
 @dataclass(frozen=True, slots=True)
 class EntriesChanged:
-    """Entries that change at the same time, in order."""
+    """Changes of entries that are applied together, in order."""
 
     entries: Sequence[EntryChange]
 
@@ -117,7 +119,7 @@ class TypeDeclared:
 
 @dataclass(frozen=True, slots=True)
 class EventsExpired:
-    """Events of days before `oldest_day` are past the retention and go."""
+    """The removal of events of days before `oldest_day`, which are past the retention."""
 
     oldest_day: int
 

@@ -1,4 +1,4 @@
-"""What the engine answers, and the client after it."""
+"""The results that the engine and the clients return."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from bitseg.values import Value
 
 @dataclass(frozen=True, slots=True)
 class CountResult:
-    """How many users are in a segment, at one version, and the seconds it took inside the engine."""
+    """How many users are in a segment at one version, and the seconds that the engine took."""
 
     count: int
     version: int
@@ -21,7 +21,7 @@ class CountResult:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A count with a sample of members and, if asked, all of them as portable Roaring bytes of dense ids."""
+    """A count with a sample of members and, on request, the dense ids of all members as portable Roaring bytes."""
 
     count: int
     version: int
@@ -36,7 +36,7 @@ PageT_co = TypeVar("PageT_co", covariant=True)
 
 
 class Pages(Iterator[PageT_co]):
-    """Pages one after the other, each made of a page and the token that stands for its end."""
+    """An iterator over pages. `resume_token` stands for the end of the page that was taken last."""
 
     def __init__(self, pages: Iterator[tuple[PageT_co, str]], resume_token: str = "") -> None:
         self._pages = pages
@@ -49,10 +49,10 @@ class Pages(Iterator[PageT_co]):
 
 @dataclass(frozen=True, slots=True)
 class Members(Generic[PageT_co]):
-    """All members of a segment at one version, each member once: iterate over it for their ids.
+    """All members of a segment at one version, without repeats. Iterate over it for their ids.
 
-    `pages` gives the same ids page by page. Both take from the same stream, once. `total` counts the members; users
-    deleted while the pages are read are left out of those that follow.
+    `pages` has the same ids page by page. Both read the same stream, which can be read once. `total` counts the
+    members; users who are deleted meanwhile are left out of the following pages.
     """
 
     total: int
@@ -62,10 +62,9 @@ class Members(Generic[PageT_co]):
 
     @property
     def resume_token(self) -> str:
-        """Stands for the end of the page that was taken last: given to another call, it asks for those that follow.
+        """Stands for the end of the page that was taken last; pass it to another call to get the following pages.
 
-        It is empty before the first where that is the only one. Whoever iterates over ids has taken the whole page of
-        the last one.
+        It is empty before the first page if there is only one page. Iterating over ids takes a page as a whole.
         """
         return self.pages.resume_token
 
@@ -75,9 +74,9 @@ class Members(Generic[PageT_co]):
 
 @dataclass(frozen=True, slots=True)
 class NamedPage(Generic[Item]):
-    """Some of what is kept by name, in the order of names; `total` counts all that was asked for.
+    """A page of catalog entries in the order of names; `total` counts the entries on all pages.
 
-    `next_page_token` asks for those that follow; it is empty on the last page.
+    Pass `next_page_token` to get the next page; it is empty on the last page.
     """
 
     items: tuple[Item, ...]
@@ -87,7 +86,7 @@ class NamedPage(Generic[Item]):
 
 @dataclass(frozen=True, slots=True)
 class IngestResult:
-    """What became of a batch. A rejection with a name left out one value; one without, the whole row."""
+    """The result of a batch: accepted rows, duplicates, rejected rows and values, and the version after it."""
 
     accepted: int
     duplicates: int
@@ -97,10 +96,11 @@ class IngestResult:
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What was found when a data directory was opened.
+    """What opening a data directory recovered.
 
-    `snapshot_bytes` were read from the snapshot, `records` done again from the journal. Of a write that a crash cut
-    off, `torn_bytes` were cut from the journal and saved as `torn_saved_as`; it had not been acknowledged.
+    `snapshot_bytes` were read from the snapshot, and `records` replayed from the journal. If a crash interrupted the
+    last write, its `torn_bytes` were cut from the journal and saved as `torn_saved_as`; that write was not
+    acknowledged.
     """
 
     snapshot_bytes: int
@@ -112,7 +112,7 @@ class Recovered:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotResult:
-    """The snapshot that a data directory has: of which version, and what was written for it in how long."""
+    """The snapshot of a data directory: its version, the bytes written for it, and the seconds that took."""
 
     version: int
     size_bytes: int
@@ -130,7 +130,7 @@ class UserEvent:
 
 @dataclass(frozen=True, slots=True)
 class EventSummary:
-    """How often a user did an event, and when first and last."""
+    """How often a user did an event, with the first and last time in milliseconds."""
 
     event: str
     count: int
@@ -150,9 +150,9 @@ class UserRecord:
 
 @dataclass(frozen=True, slots=True)
 class UserSegments:
-    """The names of the saved segments that a user is in, in alphabetical order, all of one version.
+    """The names of the saved segments that a user is in at one version, in alphabetical order.
 
-    `warnings` tells of segments that cannot be answered, and why.
+    `warnings` names the segments that cannot be answered, and says why.
     """
 
     segments: tuple[str, ...]
@@ -164,10 +164,10 @@ class UserSegments:
 class Explanation:
     """One condition, as text, for one user.
 
-    `value` is that of the attribute asked about, None where it is unset or none is. `interval_ms` is what the window
-    means, from the first instant, included, to the second, excluded; None without one. `event_count` counts the events
-    that bear on the condition, of which `events` has the latest, oldest first. `note` says what else decides.
-    `conditions` explains the conditions below.
+    `value` is the value of the condition's attribute; None if it is unset or the condition is not about an attribute.
+    `interval_ms` is the interval of the window, from the first instant, included, to the second, excluded; None without
+    a window. `event_count` counts the events that decide; `events` has the latest of them, oldest first. `note` adds in
+    words what else decides. `conditions` explains the conditions below.
     """
 
     condition: str
@@ -182,7 +182,7 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class UserExplanation:
-    """An explanation with the version and the instant it holds for, and the zone whose days its windows mean."""
+    """An explanation with its version, its instant, and the time zone of the days in its windows."""
 
     explanation: Explanation
     version: int
@@ -193,9 +193,9 @@ class UserExplanation:
 
 @dataclass(frozen=True, slots=True)
 class PlanStep:
-    """One part of a plan: about how many users it was taken to have, how many it has, and the time it took by itself.
+    """One part of a plan: its estimated and its true number of members, and the seconds that it took by itself.
 
-    `is_known` says that its members were known without work: stored in the index, cached or pinned.
+    `is_known` means that its members did not have to be computed: they were stored in the index, cached or pinned.
     """
 
     title: str
@@ -208,12 +208,12 @@ class PlanStep:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """How much a workspace holds. Bytes are those of arrays and bitmaps, in memory; dictionaries of texts are apart.
+    """The size of a workspace. Bytes are the memory of arrays and bitmaps, without the dictionaries of strings.
 
-    Of answers asked for, hits stood as they were kept, refreshes were brought up to date, misses worked out afresh.
-    `snapshot_bytes` and `journal_bytes` are on disk, the journal's since the snapshot; 0 for a workspace in memory.
-    `snapshot_ms` is when the snapshot was taken, and `journal_ms` when the oldest record was written that only the
-    journal has; 0 where there is none.
+    Cached answers that were current count as hits, stale ones that were refreshed as refreshes, and answers computed
+    for all users as misses. `snapshot_bytes` and `journal_bytes` are on disk, the journal since the snapshot; 0 for a
+    workspace in memory. `snapshot_ms` is when the snapshot was taken, and `journal_ms` when the oldest record was
+    written that only the journal has; 0 without a snapshot or such a record.
     """
 
     version: int

@@ -1,4 +1,4 @@
-"""Many texts in one buffer: user ids as the engine takes, stores and compares them, without an object for each."""
+"""Arrays of strings in one buffer, without a Python object per string. User ids are stored and compared like this."""
 
 from collections.abc import Iterator, Sequence
 from typing import overload
@@ -6,7 +6,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-# Words are read eight bytes at a time, also at the end of the last text.
+# Texts are read in words of eight bytes, so the last text needs padding behind it.
 PADDING_BYTES = 8
 
 
@@ -69,7 +69,7 @@ class StringArray(Sequence[str]):
         return StringArray(self.data, self.starts[places], self.ends[places])
 
     def compact(self) -> "StringArray":
-        """The same texts end to end in a buffer that has nothing else."""
+        """The same texts end to end in a buffer with nothing else in it."""
         is_whole = len(self.starts) and not self.starts[0] and self.ends[-1] + PADDING_BYTES == len(self.data)
         if is_whole and np.array_equal(self.starts[1:], self.ends[:-1]):
             return self
@@ -85,7 +85,7 @@ class StringArray(Sequence[str]):
         return StringArray(data, starts, ends)
 
     def strings(self) -> list[str]:
-        """Each text as a Python string."""
+        """The texts as Python strings."""
         if not len(self.starts):
             return []
         compact = self.compact()
@@ -102,7 +102,7 @@ class StringArray(Sequence[str]):
         Every text must be longer than 8 * number bytes.
         """
         places = self.starts + 8 * number
-        # Each row of the view is the eight bytes from there on, aligned or not.
+        # Row i of the view is the eight bytes from byte i on, aligned or not.
         view = np.ndarray(max(len(self.data) - 7, 0), "<u8", self.data, 0, (1,))
         words = view[places]
         missing = np.maximum(8 - (self.ends - places), 0).astype(np.uint64)
@@ -110,7 +110,7 @@ class StringArray(Sequence[str]):
         return words
 
     def hashes(self, seed: int = 0) -> NDArray[np.uint64]:
-        """A 64-bit hash of each text, for tables in memory alone: it is not stable between versions; shape (n,).
+        """A 64-bit hash of each text; shape (n,). It is for tables in memory: it is not stable between versions.
 
         Multiply, fold and add word by word, and the finaliser of SplitMix64 (Steele, Lea, Flood 2014) at the end.
         """
@@ -126,7 +126,7 @@ class StringArray(Sequence[str]):
         return hashes
 
     def equal(self, others: "StringArray") -> NDArray[np.bool_]:
-        """Which texts are the same as the other of the same place; shape (n,)."""
+        """Which texts are equal to the text at the same place in `others`; shape (n,)."""
         lengths = self.lengths
         same: NDArray[np.bool_] = lengths == others.lengths
         for number in range((int(lengths.max(initial=0)) + 7) // 8):

@@ -70,14 +70,14 @@ _LAYOUT: dict[ValueType, tuple[type[np.generic], Any]] = {
     ValueType.GEO: (np.float64, np.nan),
 }
 
-# What a value looks like outside: the JSON forms of the Segment spec.
+# A value as callers see it: the JSON forms of the Segment spec.
 Value = str | float | bool | list[str] | dict[str, float]
-# What a dictionary holds: a string, or the items of a list.
+# An entry of a dictionary: a string, or the items of a list.
 Entry = str | tuple[str, ...]
 
 
 class InvalidValueError(ValueError):
-    """Why one value cannot be taken."""
+    """A value that cannot be stored; the message says why."""
 
 
 def empty(value_type: ValueType, length: int) -> NDArray[Any]:
@@ -98,7 +98,7 @@ def present(value_type: ValueType, data: NDArray[Any]) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """Values of one type, row by row. `entries` holds what the codes of strings and lists point to."""
+    """Values of one type, one a row. The codes of strings and lists are positions in `entries`."""
 
     type: ValueType
     data: NDArray[Any]
@@ -114,7 +114,7 @@ class SparseValues:
 
 
 def infer(value: Any) -> ValueType:
-    """The type that a first value fixes; raises InvalidValueError where it makes none."""
+    """The type that a first value fixes; InvalidValueError for a value of an unsupported type."""
     if isinstance(value, bool):
         return ValueType.BOOLEAN
     if isinstance(value, int | float):
@@ -130,8 +130,8 @@ def infer(value: Any) -> ValueType:
     if isinstance(value, dict) and value.keys() == {"lat", "lon"}:
         return ValueType.GEO
     if isinstance(value, dict):
-        raise InvalidValueError("an object is no value, except {lat, lon}")
-    raise InvalidValueError(f"a {type(value).__name__} is no value")
+        raise InvalidValueError("objects are not supported, except {lat, lon}")
+    raise InvalidValueError(f"values of type {type(value).__name__} are not supported")
 
 
 def _is_iso(kind: type[date], text: str) -> bool:
@@ -143,7 +143,7 @@ def _is_iso(kind: type[date], text: str) -> bool:
 
 
 def convert(value: Any, value_type: ValueType, calendar: Calendar) -> Any:
-    """What a column of this type holds for a value; strings and lists become dictionary entries.
+    """The stored form of a value in a column of a type; strings and lists become dictionary entries.
 
     Raises InvalidValueError, with the reason, for a value of another type or out of range. A datetime without an
     offset is a local time of the calendar's zone.
@@ -168,7 +168,7 @@ def convert(value: Any, value_type: ValueType, calendar: Calendar) -> Any:
 
 
 def encode(values: Sequence[Any], value_type: ValueType, calendar: Calendar) -> tuple[Column, list[tuple[int, str]]]:
-    """A column of the values and, for each that was refused, its index and the reason; None leaves a gap."""
+    """A column of the values, and the index and the reason for every refused value; None leaves a gap."""
     fast = _encode_uniform(values, value_type)
     if fast is not None:
         return fast, []
@@ -193,7 +193,7 @@ def encode(values: Sequence[Any], value_type: ValueType, calendar: Calendar) -> 
 
 
 def _encode_uniform(values: Sequence[Any], value_type: ValueType) -> Column | None:
-    """The column where every value is plainly of the type, found without looking at each in Python."""
+    """The column of values that plainly have the type, without a Python loop; None for other values."""
     kinds = set(map(type, values))
     if value_type is ValueType.NUMBER and kinds == {float}:
         data = np.array(values, np.float64)
@@ -215,7 +215,7 @@ def dictionary_encode(values: Iterable[Any]) -> tuple[list[int], list[Any]]:
 
 
 def decode(value_type: ValueType, stored: Any, entries: Sequence[Entry]) -> Value | None:
-    """The outside form of one row of a column; None where it has no value."""
+    """The value of one row of a column, as callers see it; None where it has no value."""
     if not present(value_type, np.asarray(stored)[None])[0]:
         return None
     match value_type:
@@ -244,14 +244,14 @@ def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise _mismatch(value, ValueType.NUMBER)
     if isinstance(value, int) and abs(value) > MAX_EXACT_INTEGER:
-        raise InvalidValueError("an integer beyond 2^53 cannot be kept exactly; send it as a string")
+        raise InvalidValueError("an integer beyond 2^53 cannot be stored exactly; send it as a string")
     if not math.isfinite(value):
         raise InvalidValueError(f"{value} is not a finite number")
     return float(value)
 
 
 def fits(text: str) -> bool:
-    """Whether a string is one that can be kept."""
+    """Whether a string can be stored: valid Unicode of at most MAX_STRING_BYTES bytes."""
     if len(text) * 4 <= MAX_STRING_BYTES:
         return text.isascii() or _is_unicode(text)
     return _is_unicode(text) and len(text.encode()) <= MAX_STRING_BYTES
@@ -269,7 +269,7 @@ def _string(value: Any) -> str:
     if not isinstance(value, str):
         raise _mismatch(value, ValueType.STRING)
     if not fits(value):
-        raise InvalidValueError(f"a string is valid Unicode of at most {MAX_STRING_BYTES:,} bytes")
+        raise InvalidValueError(f"a string must be valid Unicode of at most {MAX_STRING_BYTES:,} bytes")
     return value
 
 
@@ -281,7 +281,7 @@ def _date(value: Any) -> int:
     except ValueError:
         raise _mismatch(value, ValueType.DATE) from None
     if not FIRST_DAY <= day <= LAST_DAY:
-        raise InvalidValueError(f"{value} is outside the years that can be kept")
+        raise InvalidValueError(f"{value} is outside the supported years")
     return day
 
 
@@ -293,7 +293,7 @@ def _datetime(value: Any, calendar: Calendar) -> int:
     except ValueError:
         raise _mismatch(value, ValueType.DATETIME) from None
     if not 2 <= moment.year <= 9998:
-        raise InvalidValueError(f"{value} is outside the years that can be kept")
+        raise InvalidValueError(f"{value} is outside the supported years")
     instant_ms = calendar.local_ms(moment)
     assert FIRST_INSTANT_MS <= instant_ms <= LAST_INSTANT_MS
     return instant_ms
@@ -303,7 +303,7 @@ def _list(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
         raise _mismatch(value, ValueType.LIST)
     if len(value) > MAX_LIST_ITEMS:
-        raise InvalidValueError(f"a list has at most {MAX_LIST_ITEMS:,} items, this one {len(value):,}")
+        raise InvalidValueError(f"a list has at most {MAX_LIST_ITEMS:,} items, this one has {len(value):,}")
     return tuple(map(_string, value))
 
 
@@ -312,5 +312,5 @@ def _geo(value: Any) -> tuple[float, float]:
         raise _mismatch(value, ValueType.GEO)
     latitude, longitude = _number(value["lat"]), _number(value["lon"])
     if not (-90 <= latitude <= 90 and -180 <= longitude <= 180):
-        raise InvalidValueError("a latitude is within -90 to 90 and a longitude within -180 to 180")
+        raise InvalidValueError("a latitude must be within -90 to 90 and a longitude within -180 to 180")
     return latitude, longitude

@@ -105,7 +105,7 @@ def test_Every_node_class_is_in_an_example():
 
 
 def test_Grammar_has_no_conflicts(caplog):
-    """A conflict that lark settles silently once kept `at 9:00 to 17:00 on 2024-01-31` from parsing."""
+    """Lark settles conflicts silently; one kept `at 9:00 to 17:00 on 2024-01-31` from parsing."""
     grammar = files("bitseg.segment").joinpath("grammar.lark").read_text()
     lark.logger.setLevel(logging.DEBUG)
     lark.logger.addHandler(caplog.handler)

@@ -1,4 +1,4 @@
-"""Versions in the order of semver.org, and what is none."""
+"""Versions in the order of semver.org, and texts that are not versions."""
 
 import itertools
 
@@ -42,5 +42,5 @@ def test_Versions_are_equal(one, other):
 
 
 @pytest.mark.parametrize("text", ["", "four", "1.", ".1", "1..2", "1.2-", "1-a..b", "1 2", "١.٢", "1" * 300])
-def test_Text_is_no_version(text):
+def test_Text_is_not_a_version(text):
     assert parse(text) is None

@@ -36,12 +36,12 @@ def interval(window_text, now, zone):
         ("this month", "2024-02-10 12:00", "UTC", "2024-02-01 00:00:00", "2024-03-01 00:00:00"),
         ("last month", "2024-01-10 12:00", "UTC", "2023-12-01 00:00:00", "2024-01-01 00:00:00"),
         ("yesterday", "2024-03-01 12:00", "UTC", "2024-02-29 00:00:00", "2024-03-01 00:00:00"),
-        # A day of 23 hours, one of 25, and what a local midnight is in UTC.
+        # A day of 23 hours, a day of 25 hours, and a local midnight in UTC.
         ("today", "2023-03-12 12:00", "America/New_York", "2023-03-12 05:00:00", "2023-03-13 04:00:00"),
         ("today", "2023-11-05 12:00", "America/New_York", "2023-11-05 04:00:00", "2023-11-06 05:00:00"),
         ("today", "2023-03-12 03:00", "America/New_York", "2023-03-11 05:00:00", "2023-03-12 05:00:00"),
         ("in last 2 days", "2023-10-29 12:00", "Europe/Madrid", "2023-10-27 22:00:00", "2023-10-29 23:00:00"),
-        # A midnight that does not exist: the day begins where the gap ends.
+        # A midnight that does not exist: the day begins at the end of the gap.
         ("today", "2018-11-04 12:00", "America/Sao_Paulo", "2018-11-04 03:00:00", "2018-11-05 02:00:00"),
         # A day that was skipped is empty.
         ("on 2011-12-30", "2012-01-01", "Pacific/Apia", "2011-12-30 10:00:00", "2011-12-30 10:00:00"),
@@ -59,7 +59,7 @@ def test_Window_is_the_interval(window, now, zone, start, end):
     assert interval(window, now, zone) == Interval(start_ms, end_ms)
 
 
-def test_More_than_n_ago_and_in_last_n_meet():
+def test_More_than_n_ago_ends_where_in_last_n_begins():
     calendar, now_ms = Calendar("Europe/Madrid"), 1_700_000_000_000
     for amount in range(1, 70):
         for unit in n.Unit:

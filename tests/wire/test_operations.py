@@ -74,8 +74,8 @@ def test_Value_that_no_message_holds_is_refused_by_row_and_name():
     assert from_operation(first, 0).traits == {"good": 1}
     assert from_operation(second, 0).properties == {"exact": 2**53}
     assert refused == [
-        Rejection(0, "a set is no value", "bad"),
-        Rejection(1, "an integer beyond 2^53 cannot be kept exactly; send it as a string", "large"),
+        Rejection(0, "values of type set are not supported", "bad"),
+        Rejection(1, "an integer beyond 2^53 cannot be stored exactly; send it as a string", "large"),
     ]
 
 

@@ -1,4 +1,4 @@
-"""The segment language: nodes, text and validation, all pure."""
+"""The segment language: nodes, text form and validation. Everything here is pure."""
 
 from bitseg.segment.format import format
 from bitseg.segment.parse import parse, parse_window

@@ -7,7 +7,7 @@ from bitseg.calendar import format_instant
 from bitseg.segment import nodes
 
 _BARE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
-# Words that start a condition themselves, so that a bare name of this spelling would not be read as one.
+# Keywords that begin a condition; names spelled like these need backquotes.
 _RESERVED = {"not", "did", "in", "everyone"}
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
@@ -238,12 +238,12 @@ def _(node: nodes.TimeOfDay) -> str:
 
 @_text.register
 def _(node: nodes.And) -> str:
-    return " and ".join(_grouped(each, nodes.And | nodes.Or) for each in node.conditions)
+    return " and ".join(_grouped(part, nodes.And | nodes.Or) for part in node.conditions)
 
 
 @_text.register
 def _(node: nodes.Or) -> str:
-    return " or ".join(_grouped(each, nodes.Or) for each in node.conditions)
+    return " or ".join(_grouped(part, nodes.Or) for part in node.conditions)
 
 
 @_text.register

@@ -1,14 +1,14 @@
 """The segment tree: frozen values without behaviour.
 
-Text (`parse`, `format`), protobuf and JSON (`bitseg.wire`) are forms of the same tree. Field and class names
-are those of `proto/bitseg/v1/segment.proto`, which lets one generic codec convert between the two.
+Text (`parse`, `format`), protobuf and JSON (`bitseg.wire`) are forms of the same tree. Fields and classes have the
+names of `proto/bitseg/v1/segment.proto`, so that one generic codec converts between the two.
 """
 
 from dataclasses import dataclass
 from datetime import date
 from enum import Enum
 
-# Literals: each its own class, so that `true` and `1` never compare equal.
+# Literals. Every type has its own class, so that `true` and `1` never compare equal.
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ class During:
 Window = InLast | InNext | Between | On | OnToday | Before | Since | After | MoreThanAgo | BetweenDaysAgo | During
 
 
-# Predicates: what is asked of one attribute or property.
+# Predicates: tests of the value of one attribute or property.
 
 
 class Operator(Enum):
@@ -389,21 +389,21 @@ class TimeOfDay:
 
 @dataclass(frozen=True, slots=True)
 class And:
-    """Every one of at least two conditions."""
+    """Users who match all of at least two conditions."""
 
     conditions: "tuple[Condition, ...]"
 
 
 @dataclass(frozen=True, slots=True)
 class Or:
-    """Any one of at least two conditions."""
+    """Users who match any of at least two conditions."""
 
     conditions: "tuple[Condition, ...]"
 
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """Everyone else."""
+    """Users who do not match a condition."""
 
     condition: "Condition"
 
@@ -415,7 +415,7 @@ class Everyone:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """An attribute of the user or, inside `where`, a property of the event, put to a predicate."""
+    """A predicate over an attribute of the user or, inside `where`, over a property of the event."""
 
     name: str
     predicate: Predicate
@@ -425,7 +425,7 @@ class Comparison:
 class Did:
     """`did "Charged" where … at least 3 times … in last 30 days`; `event` None is `any event`.
 
-    `where` is built of Comparison, And, Or and Not alone.
+    `where` consists of Comparison, And, Or and Not only.
     """
 
     event: str | None
@@ -439,7 +439,7 @@ class Did:
 
 @dataclass(frozen=True, slots=True)
 class Then:
-    """`then did "Charged" within 10 minutes`, counted from the step before."""
+    """`then did "Charged" within 10 minutes`, counted from the previous step."""
 
     event: str | None
     within: Duration
@@ -451,7 +451,7 @@ class Then:
 class Sequence:
     """`did "Added To Cart" then did not "Charged" within 10 minutes in last 7 days`.
 
-    `window` is where the first event lies.
+    The first event lies in `window`.
     """
 
     event: str | None
@@ -484,19 +484,19 @@ class InBucket:
     seed: str = ""
 
 
-# Conditions that have no conditions below them.
+# Conditions without conditions below them.
 Leaf = Everyone | Comparison | Did | Sequence | InSegment | InList | InBucket
 Condition = And | Or | Not | Leaf
 
 
 def steps(sequence: Sequence) -> tuple[Did, ...]:
-    """The events of a sequence's steps, each as a `did` of its own; only the first has the window."""
+    """The steps of a sequence, one `did` for every step; only the first has the window."""
     first = Did(sequence.event, sequence.where, window=sequence.window)
     return (first, *(Did(step.event, step.where) for step in sequence.steps))
 
 
 def children(condition: Condition) -> tuple[Condition, ...]:
-    """The conditions directly below one; a `where` is no child, its names are properties.
+    """The conditions directly below a condition. A `where` does not count as a child, since its names are properties.
 
     TypeError for an unknown kind of condition.
     """

@@ -1,4 +1,4 @@
-"""Text to segment tree, with errors that say where, what was expected and what to do."""
+"""Parsing text into a segment tree. Errors say where the fault is, what was expected and what to do."""
 
 import difflib
 import re
@@ -59,8 +59,8 @@ _SPELLED = {"MINUTES": "minutes", "HOURS": "hours", "DAYS": "days", "WEEKS": "we
 def parse(text: str) -> nodes.Condition:
     """The tree of an expression.
 
-    Raises SegmentSyntaxError where the text is not in the language and InvalidSegmentError where it is but means
-    nothing; both carry the position. Text beyond MAX_CHARACTERS is refused unread.
+    Raises SegmentSyntaxError for text that is not in the language, InvalidSegmentError for text that is but makes no
+    sense; both have the position. Text longer than MAX_CHARACTERS is refused without parsing.
     """
     try:
         return _parse(text)
@@ -97,8 +97,8 @@ def _parse(text: str) -> nodes.Condition:
 
 
 def parse_window(text: str) -> nodes.Window:
-    """The window of a text such as `in last 3 days`, of events or of dates; errors as `parse` raises them."""
-    # A window is no expression of its own: it is read behind the shortest condition that takes one.
+    """The window of a text such as `in last 3 days`, for events or for dates. Raises the errors of `parse`."""
+    # A window alone is not an expression, so it is parsed behind the shortest conditions that take a window.
     attempts: list[SegmentError] = []
     for prefix in ("did any event ", "d "):
         try:
@@ -113,7 +113,7 @@ def parse_window(text: str) -> nodes.Window:
             return window
     if attempts:
         raise attempts[0]
-    raise InvalidSegmentError(f"{text!r} is no window", hint="such as in last 3 days", position=Position.at(text, 0))
+    raise InvalidSegmentError(f"{text!r} is not a window", hint="such as in last 3 days", position=Position.at(text, 0))
 
 
 def _moved(error: SegmentError, text: str, by: int) -> SegmentError:
@@ -129,7 +129,7 @@ def _moved(error: SegmentError, text: str, by: int) -> SegmentError:
 
 
 class _LocatedError(Exception):
-    """An error of the tree on its way to `parse`, which knows the text."""
+    """Carries an error from building the tree up to `parse`, which adds the position in the text."""
 
     def __init__(self, error: SegmentError, offset: int) -> None:
         self.error = error
@@ -141,7 +141,7 @@ def _fail(offset: int, message: str, hint: str | None = None) -> _LocatedError:
 
 
 class _Where:
-    """A finished `where`, told apart from the other parts of a `did` by its type."""
+    """A finished `where`. Its type distinguishes it from the other parts of a `did`."""
 
     __slots__ = ("condition",)
 
@@ -150,7 +150,7 @@ class _Where:
 
 
 class _Built:
-    """A condition with its depth, in levels and in parentheses, counted as it grows."""
+    """A condition with its depth in levels and in parentheses."""
 
     __slots__ = ("condition", "depth", "parentheses")
 
@@ -185,7 +185,7 @@ def _string(token: Token) -> str:
         code, character = match.groups()
         if code:
             return chr(int(code, 16))
-        # An escape without a meaning of its own belongs to the pattern or regular expression inside the string.
+        # Other escapes belong to the pattern or regular expression inside the string.
         return _ESCAPES.get(character, match[0])
 
     return _ESCAPE.sub(replace, token[1:-1])
@@ -196,15 +196,15 @@ def _number(token: Token) -> float:
     if token.lstrip("+-").isdigit() and (len(token) > 400 or int(token) != value):
         raise _fail(
             token.start_pos or 0,
-            f"{token} has more digits than a 64-bit float keeps",
-            "keep such identifiers as strings",
+            f"{token} has more digits than a 64-bit float can store",
+            "store such identifiers as strings",
         )
     return value + 0.0
 
 
 def _whole(token: Token) -> int:
     if not re.fullmatch(r"\+?\d{1,16}", token):
-        raise _fail(token.start_pos or 0, f"{token} is not a whole number that fits here", "such as 3")
+        raise _fail(token.start_pos or 0, f"{token} is not a valid whole number here", "such as 3")
     return int(token)
 
 
@@ -217,7 +217,7 @@ def _clock_minutes(token: Token) -> int:
 
 @v_args(meta=True)
 class _Builder(Transformer_NonRecursive[Token, Any]):
-    """Builds nodes bottom-up without recursion, so that no depth of nesting meets Python's stack."""
+    """Builds nodes bottom-up without recursion, so that no depth of nesting exhausts Python's stack."""
 
     def _checked(self, meta: Any, node: Any) -> Any:
         try:
@@ -469,13 +469,13 @@ class _Builder(Transformer_NonRecursive[Token, Any]):
         try:
             return self._checked(meta, nodes.Day(date.fromisoformat(children[0])))
         except ValueError:
-            raise _fail(meta.start_pos, f"there is no day {children[0]}", "write YYYY-MM-DD") from None
+            raise _fail(meta.start_pos, f"{children[0]} is not a day of the calendar", "write YYYY-MM-DD") from None
 
     def instant(self, meta: Any, children: list[Any]) -> Any:
         try:
             moment = datetime.fromisoformat(children[0].upper())
         except ValueError:
-            raise _fail(meta.start_pos, f"there is no instant {children[0]}", _INSTANT_HINT) from None
+            raise _fail(meta.start_pos, f"{children[0]} is not a valid datetime", _INSTANT_HINT) from None
         if moment.tzinfo is None:
             raise _fail(meta.start_pos, f"{children[0]} does not say its offset from UTC", _INSTANT_HINT)
         return self._checked(meta, nodes.Instant(to_ms(moment)))
@@ -511,8 +511,9 @@ def _parser() -> Lark:
 
 def _unexpected(text: str, offset: int, expected: Iterable[str]) -> SegmentSyntaxError:
     choices = tuple(sorted({_SYMBOLS.get(name, name.lower()) for name in expected}))
-    found = _found(text, offset)
-    message = f"unexpected {found}" if offset < len(text.rstrip()) else "the expression ends too early"
+    message = (
+        f"unexpected {_token_at(text, offset)}" if offset < len(text.rstrip()) else "the expression ends too early"
+    )
     if choices:
         shown = ", ".join(choices[:8]) + (", …" if len(choices) > 8 else "")
         message += f"; expected {shown}"
@@ -521,28 +522,28 @@ def _unexpected(text: str, offset: int, expected: Iterable[str]) -> SegmentSynta
     )
 
 
-def _found(text: str, offset: int) -> str:
+def _token_at(text: str, offset: int) -> str:
     match = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*|[0-9][0-9A-Za-z_.:-]*|\S", re.DOTALL).match(text, offset)
     piece = match[0] if match else text[offset : offset + 1]
     return ascii(piece if len(piece) <= 40 else piece[:40] + "…")
 
 
 def _hint(text: str, offset: int, choices: tuple[str, ...]) -> str | None:
-    rest = text[offset : offset + 60]
+    remaining = text[offset : offset + 60]
     if not text.strip() or (text.strip().startswith("#") and "\n" not in text.strip()):
         return 'write a condition such as country = "US", or everyone'
-    if rest[:1] in ("'", "“", "‘", "”"):
+    if remaining[:1] in ("'", "“", "‘", "”"):
         return "strings are written in plain double quotes"
-    if rest[:1] == '"' and _SYMBOLS["STRING"] in choices:
+    if remaining[:1] == '"' and _SYMBOLS["STRING"] in choices:
         return "the string has no closing double quote"
-    if rest[:1] == "=" and text[max(offset - 1, 0)] == "=":
+    if remaining[:1] == "=" and text[max(offset - 1, 0)] == "=":
         return "equality is written with one ="
     reserved = re.search(r"(?i)\b(not|did|in|everyone)\s*$", text[max(offset - 40, 0) : offset])
-    if rest[:1] in ("=", "<", ">", "!") and reserved:
+    if remaining[:1] in ("=", "<", ">", "!") and reserved:
         return f"a name that is also a keyword is written in backquotes: `{reserved[1]}`"
-    if rest[:1] in ("&", "|", "!"):
+    if remaining[:1] in ("&", "|", "!"):
         return "write and, or, not as words"
-    word = re.match(r"[A-Za-z_]+", rest)
+    word = re.match(r"[A-Za-z_]+", remaining)
     if word:
         keywords = [choice for choice in choices if choice.isalpha()]
         near = difflib.get_close_matches(word[0].lower(), keywords, n=1, cutoff=0.7)
@@ -552,7 +553,7 @@ def _hint(text: str, offset: int, choices: tuple[str, ...]) -> str | None:
             return "the parts of a did come in this order: where, quantity, time of day, window"
         if _SYMBOLS["STRING"] in choices:
             return f'strings are written in double quotes: "{word[0]}"'
-    if _SYMBOLS["DATE"] in choices and re.match(r"[0-9]", rest):
+    if _SYMBOLS["DATE"] in choices and re.match(r"[0-9]", remaining):
         return "dates are written 2024-01-31, datetimes 2024-01-31T10:00:00Z"
     if "and" in choices and "the end" in choices:
         return "join conditions with and or or"

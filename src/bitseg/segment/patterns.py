@@ -1,7 +1,7 @@
 """The patterns of `contains`, and the regular expressions of `matches`.
 
-Both are bounded, so that no pattern can be made slow: a text is searched once for each piece of a pattern, and RE2
-takes time linear in the text whatever the expression, with a factor that the size of its program limits.
+Both are bounded, so that no pattern is slow. A text is searched once for every piece of a pattern. RE2 takes time
+linear in the text for any expression, with a factor that is bounded by the size of its program.
 """
 
 from dataclasses import dataclass
@@ -13,22 +13,23 @@ import re2
 from bitseg.errors import InvalidSegmentError
 
 MAX_PIECES = 50
-# `\p{L}+` takes 1,201 instructions; what takes more is made of counted repetitions of repetitions.
+# `\p{L}+` takes 1,201 instructions; only nested counted repetitions take many more.
 MAX_PROGRAM_SIZE = 2_500
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Literal pieces that follow one another with any run of characters between them."""
+    """Literal pieces that follow one another, with any characters between them."""
 
     pieces: tuple[str, ...]
 
 
 def parse_pattern(pattern: str) -> tuple[tuple[Part, ...], ...]:
-    """Alternatives, any of which suffices, each of parts that must all occur.
+    """The alternatives of a pattern, any of which suffices. All parts of an alternative must occur.
 
-    `|` divides alternatives, `+` parts, `*` stands for any run of characters, and a backslash takes the character after
-    it literally. Raises InvalidSegmentError for an empty part, a backslash at the end, and more than MAX_PIECES pieces.
+    `|` separates alternatives, `+` separates parts, `*` stands for any characters, and a backslash makes the next
+    character literal. Raises InvalidSegmentError for an empty part, a backslash at the end, and more than MAX_PIECES
+    pieces.
     """
     alternatives: list[list[list[str]]] = [[[""]]]
     characters = iter(pattern)
@@ -60,12 +61,12 @@ def parse_pattern(pattern: str) -> tuple[tuple[Part, ...], ...]:
     return tuple(tuple(Part(tuple(part)) for part in alternative) for alternative in alternatives)
 
 
-# Each may hold some megabytes of automaton.
+# A small cache: the automaton of an expression may take some megabytes.
 @lru_cache(maxsize=64)
 def compile_expression(expression: str) -> Any:
-    """The RE2 object of a regular expression; InvalidSegmentError where RE2 refuses it or it is too large.
+    """The RE2 object of a regular expression; InvalidSegmentError for one that RE2 refuses or that is too large.
 
-    Groups capture nothing, which lets RE2 answer from its automaton alone.
+    Groups do not capture, so that RE2 can answer from its automaton alone.
     """
     options = re2.Options()
     options.log_errors = False

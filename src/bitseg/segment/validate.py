@@ -1,6 +1,6 @@
-"""What a tree must satisfy beyond its shape, whatever form it came in.
+"""Validation of trees beyond their shape, for all forms of input.
 
-`check` looks at one node and `validate` at a whole tree. Neither knows what attributes or events exist.
+`check` validates one node and `validate` a whole tree. Neither knows which attributes or events exist.
 """
 
 import math
@@ -72,7 +72,7 @@ from bitseg.segment.nodes import (
 )
 from bitseg.segment.patterns import compile_expression, parse_pattern
 
-# Deeper trees could not travel as protobuf, whose runtimes stop at 100 nested messages, two to a level.
+# Protobuf runtimes read at most 100 nested messages, and a level takes two of them.
 MAX_DEPTH = 40
 MAX_NODES = 100_000
 MAX_COUNT = 2**53
@@ -85,7 +85,7 @@ _ATTRIBUTE_ONLY_WINDOWS = (After, OnToday, InNext)
 
 
 def validate(condition: Condition) -> None:
-    """Raise InvalidSegmentError unless the whole tree means something."""
+    """Raise InvalidSegmentError for the first fault of a tree; TypeError for an unknown kind of node."""
     level: list[Condition] = [condition]
     depth, count = 0, 0
     while level:
@@ -99,12 +99,12 @@ def validate(condition: Condition) -> None:
         if count > MAX_NODES:
             raise InvalidSegmentError(f"the segment has more than {MAX_NODES:,} conditions")
         below: list[Condition] = []
-        for each in level:
-            below += children(each)
-            below += [where for where in _wheres(each) if where is not None]
+        for node in level:
+            below += children(node)
+            below += [where for where in _wheres(node) if where is not None]
         level = below
-    for node in _walk(condition):
-        check(node)
+    for part in _walk(condition):
+        check(part)
 
 
 def _wheres(node: object) -> tuple[Condition | None, ...]:
@@ -116,7 +116,7 @@ def _wheres(node: object) -> tuple[Condition | None, ...]:
 
 
 def _walk(node: object) -> Iterator[object]:
-    """The node and all below it, lowest first, so that the innermost fault is the one reported."""
+    """The node and all nodes below it, lowest first, so that the innermost fault is reported."""
     if isinstance(node, tuple):
         for item in node:
             yield from _walk(item)
@@ -128,7 +128,7 @@ def _walk(node: object) -> Iterator[object]:
 
 @singledispatch
 def check(node: object) -> None:
-    """Raise InvalidSegmentError if this node, taken alone, is impossible; TypeError for an unknown kind of node."""
+    """Raise InvalidSegmentError for a node that is invalid by itself; TypeError for an unknown kind of node."""
     raise TypeError(f"unknown kind of node: {type(node).__name__}")
 
 
@@ -151,7 +151,7 @@ def check(node: object) -> None:
 @check.register(Times)
 @check.register(DistinctDays)
 def _(node: object) -> None:
-    """Every value of these is possible by itself."""
+    """These nodes are valid with any value."""
 
 
 @check.register
@@ -168,13 +168,13 @@ def _(node: Number) -> None:
 @check.register
 def _(node: Day) -> None:
     if not FIRST_DAY <= to_day(node.value) <= LAST_DAY:
-        raise InvalidSegmentError(f"{node.value} is outside the years that can be answered")
+        raise InvalidSegmentError(f"{node.value} is outside the supported years")
 
 
 @check.register
 def _(node: Instant) -> None:
     if not FIRST_INSTANT_MS <= node.value_ms <= LAST_INSTANT_MS:
-        raise InvalidSegmentError(f"the instant {node.value_ms} ms is outside the years that can be answered")
+        raise InvalidSegmentError(f"the instant {node.value_ms} ms is outside the supported years")
 
 
 @check.register
@@ -426,8 +426,8 @@ def _check_event(event: str | None, where: Condition | None) -> None:
         node = pending.pop()
         if not isinstance(node, And | Or | Not | Comparison):
             raise InvalidSegmentError(
-                f"where holds a {type(node).__name__} condition",
-                hint="inside where stand comparisons of event properties, joined by and, or and not",
+                f"where contains a {type(node).__name__} condition",
+                hint="where takes comparisons of event properties, joined by and, or and not",
             )
         pending += children(node)
 
@@ -470,7 +470,7 @@ def _require_text(text: object, what: str) -> None:
     if type(text) is not str:
         raise InvalidSegmentError(f"{what} is of type {type(text).__name__}, not text")
     if any("\ud800" <= character <= "\udfff" for character in text):
-        raise InvalidSegmentError(f"{what} holds half of a surrogate pair, which is no character")
+        raise InvalidSegmentError(f"{what} contains an unpaired surrogate, which is not a character")
 
 
 def _literal_name(kind: type) -> str:

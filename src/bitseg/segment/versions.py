@@ -1,4 +1,4 @@
-"""Version numbers ordered as in semantic versioning (semver.org, precedence), with missing parts counting as 0."""
+"""The order of version numbers as in semantic versioning (semver.org, precedence); missing parts count as 0."""
 
 import re
 
@@ -13,7 +13,7 @@ VersionKey = tuple[tuple[int, ...], bool, tuple[tuple[bool, int, str], ...]]
 
 
 def parse(text: str) -> VersionKey | None:
-    """A key that orders versions, or None where the text is no version.
+    """A key that orders versions; None for text that is not a version.
 
     Trailing zero parts are dropped, so 4.10 equals 4.10.0. A pre-release sorts before its release, its numeric
     identifiers before its alphanumeric ones. Build metadata (`+…`) is ignored.

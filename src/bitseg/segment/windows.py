@@ -1,4 +1,4 @@
-"""What interval of time a window means: one pure function.
+"""The interval of time that a window means, as one pure function.
 
 Every window is a half-open interval of UTC milliseconds. The language's rules for days, weeks, months and exact
 hours are all here; nothing else in bitseg does arithmetic on windows.
@@ -46,12 +46,12 @@ ALL_TIME = Interval(FIRST_INSTANT_MS, LAST_INSTANT_MS)
 
 
 def duration_ms(duration: Duration) -> int:
-    """The exact length of a duration; days are 24 hours here. Months have none and raise KeyError."""
+    """The exact length of a duration in milliseconds; a day has 24 hours here. KeyError for months."""
     return duration.amount * _UNIT_MS[duration.unit]
 
 
 def resolve(window: Window | None, now_ms: int, calendar: Calendar) -> Interval:
-    """The interval that a window means at the instant `now_ms` in the calendar's zone; None is all time."""
+    """The interval that a window means at the instant `now_ms`, in the time zone of the calendar; None is all time."""
     match window:
         case None:
             return ALL_TIME

@@ -129,4 +129,4 @@ def _check(name: str, value_type: ValueType, values: NDArray[Any], entries: tupl
     if value_type in (ValueType.DATE, ValueType.DATETIME):
         first, last = (FIRST_DAY, LAST_DAY) if value_type is ValueType.DATE else (FIRST_INSTANT_MS, LAST_INSTANT_MS)
         if ((values < first) | (values > last)).any():
-            raise InvalidArgumentError(f"the column {name!r} has a value outside the years that can be kept")
+            raise InvalidArgumentError(f"the column {name!r} has a value outside the supported years")
