@@ -19,7 +19,7 @@ from tests.oracle import Oracle
 def as_call(operation):
     """The JSONL line of an operation in the Segment spec."""
     if isinstance(operation, Delete):
-        return {"type": "delete", "userId": operation.user_id}
+        return {"type": "delete", "userId": operation.user_id, "messageId": operation.message_id}
     moment = EPOCH + timedelta(milliseconds=operation.timestamp_ms)
     call = {"userId": operation.user_id, "timestamp": moment.isoformat(), "messageId": operation.message_id}
     if isinstance(operation, Identify):
