@@ -3,6 +3,7 @@
 import ast
 import inspect
 import json
+import keyword
 import re
 import shlex
 from pathlib import Path
@@ -16,6 +17,7 @@ from bitseg.calendar import FIRST_INSTANT_MS, LAST_INSTANT_MS, from_ms
 from bitseg.cli.main import cli
 from bitseg.entries import entry_kind
 from bitseg.errors import SegmentError
+from bitseg.operations import Identify
 from bitseg.segment import parse
 from bitseg.segment.nodes import InBucket
 from bitseg.segment.parse import parse_window
@@ -23,8 +25,10 @@ from bitseg.segment.validate import validate
 from bitseg.service.access import METHOD_ROLES
 from bitseg.service.settings import Settings
 from bitseg.wire.errors import STATUS_CODES
+from tests.conftest import NOW_MS
 
 ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "src" / "bitseg"
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"(`+)(.+?)\1")
@@ -276,6 +280,10 @@ LIMITS = {
         f"{code('engine.engine:DEFAULT_MATERIALISED_BYTES') >> 20} MiB unless the engine is told otherwise, "
         f"and {code('query.cache:MAX_CONDITIONS'):,}"
     ),
+    "prepared queries": lambda: (
+        f"{code('query.session:MAX_PREPARED_BYTES') >> 20} MiB and {code('query.session:MAX_PREPARED'):,}"
+    ),
+    "pinned segments": lambda: f"{code('query.pins:MAX_PINS'):,}",
     "name of a token": lambda: f"{code('service.tokens:MAX_NAME_BYTES')} {UTF8}",
 }
 
@@ -321,12 +329,55 @@ def test_Default_of_a_server_option_is_that_of_the_command(option, default, _):
     assert float(default) == parameter.default
 
 
+def test_Table_of_variables_has_those_that_the_tests_read():
+    read = {
+        name
+        for path in (ROOT / "tests").rglob("*.py")
+        for name in re.findall(r'environ\.get\("(BITSEG_\w+)"', path.read_text())
+    }
+    assert {row[0].strip("`") for row in table("CONTRIBUTING.md", "variable")} == read
+
+
+@pytest.mark.parametrize("message", [row[0].strip("`") for row in table("docs/operations.md", "message")])
+def test_Message_in_the_table_is_one_of_the_code(message):
+    source = "\n".join(path.read_text() for path in PACKAGE.rglob("*.py") if path.parent.name != "pb")
+    fragments = [each.strip() for each in re.split(r"\b(?:N|DIR)\b|…|\(|\)", message) if len(each.strip()) > 3]
+    assert fragments
+    assert all(fragment in source for fragment in fragments)
+
+
+def test_Formats_are_those_that_the_code_writes_and_reads():
+    *older, last = code("storage.snapshot:READABLE")
+    sentence = f"writes format {code('storage.snapshot:FORMAT')} and reads {', '.join(map(str, older))} and {last}."
+    assert sentence in (ROOT / "docs/operations.md").read_text()
+
+
 # Snippets
 
 
-@pytest.mark.parametrize(("page", "content"), [*fences("python")])
+SNIPPETS = [*fences("python")]
+# A server that the tests have not.
+REMOTE = "bitseg.example.org"
+
+
+@pytest.mark.parametrize(("page", "content"), SNIPPETS)
 def test_Python_snippet_compiles(page, content):
     ast.parse(content, page)
+
+
+@pytest.mark.parametrize("page", sorted({page for page, _ in SNIPPETS}))
+def test_Python_snippets_of_a_page_run_one_after_the_other(page, engine, server, tmp_path, monkeypatch, capsys):
+    engine.ingest([Identify(f"u{number}", {"plan": "gold"}, NOW_MS) for number in range(3)])
+    engine.catalog.create_segment("Gold", 'plan = "gold"')
+    names = {}
+    for place, content in enumerate(content for each, content in SNIPPETS if each == page and REMOTE not in content):
+        folder = tmp_path / str(place)
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        exec(compile(content.replace("127.0.0.1:50051", server.address), page, "exec"), names)
+    printed = capsys.readouterr().out.splitlines()
+    expected = {"README.md": ["1", "['u1']"], "docs/api.md": ["1", "1", "3 ['Charged']", "1", "3 of 3", "0"]}
+    assert printed == expected[page]
 
 
 @pytest.mark.parametrize(("page", "content"), [*fences("json")])
@@ -358,7 +409,52 @@ def test_Link_resolves(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_File_named_in_a_sentence_exists(page):
-    """Paths with a folder, as in `docs/api.md` or `service/access.py`, from the root or from the package."""
+    """Paths as in `docs/api.md`, `service/access.py` or `index/operators/`, from the root or from the package."""
     for span in inline_code(page):
-        if re.fullmatch(r"[\w./-]+/[\w.-]+\.(?:py|md|toml|js|json|proto)", span) and name_of(page) != "ARCHITECTURE.md":
-            assert (ROOT / span).exists() or (ROOT / "src" / "bitseg" / span).exists(), span
+        if re.fullmatch(r"[\w./-]+/[\w.-]+\.(?:py|md|toml|js|json|proto|lark)|[\w./-]+/|\w+\.py", span):
+            assert (ROOT / span).exists() or (PACKAGE / span).exists(), span
+
+
+# Names of the code
+
+
+def declared():
+    """Every name that a module of the package binds at its top, and `Class.member` for every member of a class."""
+    for path in PACKAGE.rglob("*.py"):
+        if path.parent.name != "pb":
+            yield path.stem
+            yield from declared_in(ast.parse(path.read_text()).body)
+
+
+def declared_in(body, owner=""):
+    for node in body:
+        match node:
+            case ast.ClassDef(name=name):
+                yield owner + name
+                yield from declared_in(node.body, f"{name}.")
+                yield from (f"{name}.{each}" for each in attributes_of(node))
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                yield owner + name
+            case ast.AnnAssign(target=ast.Name(id=name)):
+                yield owner + name
+            case ast.Assign(targets=targets):
+                for target in ast.walk(ast.Tuple(targets)):
+                    if isinstance(target, ast.Name):
+                        yield owner + target.id
+
+
+def attributes_of(node):
+    """What methods set on `self`."""
+    for each in ast.walk(node):
+        match each:
+            case ast.Attribute(value=ast.Name(id="self"), attr=name, ctx=ast.Store()):
+                yield name
+
+
+def test_Name_in_the_architecture_is_declared():
+    """Names as in `QuerySession.prepare`, `from_operation` or `REPORTS`, beside the keywords of the language."""
+    names = {
+        span for span in inline_code(ROOT / "ARCHITECTURE.md") if re.fullmatch(r"[A-Za-z]\w*(?:\.(?!py$)\w+)?", span)
+    }
+    assert len(names) > 60
+    assert {name for name in names if not keyword.iskeyword(name)} <= {*declared()}

@@ -14,6 +14,7 @@ from bitseg.clock import FixedClock
 from bitseg.engine import Engine, WorkspaceSettings
 from bitseg.entries import Details
 from bitseg.operations import Delete, Identify, Track
+from bitseg.storage import snapshot
 from bitseg.values import ValueType
 from tests.conftest import NOW_MS
 
@@ -53,8 +54,19 @@ def write(folder):
     shutil.rmtree(source)
 
 
-def test_There_is_a_directory_of_every_format_that_was_released():
-    assert [folder.name for folder in FOLDERS] == ["format-3", "format-4"]
+def test_There_is_a_directory_of_every_format_that_is_read():
+    assert [folder.name for folder in FOLDERS] == [f"format-{number}" for number in snapshot.READABLE]
+    assert snapshot.READABLE[-1] == snapshot.FORMAT
+
+
+def test_Directory_of_this_format_is_read_by_the_next(tmp_path, monkeypatch):
+    write(tmp_path / "data")
+    monkeypatch.setattr(snapshot, "FORMAT", snapshot.FORMAT + 1)
+    monkeypatch.setattr(snapshot, "READABLE", (*snapshot.READABLE, snapshot.FORMAT))
+    for records in (5, 0):
+        with Engine.open(tmp_path / "data", create=False, clock=FixedClock(NOW_MS)) as engine:
+            assert (engine.recovered.records, engine.user_count, engine.event_count) == (records, 8, 19)
+            assert engine.count('in list "list 2"').count == 2
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)

@@ -1,6 +1,7 @@
 """What a workspace keeps by name, in memory: a collection for each kind, and how entries refer to each other."""
 
 from collections.abc import Container, Iterator, Mapping, Sequence
+from graphlib import TopologicalSorter
 from typing import Any, Generic, TypeVar, cast
 
 from bitseg.entries import ENTRY_KINDS, LISTS, SEGMENTS, Entry, EntryKind, SavedSegment, StaticList, entry_kind, leaves
@@ -75,8 +76,12 @@ class Collection(Mapping[str, T], Generic[T]):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take back what `state` gave; ValueError for anything else."""
-        if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
+        if not isinstance(state, dict):
             raise ValueError(f"the {self.kind.name}s are not entries by name")
+        for name in state:
+            reason = malformed_text(name, f"{self.kind.name} name", MAX_NAME_BYTES)
+            if reason is not None:
+                raise ValueError(reason)
         self.entries = {name: self.kind.unpack(name, payload) for name, payload in state.items()}
         self.revision += 1
 
@@ -127,12 +132,39 @@ class Catalog(Mapping[str, Condition]):
                 f"a segment and those it refers to would be nested more than {MAX_NESTED_DEPTH} levels deep"
             )
 
+    def require_whole(self) -> None:
+        """Raise ValueError where a segment refers to what is not there, or to itself, directly or through others."""
+        for name, condition in self.items():
+            for leaf in leaves(condition):
+                if (isinstance(leaf, InSegment) and leaf.name not in self) or (
+                    isinstance(leaf, InList) and leaf.name not in self.lists
+                ):
+                    raise ValueError(f"the segment {name!r} refers to {leaf.name!r}, which is not there")
+        # CycleError is a ValueError.
+        TopologicalSorter({name: segments_in(condition) for name, condition in self.items()}).prepare()
+
     def _check_segment(
         self, name: str, condition: Condition, wanted: Mapping[str, Condition], lists: Container[str]
     ) -> None:
         reason = self.check_name(SEGMENTS, name)
         if reason is not None:
             raise InvalidSegmentError(reason)
+        self._require_references(name, condition, wanted, lists)
+
+    def require_references(
+        self, changed: Mapping[str, Condition | None], wanted: Mapping[str, Condition], lists: Container[str]
+    ) -> None:
+        """Raise InvalidSegmentError where a segment that changes refers to what is not there, or to itself.
+
+        `wanted` are all segments, and `lists` all lists, as they will be.
+        """
+        for name, condition in changed.items():
+            if condition is not None:
+                self._require_references(name, condition, wanted, lists)
+
+    def _require_references(
+        self, name: str, condition: Condition, wanted: Mapping[str, Condition], lists: Container[str]
+    ) -> None:
         for reference in sorted(segments_in(condition)):
             if reference not in wanted:
                 raise InvalidSegmentError(f'there is no segment "{reference}"', hint="save it first")
@@ -144,8 +176,11 @@ class Catalog(Mapping[str, Condition]):
             if isinstance(leaf, InList) and leaf.name not in lists:
                 raise InvalidSegmentError(f'there is no list "{leaf.name}"', hint="save it first")
 
-    def referrers(self, reference: InSegment | InList) -> list[tuple[EntryKind[Any], Any]]:
-        """The entries that refer to a segment or a list themselves, with their kinds, by kind and name."""
+    def referrers(self, kind: EntryKind[Any], name: str) -> list[tuple[EntryKind[Any], Any]]:
+        """The entries that refer to an entry themselves, with their kinds, by kind and name."""
+        if kind.reference is None:
+            return []
+        reference = kind.reference(name)
         return [
             (collection.kind, entry)
             for collection in self.collections.values()
@@ -153,13 +188,12 @@ class Catalog(Mapping[str, Condition]):
             if any(reference in leaves(condition) for condition in collection.kind.conditions(entry))
         ]
 
-    def require_unused(self, reference: InSegment | InList) -> None:
-        """Raise InUseError, naming them, while entries refer to a segment or a list."""
-        referrers = self.referrers(reference)
+    def require_unused(self, kind: EntryKind[Any], name: str) -> None:
+        """Raise InUseError, naming them, while entries refer to an entry."""
+        referrers = self.referrers(kind, name)
         if referrers:
-            kind = "list" if isinstance(reference, InList) else "segment"
             named = ", ".join(f'"{entry.name}"' for _, entry in referrers)
-            raise InUseError(f'the {kind} "{reference.name}" is used by {named}', hint="change or delete those first")
+            raise InUseError(f'the {kind.name} "{name}" is used by {named}', hint="change or delete those first")
 
     def change(self, changes: Sequence[EntryChange]) -> None:
         """Make changes that were checked, apart from the ids of lists; ValueError for a kind that is not known."""

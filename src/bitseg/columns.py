@@ -43,6 +43,10 @@ class Columns:
 
     def check(self) -> None:
         """Raise InvalidArgumentError where the parts do not fit together: lengths, types, codes, ranges."""
+        if not _is_sequence(self.user_ids):
+            raise InvalidArgumentError(f"the user ids of columns are a {type(self.user_ids).__name__}, not a sequence")
+        if not isinstance(self.values, Mapping):
+            raise InvalidArgumentError(f"the values of columns are a {type(self.values).__name__}, not a mapping")
         total = len(self.user_ids)
         for what, array in (("timestamps", self.timestamps_ms), ("row numbers", self.rows)):
             if not isinstance(array, np.ndarray) or array.dtype.kind not in "iu" or array.shape != (total,):
@@ -51,7 +55,7 @@ class Columns:
             if type(name) is not str:
                 raise InvalidArgumentError(f"the name {name!r} of a column is of type {type(name).__name__}, not text")
             if isinstance(values, Column):
-                reason = _misfit(values, total)
+                reason = misfit(values, total)
             elif isinstance(values, SparseValues):
                 reason = _sparse_misfit(values, total)
             else:
@@ -74,7 +78,11 @@ class Rejection:
         return self.name is None
 
 
-def _misfit(column: Column, total: int) -> str | None:
+def _is_sequence(value: object) -> bool:
+    return isinstance(value, Sequence) or (isinstance(value, np.ndarray) and value.ndim > 0)
+
+
+def misfit(column: Column, total: int) -> str | None:
     """Why a column does not fit a block of `total` rows, or None."""
     if not isinstance(column.type, ValueType):
         return f"has the type {column.type!r}, which is no ValueType"
@@ -86,13 +94,16 @@ def _misfit(column: Column, total: int) -> str | None:
         return None
     match column.type:
         case ValueType.STRING | ValueType.LIST:
+            if not _is_sequence(column.entries):
+                return f"has a {type(column.entries).__name__} of entries, not a sequence"
             if data.min() < -1 or data.max() >= len(column.entries):
                 return f"has codes outside -1 to {len(column.entries) - 1:,}, the last of its entries"
             return misfit_of_entries(column.type, column.entries)
         case ValueType.NUMBER:
-            if data.dtype.kind != "f" and np.abs(data).max() > MAX_EXACT_INTEGER:
+            if data.dtype.kind != "f" and not -MAX_EXACT_INTEGER <= data.min() <= data.max() <= MAX_EXACT_INTEGER:
                 return "has an integer beyond 2^53, which cannot be kept exactly"
-            return "has a number that is not finite" if np.isinf(data).any() else None
+            largest = np.finfo(like.dtype).max
+            return "has a number that is not finite" if (np.abs(data) > largest).any() else None
         case ValueType.BOOLEAN:
             return "has values other than -1, 0 and 1" if data.min() < -1 or data.max() > 1 else None
         case ValueType.GEO:
@@ -125,10 +136,19 @@ def misfit_of_entries(value_type: ValueType, entries: Sequence[Entry]) -> str | 
 
 
 def _sparse_misfit(values: SparseValues, total: int) -> str | None:
+    for part in (values.rows, values.values):
+        if not _is_sequence(part):
+            return f"has rows or values that are a {type(part).__name__}, not a sequence"
     if len(values.rows) != len(values.values):
         return f"has {len(values.rows):,} rows and {len(values.values):,} values"
     rows = np.asarray(values.rows)
-    if len(rows) and (rows.dtype.kind not in "iu" or rows[0] < 0 or rows[-1] >= total or (np.diff(rows) <= 0).any()):
+    if len(rows) and (
+        rows.dtype.kind not in "iu"
+        or rows.ndim != 1
+        or rows[0] < 0
+        or rows[-1] >= total
+        or (rows[1:] <= rows[:-1]).any()
+    ):
         return f"has rows that are not ascending numbers from 0 to {total - 1:,}"
     return None
 

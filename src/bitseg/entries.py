@@ -37,7 +37,8 @@ class Details:
         """The details of plain values; ValueError for anything else."""
         match plain:
             case [str(description), dict(labels), int(created_ms), int(updated_ms)]:
-                if all(isinstance(text, str) for label in labels.items() for text in label):
+                is_labelled = all(isinstance(text, str) for label in labels.items() for text in label)
+                if is_labelled and bool not in (type(created_ms), type(updated_ms)):
                     return cls(description, labels, created_ms, updated_ms)
         raise ValueError("the details of an entry are not a description, labels and two instants")
 
@@ -144,8 +145,9 @@ class EntryKind(Generic[T]):
 
     `pack` makes the payload of an entry, and `unpack` the entry of a name and a payload; it raises ValueError for a
     payload that is not one. `replaced` is the entry under another name and with other details. `conditions` are those
-    that the entry has, and `renamed` is the entry with a reference in them by another name. `limit` is how many entries
-    there may be.
+    that the entry has, and `renamed` is the entry with a reference in them by another name. `reference` makes the
+    condition that refers to an entry by its name; None for a kind that no condition refers to. `limit` is how many
+    entries there may be.
     """
 
     name: str
@@ -155,6 +157,7 @@ class EntryKind(Generic[T]):
     replaced: Callable[[T, str, Details], T]
     conditions: Callable[[T], Sequence[Condition]]
     renamed: Callable[[T, Renaming], T]
+    reference: type[InSegment] | type[InList] | None
 
 
 def _segment(name: str, payload: Sequence[Any]) -> SavedSegment:
@@ -169,8 +172,10 @@ def _segment(name: str, payload: Sequence[Any]) -> SavedSegment:
 
 def _list(name: str, payload: Sequence[Any]) -> StaticList:
     """The list without its ids, which the index has."""
-    _, *details = payload
-    return StaticList.of(name, 0, Details.of(details), 0)
+    match payload:
+        case [_, *details]:
+            return StaticList.of(name, 0, Details.of(details), 0)
+    raise ValueError("a list is not user ids and details")
 
 
 def segment_of(name: str, definition: Condition, details: Details) -> SavedSegment:
@@ -186,6 +191,7 @@ SEGMENTS: EntryKind[SavedSegment] = EntryKind(
     replaced=lambda segment, name, details: SavedSegment.of(name, segment.definition, segment.text, details),
     conditions=lambda segment: (segment.definition,),
     renamed=lambda segment, renaming: segment_of(segment.name, renamed(segment.definition, renaming), segment.details),
+    reference=InSegment,
 )
 # The payload of a list begins with its user ids, or with the name of the list whose ids, as they were before, it takes.
 LISTS: EntryKind[StaticList] = EntryKind(
@@ -196,6 +202,7 @@ LISTS: EntryKind[StaticList] = EntryKind(
     replaced=lambda user_list, name, details: StaticList.of(name, user_list.size, details, 0),
     conditions=lambda user_list: (),
     renamed=lambda user_list, renaming: user_list,
+    reference=InList,
 )
 ENTRY_KINDS: Mapping[str, EntryKind[Any]] = {kind.name: kind for kind in (SEGMENTS, LISTS)}
 

@@ -5,9 +5,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bitseg.calendar import FIRST_INSTANT_MS, LAST_INSTANT_MS, format_instant
 from bitseg.columns import Columns, Rejection, selected
+from bitseg.errors import InvalidArgumentError
 from bitseg.names import MAX_ID_BYTES, MAX_MESSAGE_ID_BYTES, MAX_NAME_BYTES, malformed_text
 from bitseg.operations import Delete, Identify, Operation, Page, Track
 from bitseg.plain import are_plain, plain
@@ -69,11 +71,12 @@ def group(operations: Sequence[Operation], limits: Limits, is_repeated: Callable
             and 0 < len(operation.user_id) <= _PLAIN_CHARACTERS
             and operation.user_id.isascii()
             and type(operation.properties) is dict
-            and type(message_id := operation.message_id or "") is str
-            and len(message_id) <= _PLAIN_CHARACTERS
-            and message_id.isascii()
+            and (
+                (message_id := operation.message_id) is None
+                or (type(message_id) is str and len(message_id) <= _PLAIN_CHARACTERS and message_id.isascii())
+            )
         ):
-            if isinstance(operation, Page):
+            if isinstance(operation, Page) and isinstance(operation.properties, Mapping):
                 operation = operation.as_track()
             reason = malformed(operation, limits)
             if reason:
@@ -128,7 +131,7 @@ def _columns(groups: Mapping[str | None, _Group], rejections: list[Rejection]) -
             values={
                 name: SparseValues(rows, values)
                 if are_plain(values)
-                else _plain_values(name, block, rows, values, rejections)
+                else _plain_values(name, block.rows, rows, values, rejections)
                 for name, (rows, values) in block.values.items()
             },
             rows=np.array(block.rows, np.int64),
@@ -138,8 +141,13 @@ def _columns(groups: Mapping[str | None, _Group], rejections: list[Rejection]) -
 
 
 def _plain_values(
-    name: str, block: _Group, rows: list[int], values: list[Any], rejections: list[Rejection]
+    name: str,
+    numbers: Sequence[int] | NDArray[np.int64],
+    rows: Sequence[int],
+    values: Sequence[Any],
+    rejections: list[Rejection],
 ) -> SparseValues:
+    """Values as JSON has them; `numbers` are those of all rows."""
     plain_rows: list[int] = []
     plain_values: list[Any] = []
     for row, value in zip(rows, values, strict=True):
@@ -147,13 +155,13 @@ def _plain_values(
             plain_values.append(plain(value))
             plain_rows.append(row)
         except InvalidValueError as error:
-            rejections.append(Rejection(block.rows[row], str(error), name))
+            rejections.append(Rejection(int(numbers[row]), str(error), name))
     return SparseValues(plain_rows, plain_values)
 
 
-def malformed(operation: Identify | Track | Delete, limits: Limits) -> str | None:
+def malformed(operation: Operation, limits: Limits) -> str | None:
     """Why an operation cannot be taken at all, or None."""
-    if not isinstance(operation, Identify | Track | Delete):
+    if not isinstance(operation, Identify | Track | Page | Delete):
         return f"a {type(operation).__name__} is not an operation: use Identify, Track, Page or Delete"
     reason = malformed_text(operation.user_id, "user id", MAX_ID_BYTES)
     if operation.message_id is not None and operation.message_id != "":
@@ -162,13 +170,14 @@ def malformed(operation: Identify | Track | Delete, limits: Limits) -> str | Non
         return reason
     oldest_ms = FIRST_INSTANT_MS
     values: object = None
+    if isinstance(operation, Identify):
+        values = operation.traits
+    else:
+        oldest_ms, values = limits.oldest_event_ms, operation.properties
     if isinstance(operation, Track):
         reason = reason or malformed_text(operation.event, "event name", MAX_NAME_BYTES)
-        oldest_ms, values = limits.oldest_event_ms, operation.properties
-    else:
-        values = operation.traits
     if not isinstance(values, Mapping):
-        what = "properties" if isinstance(operation, Track) else "traits"
+        what = "traits" if isinstance(operation, Identify) else "properties"
         reason = reason or f"the {what} are of type {type(values).__name__}, not a mapping from names to values"
     if isinstance(operation.timestamp_ms, bool) or not isinstance(operation.timestamp_ms, int | np.integer):
         return reason or f"the timestamp {operation.timestamp_ms!r} is not a whole number of milliseconds"
@@ -191,6 +200,8 @@ def well_formed(columns: Columns, limits: Limits) -> tuple[Columns, list[Rejecti
 
     Raises InvalidArgumentError where the parts of the block do not fit together.
     """
+    if not isinstance(columns, Columns):
+        raise InvalidArgumentError(f"a {type(columns).__name__} is not Columns")
     columns.check()
     if columns.event is not None:
         reason = malformed_text(columns.event, "event name", MAX_NAME_BYTES)
@@ -198,10 +209,10 @@ def well_formed(columns: Columns, limits: Limits) -> tuple[Columns, list[Rejecti
             return selected(columns, np.empty(0, np.int64)), [Rejection(int(row), reason) for row in columns.rows]
     oldest_ms = FIRST_INSTANT_MS if columns.event is None else limits.oldest_event_ms
     times_ms = columns.timestamps_ms
-    reasons = {
-        int(row): timestamp_reason(int(times_ms[row]), limits)
-        for row in np.flatnonzero((times_ms < oldest_ms) | (times_ms > limits.newest_ms))
-    }
+    is_outside = (times_ms < oldest_ms) | (times_ms > limits.newest_ms)
+    reasons = {int(row): timestamp_reason(int(times_ms[row]), limits) for row in np.flatnonzero(is_outside)}
+    # Instants are reckoned with in 64 bits with a sign.
+    columns = replace(columns, timestamps_ms=np.ascontiguousarray(times_ms, np.int64))
     suspects: Iterable[int]
     try:
         texts = StringArray.of(columns.user_ids)
@@ -214,8 +225,16 @@ def well_formed(columns: Columns, limits: Limits) -> tuple[Columns, list[Rejecti
         if reason:
             reasons[row] = reason
     if not reasons:
-        return columns, []
+        return _with_plain_values(columns, [])
     keep = np.setdiff1d(np.arange(len(times_ms)), list(reasons))
     kept = selected(columns, keep)
     rejections = [Rejection(int(columns.rows[row]), reason) for row, reason in reasons.items()]
-    return replace(kept, user_ids=StringArray.of(kept.user_ids)), rejections
+    return _with_plain_values(replace(kept, user_ids=StringArray.of(kept.user_ids)), rejections)
+
+
+def _with_plain_values(columns: Columns, rejections: list[Rejection]) -> tuple[Columns, list[Rejection]]:
+    values = dict(columns.values)
+    for name, given in columns.values.items():
+        if isinstance(given, SparseValues) and not are_plain(given.values):
+            values[name] = _plain_values(name, columns.rows, given.rows, given.values, rejections)
+    return replace(columns, values=values), rejections

@@ -33,16 +33,21 @@ def plain(value: Any) -> Any:
     """The JSON value of a value; InvalidValueError, with the reason, if there is none."""
     if type(value) in _SCALARS:
         return value
-    if isinstance(value, np.generic):
-        return plain(value.item())
+    if isinstance(value, np.generic) and not isinstance(item := value.item(), np.generic):
+        return plain(item)
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, _SEQUENCES):
         return [plain(item) for item in value]
     if isinstance(value, Mapping):
         return {name: plain(item) for name, item in value.items()}
-    if isinstance(value, str | int | float):
-        return value
+    # Subclasses, such as enumerations, become their base type, because they may print and compare differently.
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int.__index__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
     raise InvalidValueError(f"a {type(value).__name__} is no value")
 
 
@@ -50,7 +55,7 @@ def exact(value: Any) -> Any:
     """A plain value that a message can represent; InvalidValueError for integers beyond 2^53 and for invalid text."""
     value = plain(value)
     if isinstance(value, str) and not fits(value):
-        raise InvalidValueError(f"a string must be valid Unicode of at most {MAX_STRING_BYTES:,} bytes")
+        raise InvalidValueError(f"a string is valid Unicode of at most {MAX_STRING_BYTES:,} bytes")
     if type(value) is int and abs(value) > MAX_EXACT_INTEGER:
         raise InvalidValueError("an integer beyond 2^53 cannot be kept exactly; send it as a string")
     return value

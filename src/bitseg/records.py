@@ -7,7 +7,7 @@ bytes of each and `shard.state` what each does.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,4 +123,4 @@ class EventsExpired:
 
 
 Record = Batch | EntriesChanged | TypeDeclared | EventsExpired
-RECORD_TYPES: tuple[type[Record], ...] = (Batch, EntriesChanged, TypeDeclared, EventsExpired)
+RECORD_TYPES: tuple[type[Record], ...] = get_args(Record)

@@ -135,3 +135,12 @@ class StringArray(Sequence[str]):
                 break
             same[rows] = self.take(rows).words(number) == others.take(rows).words(number)
         return same
+
+
+def require_texts(data: bytes, ends: NDArray[np.int64]) -> None:
+    """Raise ValueError where a buffer is not UTF-8, or a text ends within a character; shape of `ends`: (n,)."""
+    # UnicodeDecodeError is a ValueError.
+    data.decode()
+    inner = ends[ends < len(data)]
+    if ((np.frombuffer(data, np.uint8)[inner] & 0xC0) == 0x80).any():
+        raise ValueError("a text ends within a character")

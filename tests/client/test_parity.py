@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from bitseg import api
+from bitseg.cli.main import cli
 from bitseg.client import AsyncClient, Client
 from bitseg.client.catalog import AsyncRemoteCatalog, RemoteCatalog
 from bitseg.client.paging import AsyncMembers
 from bitseg.clock import FixedClock
 from bitseg.engine import Engine, WorkspaceSettings
 from bitseg.engine.catalog import CatalogApi
+from bitseg.entries import ENTRY_KINDS
 from bitseg.errors import BitsegError
 from bitseg.operations import Delete, Identify, Page, Track
 from bitseg.results import CountResult, Members
@@ -57,6 +59,13 @@ def test_Properties_are_those_of_the_protocol(protocol, engine, client, async_cl
         for kind in (client, async_client):
             assert not callable(inspect.getattr_static(kind, name)), (kind, name)
         assert name in dir(engine) or name in inspect.getsource(engine.__init__)
+
+
+@pytest.mark.parametrize("kind", ENTRY_KINDS)
+def test_Catalog_has_every_verb_for_every_kind_of_entry(kind):
+    names = {f"{verb}_{kind}" for verb in ("get", "create", "update", "rename", "delete")}
+    assert names | {f"list_{kind}s", f"{kind}s"} <= vars(api.Catalog).keys()
+    assert {"show", "list", "create", "update", "rename", "delete"} <= cli.commands[f"{kind}s"].commands.keys()
 
 
 def test_Calls_of_both_clients_are_documented_as_their_description_is():

@@ -1,4 +1,4 @@
-"""An attribute against a dict of last writes, its bitmaps after every update."""
+"""An attribute agrees with a dict of last writes, and so do its bitmaps after every update."""
 
 from contextlib import nullcontext
 
@@ -57,7 +57,7 @@ def test_Attribute_is_a_dict_of_last_writes(case):
                         model[user] = (time, value)
             context = Context(0, CONTEXT.calendar)
             for value in VALUES[kind][:-1]:
-                holders = {user for user, (_, held) in model.items() if held == value}
+                holders = {user for user, (_, last) in model.items() if last == value}
                 assert set(attribute.members(equal_to(value), context)) == holders
                 assert attribute.estimate(equal_to(value), context) >= len(holders)
             assert set(attribute.members(n.IsSet(), context)) == {
@@ -72,7 +72,7 @@ def test_Attribute_is_a_dict_of_last_writes(case):
 
 
 def restored(attribute):
-    """The attribute by way of a snapshot, during which it goes on changing."""
+    """The attribute restored from a snapshot, during which it went on changing."""
     captured = attribute.capture(12, nullcontext())
     changed = np.array([0, 11, 3], np.uint32)
     attribute.write(changed, np.array([99] * 3), Column(attribute.type, empty(attribute.type, 3)))
@@ -80,7 +80,7 @@ def restored(attribute):
     for part in captured.parts(captured.find_unused()):
         state = frames.unpack(frames.pack(part.state()))
         if part.key[0] == "entries":
-            again.dictionary.restore(state, part.revision)
+            again.dictionary.restore(state, part.revision, () if attribute.type is ValueType.LIST else "")
         else:
             again.restore(part.key[2], state, part.revision, 12)
     attribute.release()
@@ -88,7 +88,7 @@ def restored(attribute):
     return again
 
 
-def test_Bitmap_handed_out_does_not_change_with_later_writes():
+def test_Bitmap_of_members_does_not_change_with_later_writes():
     attribute = Attribute("a", ValueType.STRING)
 
     def write(user, time, value):

@@ -1,4 +1,4 @@
-"""Bitmaps put together from arrays, masks and words are those of the ids, whatever containers they take."""
+"""Bitmaps assembled from arrays, masks and words have the right ids, in every kind of container."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def test_Bitmap_has_the_ids(name, ids):
         mask[ascending] = True
         made = bitmaps.from_mask(mask)
         assert made == expected
-        # The containers are those that CRoaring itself makes, of arrays and bitsets.
+        # The containers are those that CRoaring itself makes from arrays and bitsets.
         assert made.serialize() == BitMap(ids, optimize=False).serialize()
 
 
@@ -48,7 +48,7 @@ def test_Bitmap_has_the_ids(name, ids):
 )
 @pytest.mark.parametrize("optimized", [False, True])
 def test_Words_have_the_bits(name, ids, optimized):
-    """With runs, the serialised form has another header: reading it as that of bitsets gave wrong words."""
+    """With runs, the serialised form has another header; read as the header of bitsets, it gives wrong words."""
     bitmap = bitmaps.from_array(ids)
     if optimized:
         bitmap.run_optimize()
@@ -60,7 +60,7 @@ def test_Words_have_the_bits(name, ids, optimized):
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 7])
-def test_Union_has_the_ids_of_all_and_leaves_them_alone(count):
+def test_Union_has_the_ids_of_all_bitmaps_and_does_not_change_them(count):
     source = np.random.default_rng(count)
     each = [bitmaps.from_array(source.integers(0, 200_000, 500 * 4**place)) for place in range(count)]
     before = [bitmap.serialize() for bitmap in each]

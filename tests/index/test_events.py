@@ -1,4 +1,4 @@
-"""Partitions while events come in: readers keep what they hold, and nothing is lost or doubled."""
+"""Partitions while events arrive: the view of a reader does not change, and no event is lost or doubled."""
 
 import random
 import time
@@ -30,11 +30,11 @@ def rows_of(content):
     return list(zip(rows.users.tolist(), rows.offsets_ms.tolist(), rows.columns["n"].values().tolist(), strict=True))
 
 
-def test_Reader_keeps_what_it_held_and_later_ones_see_all(monkeypatch):
+def test_View_of_a_reader_does_not_change_and_later_readers_see_all_events(monkeypatch):
     monkeypatch.setattr(partitions, "_SMALLEST_MERGE", 40)
     monkeypatch.setattr(partitions, "_MOST_BLOCKS", 3)
     source = random.Random(3)
-    event, model, held = Event("A"), [], []
+    event, model, views = Event("A"), [], []
     for number in range(300):
         batch = [
             (source.randrange(9), source.randrange(50), float(number * 10 + each))
@@ -45,15 +45,15 @@ def test_Reader_keeps_what_it_held_and_later_ones_see_all(monkeypatch):
         partition = event.partitions[0]
         assert len(partition) == len(model)
         if source.random() < 0.4:
-            held.append((partition.content(), sorted(model, key=lambda row: row[:2])))
-        if held and source.random() < 0.3:
-            content, expected = held.pop(source.randrange(len(held)))
+            views.append((partition.content(), sorted(model, key=lambda row: row[:2])))
+        if views and source.random() < 0.3:
+            content, expected = views.pop(source.randrange(len(views)))
             few = sorted(source.sample(range(9), 3))
             rows = content.rows_of(np.array(few, np.uint32))
             assert rows.columns["n"].values().tolist() == [row[2] for row in expected if row[0] in few]
             assert rows_of(content) == expected
         assert set(partition.bitmap) == {row[0] for row in model}
-    for content, expected in held:
+    for content, expected in views:
         assert rows_of(content) == expected
     assert rows_of(event.partitions[0].content()) == sorted(model, key=lambda row: row[:2])
 
@@ -70,8 +70,8 @@ def test_Days_are_in_order_whenever_they_arrive():
     assert event.total == sum(map(len, event.partitions.values())) == 4
 
 
-def test_Appending_takes_as_long_for_a_day_however_many_there_are():
-    """10,000 days took 20 seconds, and four times as long for twice as many: each new day sorted all of them."""
+def test_Appending_to_a_day_takes_constant_time_for_any_number_of_days():
+    """Sorting all days for every added day would take 20 seconds for 10,000 days, and grow with the square."""
     event, days = Event("A"), np.random.default_rng(1).permutation(20_000)
     started = time.monotonic()
     for first in range(0, len(days), 10):
@@ -81,7 +81,7 @@ def test_Appending_takes_as_long_for_a_day_however_many_there_are():
     assert list(event.partitions) == list(range(20_000))
 
 
-def test_Rollups_are_gone_with_days_that_had_no_events_left():
+def test_Rollups_of_emptied_days_are_dropped_with_the_days():
     event = Event("A")
     for day in range(40):
         appended(event, [day // 8], [day * DAY_MS], [1.0])
@@ -92,8 +92,8 @@ def test_Rollups_are_gone_with_days_that_had_no_events_left():
     assert event.faults(BitMap(range(5))) == []
 
 
-def test_Rollups_have_the_users_of_their_days_as_days_go_by():
-    """A rollup made while its last days were still to come stood for them once they had come."""
+def test_Rollup_has_the_users_of_days_added_after_it_was_made():
+    """A rollup made before its last days have arrived must not be used for them."""
     source = random.Random(4)
     event, by_day = Event("A"), {}
     for day in range(100):
@@ -103,11 +103,11 @@ def test_Rollups_have_the_users_of_their_days_as_days_go_by():
             appended(event, users, [late * DAY_MS + 1] * 5, [1.0] * 5)
             by_day.setdefault(late, set()).update(users)
         first = source.randrange(day + 1)
-        days = [each for each in range(first, day + 1) if each in by_day]
-        found = set()
+        days = [past for past in range(first, day + 1) if past in by_day]
+        members = set()
         for bitmap in event.bitmaps(days):
-            found |= set(to_array(bitmap).tolist())
-        assert found == set().union(*(by_day[each] for each in days))
+            members |= set(to_array(bitmap).tolist())
+        assert members == set().union(*(by_day[past] for past in days))
         if day == 50:
             event.drop_before(20)
             by_day = {each: users for each, users in by_day.items() if each >= 20}

@@ -1,4 +1,4 @@
-"""Patterns and regular expressions cannot be made slow: a bound over a million distinct values."""
+"""No pattern or regular expression is slow: a time limit for a million distinct values."""
 
 import time
 

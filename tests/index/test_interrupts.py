@@ -1,4 +1,4 @@
-"""A reader interrupted anywhere, by Ctrl-C or for want of memory, leaves an index that answers as before."""
+"""A reader that is interrupted at any point (Ctrl-C, MemoryError) leaves an index that answers as before."""
 
 import pickle
 import sys
@@ -31,7 +31,7 @@ FIELDS = (
 
 
 def events(source, name, first_day, last_day, count=30):
-    """Random events of some days, as a record holds them."""
+    """Random events of some days, as in a record."""
     users = [f"u{number}" for number in source.integers(0, USERS, count)]
     times_ms = source.integers(first_day * DAY_MS, last_day * DAY_MS, count)
     colours = Values(ValueType.STRING, None, source.integers(0, 3, count).astype(np.int32), ["red", "green", "blue"])
@@ -41,14 +41,14 @@ def events(source, name, first_day, last_day, count=30):
 
 
 def values(source):
-    """Values of all users, as a record holds them."""
+    """Values of all users, as in a record."""
     plans = Values(ValueType.STRING, None, source.integers(0, 2, USERS).astype(np.int32), ["free", "gold"])
     ages = Values(ValueType.NUMBER, None, source.integers(18, 40, USERS).astype(np.float64))
     return UserRows([f"u{number}" for number in range(USERS)], np.full(USERS, NOW_MS), {"plan": plans, "age": ages})
 
 
 def filled():
-    """An index whose partitions have sorted rows, a bitmap of them, and tails that nobody has merged."""
+    """An index whose partitions have sorted rows, their bitmaps, and tails that are not merged yet."""
     source = np.random.default_rng(7)
     index = Index(Calendar("UTC"))
 
@@ -137,7 +137,7 @@ CASES = {
 }
 
 
-# An interrupt while a generator is closed is printed, not raised; then the query goes on, and its answer counts.
+# An interrupt while a generator is closed is printed, not raised. The query then goes on, and its answer must be right.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(("case", "options"), CASES.items(), ids=CASES)
 def test_Interrupted_reader_leaves_an_index_that_answers_right(monkeypatch, case, options):
@@ -150,7 +150,7 @@ def test_Interrupted_reader_leaves_an_index_that_answers_right(monkeypatch, case
     expected = answer(index, condition, few)
     assert expected, "a condition without members shows nothing"
     if options.get("was_read"):
-        # What that reader merged is there to be taken over.
+        # The partitions may now adopt what that reader merged.
         untouched = pickle.dumps(index)
     right_states = set()
     step, was_interrupted = 0, True

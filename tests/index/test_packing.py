@@ -1,4 +1,4 @@
-"""Packed columns give back the very bits."""
+"""Packed columns give back the same bits."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ from bitseg.values import ValueType
         ([float("nan")], 1),
     ],
 )
-def test_Numbers_take_as_few_bytes_as_give_them_back(values, bytes_each):
+def test_Numbers_take_the_fewest_bytes_that_represent_them(values, bytes_each):
     data = np.array(values)
     packed = pack(ValueType.NUMBER, data)
     assert packed.data.itemsize == bytes_each
@@ -34,14 +34,14 @@ def test_Numbers_take_as_few_bytes_as_give_them_back(values, bytes_each):
 
 
 @pytest.mark.parametrize(("highest", "bytes_each"), [(5, 1), (127, 1), (128, 2), (40_000, 4)])
-def test_Codes_are_as_narrow_as_the_largest(highest, bytes_each):
+def test_Codes_are_as_narrow_as_the_largest_allows(highest, bytes_each):
     codes = np.array([-1, 0, highest], np.int32)
     packed = pack(ValueType.STRING, codes)
     assert packed.data.itemsize == bytes_each
     assert packed.values().tolist() == [-1, 0, highest]
 
 
-def test_Any_hundredths_come_back():
+def test_Hundredths_are_packed_exactly():
     source = np.random.default_rng(1)
     data = np.round(source.lognormal(4, 2, 100_000), 2)
     packed = pack(ValueType.NUMBER, data)

@@ -27,8 +27,8 @@ def check(index, column):
     for limit in LIMITS:
         assert to_array(index.below(limit, column)).tolist() == np.flatnonzero(column < limit).tolist()
         for high in LIMITS:
-            found = to_array(index.between(limit, high, column)).tolist()
-            assert found == np.flatnonzero((column >= limit) & (column < high)).tolist()
+            users = to_array(index.between(limit, high, column)).tolist()
+            assert users == np.flatnonzero((column >= limit) & (column < high)).tolist()
 
 
 @pytest.mark.parametrize("number", range(6))
@@ -50,7 +50,7 @@ def test_Bins_answer_as_a_scan_does(number):
     assert index.size_bytes > 0
 
 
-def test_Bins_that_many_values_have_left_are_skewed():
+def test_Bins_are_skewed_after_many_values_have_moved():
     column = np.arange(SIZE, dtype=np.float64)
     users = np.arange(SIZE, dtype=np.uint32)
     index = RangeIndex(users, column)

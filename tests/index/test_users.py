@@ -1,4 +1,4 @@
-"""The user directory against a dict, and buckets against fixed vectors."""
+"""The user directory agrees with a dict, and buckets with fixed vectors."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def restored(directory):
 @settings(deadline=None)
 @given(steps)
 def test_Directory_is_a_dict(hashes, plan):
-    """Also where most ids have the same hash, and the bytes decide."""
+    """Even if most ids have the same hash, so that their bytes decide."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(StringArray, "hashes", hashes)
         directory, model, given_out = UserDirectory(), {}, 0
@@ -59,7 +59,7 @@ def test_Directory_grows_and_forgets():
     assert len(directory.delete([*gone, "nobody"])) == len(gone)
     assert (directory.find_all(every) < 0).tolist() == [number % 3 == 0 for number in range(50_000)]
     assert directory.assign(gone).tolist() == list(range(50_000, 50_000 + len(gone)))
-    # Churn leaves marks in the table, which must not fill it.
+    # Deletions leave marks in the table, which must not fill it.
     for round_number in range(20):
         fresh = [f"{round_number}-{number}" for number in range(5_000)]
         directory.assign(fresh)
@@ -76,7 +76,7 @@ def test_Deleted_id_is_gone_from_memory():
     assert directory.external(np.array([0, 1])) == ["bob"]
 
 
-def test_Deleted_number_is_never_given_out_again():
+def test_Dense_id_of_a_deleted_user_is_not_reused():
     directory = UserDirectory()
     directory.assign(["a", "b"])
     directory.delete(["a"])
@@ -84,7 +84,7 @@ def test_Deleted_number_is_never_given_out_again():
 
 
 def test_Buckets_are_the_same_on_every_machine():
-    """Vectors: they must never change, or people would change sides in running experiments."""
+    """These vectors must never change, or users would change groups in running experiments."""
     directory = UserDirectory()
     directory.assign(["user-1", "user-2", "üser", "", "0", "a" * 512])
     assert directory.hashes()[:2].tolist() == [VECTOR_HASHES[0], VECTOR_HASHES[1]]
@@ -97,7 +97,7 @@ VECTOR_SPRING = [16, 40, 78, 82, 95, 56]
 VECTOR_NO_SEED = [988364, 633212, 101151, 0, 774442, 731151]
 
 
-def test_Buckets_split_evenly_and_seeds_split_anew():
+def test_Buckets_split_evenly_and_every_seed_splits_differently():
     directory = UserDirectory()
     directory.assign([f"user-{number}" for number in range(100_000)])
     tenth = buckets.members(InBucket(0, 9, 100, "spring"), directory.hashes(), directory.everyone)

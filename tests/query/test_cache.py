@@ -1,4 +1,4 @@
-"""Cached answers: refreshed as operations arrive and time goes by, and bounded in bytes and number."""
+"""Cached answers are refreshed as operations arrive and time goes by, and bounded in bytes and number."""
 
 import random
 from datetime import UTC, datetime
@@ -51,7 +51,7 @@ def test_Bitmap_larger_than_the_bound_is_not_cached_and_evicts_nothing():
     assert cache.size_bytes == before
 
 
-def test_Cached_condition_counts_with_all_its_values():
+def test_Size_of_a_cached_condition_includes_its_values():
     cache = AnswerCache(2**30)
     values = ", ".join(f'"value number {number}"' for number in range(1_000))
     cache.keep(key(f"a in ({values})"), answer(BitMap([1])))
@@ -130,7 +130,7 @@ def operations(source, now_ms):
 
 
 def fresh_session(engine):
-    """A session over the data of an engine that has nothing cached."""
+    """A session over the data of an engine, with an empty cache."""
     state = engine._shard.state
     return QuerySession(state.index, state.catalog, lambda: 0, FairLock(), 0)
 
@@ -158,7 +158,7 @@ def test_Materialised_answer_equals_a_fresh_one(seed):
     assert statistics.materialised_refreshes > 10
 
 
-def test_Kept_answer_is_refreshed_not_worked_out_again():
+def test_Cached_answer_is_refreshed_not_computed_again():
     clock = FixedClock(START)
     engine = Engine(clock=clock)
     engine.ingest([Track(f"u{number}", "A", {"n": 1}, START) for number in range(100)])

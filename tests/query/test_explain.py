@@ -28,9 +28,9 @@ def test_Explanation_agrees_with_the_answers(seed):
     users = [user for page in engine.members("everyone").pages for user in page]
     for _ in range(5):
         segment, user = generator.segment(), generator.pick(users)
-        found = engine.explain(user, segment, as_of).explanation
-        assert parse(found.condition) == segment
-        check(found, user, engine, as_of)
+        explanation = engine.explain(user, segment, as_of).explanation
+        assert parse(explanation.condition) == segment
+        check(explanation, user, engine, as_of)
 
 
 def check(explanation, user, engine, as_of):
@@ -71,18 +71,18 @@ def engine(engine):
 
 
 def test_Attribute_condition_shows_the_value(engine):
-    found = engine.explain("u", 'country = "US"').explanation
-    assert (found.matches, found.value) == (False, "CA")
+    explanation = engine.explain("u", 'country = "US"').explanation
+    assert (explanation.matches, explanation.value) == (False, "CA")
 
 
 def test_Event_condition_shows_window_count_latest_events_and_what_they_add_up_to(engine):
     result = engine.explain("u", 'did "Charged" with sum(amount) > 40 in last 25 days')
-    found = result.explanation
-    assert (found.matches, found.event_count, len(found.events)) == (False, 26, 20)
-    assert found.note == "26 of the user's 31 such events so far count; sum(amount) is 37.5"
-    assert found.events[-1].timestamp_ms == NOW_MS
-    assert found.events[0].properties == {"amount": 1.5}
-    start, end = (datetime.fromtimestamp(each / 1000, UTC).isoformat() for each in found.interval_ms)
+    explanation = result.explanation
+    assert (explanation.matches, explanation.event_count, len(explanation.events)) == (False, 26, 20)
+    assert explanation.note == "26 of the user's 31 such events so far count; sum(amount) is 37.5"
+    assert explanation.events[-1].timestamp_ms == NOW_MS
+    assert explanation.events[0].properties == {"amount": 1.5}
+    start, end = (datetime.fromtimestamp(each / 1000, UTC).isoformat() for each in explanation.interval_ms)
     assert (start, end) == ("2024-01-07T00:00:00+00:00", "2024-02-01T00:00:00+00:00")
     assert result.timezone == "UTC"
 
@@ -92,8 +92,8 @@ def test_Event_condition_shows_window_count_latest_events_and_what_they_add_up_t
     [("avg", "1.5"), ("min", "1.5"), ("max", "1.5"), ("distinct", "1")],
 )
 def test_Every_function_shows_its_result(engine, function, note):
-    found = engine.explain("u", f'did "Charged" with {function}(amount) > 0').explanation
-    assert found.note.endswith(f"{function}(amount) is {note}")
+    explanation = engine.explain("u", f'did "Charged" with {function}(amount) > 0').explanation
+    assert explanation.note.endswith(f"{function}(amount) is {note}")
 
 
 def test_Events_without_the_property_say_so(engine):
@@ -106,15 +106,15 @@ def test_Events_without_the_property_say_so(engine):
 def test_Sequence_shows_the_events_of_all_steps(engine):
     engine.ingest([Track("u", "Left", {}, NOW_MS + 5)])
     as_of = datetime(2024, 1, 31, 13, tzinfo=UTC)
-    found = engine.explain("u", 'did "Charged" then did "Left" within 1 hour today', as_of).explanation
-    assert found.matches
-    assert [each.event for each in found.events] == ["Charged", "Charged", "Left"]
+    explanation = engine.explain("u", 'did "Charged" then did "Left" within 1 hour today', as_of).explanation
+    assert explanation.matches
+    assert [each.event for each in explanation.events] == ["Charged", "Charged", "Left"]
 
 
 def test_Saved_segment_is_explained_within(engine):
     engine.catalog.save_segment("Adults", "age >= 18")
-    found = engine.explain("u", 'in segment "Adults"').explanation
-    assert [(each.condition, each.value) for each in found.conditions] == [("age >= 18", 20.0)]
+    explanation = engine.explain("u", 'in segment "Adults"').explanation
+    assert [(each.condition, each.value) for each in explanation.conditions] == [("age >= 18", 20.0)]
 
 
 def test_Unknown_user_is_not_found(engine):

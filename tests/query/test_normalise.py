@@ -1,4 +1,4 @@
-"""Each rule as before and after; and no rule changes who is a member."""
+"""Every rule as a table of before and after; no rule changes the members."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""Pinned segments: a count is a look-up, and the answer is the one of a fresh engine."""
+"""Pinned segments: a count is a look-up, and the answer equals that of a session without a cache."""
 
 import random
 from datetime import UTC, datetime, timedelta
@@ -25,7 +25,7 @@ def members(engine, query):
 
 
 def fresh_members(engine, name, now_ms):
-    """The members of a saved segment, worked out by a session that has nothing cached and nothing pinned."""
+    """The members of a saved segment, computed by a session without cached answers and pins."""
     session = QuerySession(engine._shard.state.index, engine._shard.state.catalog, lambda: 0, engine._shard.lock, 0)
     query = session.prepare(InSegment(name))
     return session.answer([query], Moment(now_ms), lambda evaluator, _: sorted(evaluator.members(query.plan)))
@@ -85,14 +85,14 @@ def test_Pinned_answer_equals_the_oracle(seed):
     oracle = Oracle(generator.zone)
     oracle.lists = {name: list(user_ids) for name, user_ids in generator.lists.items()}
     oracle.segments = generator.saved
-    # The history has instants up to days after `now_ms`; as live ones they would be refused.
-    first, *rest = generator.batches()
+    # The history has instants up to days after `now_ms`, which a live engine would refuse.
+    first, *later = generator.batches()
     engine.ingest(first)
     oracle.take(first)
     engine._clock.at_ms = generator.now_ms
     for name in generator.saved:
         engine.pin_segment(name)
-    for batch in rest:
+    for batch in later:
         engine._clock.at_ms = generator.now_ms + 100 * 24 * HOUR
         engine.ingest(batch)
         engine._clock.at_ms = generator.now_ms
@@ -132,7 +132,7 @@ def test_Pinned_segment_is_refreshed_for_the_users_who_changed(engine):
     assert (engine._shard.queries.session.pins.refreshes, engine._shard.queries.session.pins.misses) == (11, 1)
 
 
-def test_Part_of_another_query_is_looked_up(engine):
+def test_Pinned_part_of_another_query_is_a_look_up(engine):
     engine.pin_segment("outer")
     engine.ingest([Track("u60", "Seen", {}, NOW_MS)])
     assert engine.count('in segment "outer" and plan = "gold"').count == 41
@@ -154,7 +154,7 @@ def test_Pin_is_never_evicted(engine):
 
 
 @pytest.mark.parametrize("name", ["inner", "outer"])
-def test_Edit_of_a_pinned_segment_or_of_one_within_it_is_heeded(engine, name):
+def test_Pin_follows_edits_of_its_segment_and_of_segments_within_it(engine, name):
     engine.pin_segment("outer")
     assert engine.count('in segment "outer"').count == 40
     engine.catalog.save_segment(name, "n < 5")
@@ -176,7 +176,7 @@ def test_Deleted_segment_is_unpinned(engine):
     assert engine.pinned_segments == ()
 
 
-def test_Two_pins_of_one_definition_go_apart(engine):
+def test_Two_pins_of_one_definition_are_unpinned_separately(engine):
     engine.catalog.save_segment("same", 'in segment "inner" and n >= 10')
     engine.pin_segment("outer")
     engine.pin_segment("same")
@@ -193,14 +193,14 @@ def test_Forgetting_answers_keeps_the_pins(engine):
     assert engine.count('in segment "outer"').count == 40
 
 
-def test_As_of_does_not_use_what_is_pinned_for_now(engine):
+def test_As_of_does_not_use_pins(engine):
     engine.pin_segment("outer")
     before = datetime(2024, 1, 30, tzinfo=UTC)
     assert engine.count('in segment "outer"', before).count == 0
     assert engine.count('in segment "outer"').count == 40
 
 
-def test_What_cannot_be_pinned_is_refused(engine, monkeypatch):
+def test_Unknown_faulty_and_surplus_segments_cannot_be_pinned(engine, monkeypatch):
     with pytest.raises(NotFoundError, match='"nothing"'):
         engine.pin_segment("nothing")
     engine.catalog.save_segment("broken", "no_such_attribute = 1")
@@ -215,7 +215,7 @@ def test_What_cannot_be_pinned_is_refused(engine, monkeypatch):
     assert engine.pinned_segments == ("inner",)
 
 
-def test_Many_changed_users_are_worked_out_whole(engine):
+def test_Pin_with_many_changed_users_is_computed_for_all_users(engine):
     engine.ingest([Identify(f"v{number}", {"n": number}, NOW_MS) for number in range(3_000)])
     engine.pin_segment("outer")
     engine.ingest([Track(f"v{number}", "Seen", {}, NOW_MS) for number in range(3_000)])

@@ -7,7 +7,7 @@ from bitseg.segment import parse
 
 
 def shape(plan):
-    """A plan as nested tuples: plans themselves are equal only where they are the same object."""
+    """A plan as nested tuples, since plans are equal only if they are the same object."""
     match plan:
         case Leaf(condition):
             return condition.name

@@ -1,4 +1,4 @@
-"""Every kind of node has its place in every layer; an unknown kind is refused by name."""
+"""Every kind of node is handled in every layer; an unknown kind raises an error that names it."""
 
 from dataclasses import dataclass
 from inspect import isabstract
@@ -32,10 +32,10 @@ from tests.conftest import NOW_MS
 
 @dataclass(frozen=True, slots=True)
 class Unheard:
-    """A condition, predicate, window or quantity that nobody knows."""
+    """An unknown condition, predicate, window or quantity."""
 
 
-# What the evaluator answers from other conditions.
+# Conditions that the evaluator answers from other conditions.
 COMPOUNDS = (n.And, n.Or, n.Not, n.InSegment)
 SAMPLES = {
     n.Comparison: n.Comparison("a", n.Compare(n.Operator.EQUAL, n.Number(1.0))),
@@ -70,10 +70,10 @@ def index(engine):
 
 
 def questions(condition, index):
-    """Every question of the query layer about one leaf, as calls without arguments."""
+    """All methods of the kind of a leaf, as calls without arguments."""
     context = Context(NOW_MS, index.calendar)
     now = stamp(condition, index, context) if type(condition) in KINDS else Stamp((), (), None)
-    asked = {name: getattr(LeafKind, name) for name in LeafKind.__abstractmethods__ | {"refresh"}}
+    methods = {name: getattr(LeafKind, name) for name in LeafKind.__abstractmethods__ | {"refresh"}}
     arguments = {
         "compile": (index, context),
         "is_quick": (index, context),
@@ -88,8 +88,8 @@ def questions(condition, index):
         "evidence": (0, index, context),
         "refresh": (BitMap(), Stale(BitMap([0]), None), index, context),
     }
-    assert asked.keys() == arguments.keys()
-    for name in asked:
+    assert methods.keys() == arguments.keys()
+    for name in methods:
         yield name, lambda name=name: getattr(kind_of(condition), name)(condition, *arguments[name])
     yield "stamp", lambda: stamp(condition, index, context)
     yield "validity", lambda: valid_until_ms(condition, index, context)

@@ -35,7 +35,7 @@ def test_Query_is_prepared_once(session, query):
     assert session.prepare(again) is prepared
 
 
-def test_Prepared_query_is_kept_while_it_is_used(session, monkeypatch):
+def test_Prepared_query_in_use_is_not_evicted(session, monkeypatch):
     monkeypatch.setattr(session._prepared, "_max_entries", 100)
     first = session.prepare("a = 1")
     for number in range(1_000):
@@ -62,12 +62,12 @@ def test_Query_that_takes_most_of_the_memory_evicts_nothing(session, monkeypatch
     assert session.prepared_bytes == size
 
 
-def test_Size_of_a_tree_grows_with_all_it_holds():
+def test_Size_of_a_tree_counts_all_its_nodes_and_values():
     few, many = (parse("a in (" + ", ".join(f'"{"x" * 50}{n}"' for n in range(total)) + ")") for total in (10, 1_000))
     assert tree_bytes(many) - tree_bytes(few) > 990 * 100
 
 
-def test_Names_are_checked_only_when_some_have_come_or_gone(engine, session, monkeypatch):
+def test_Names_are_checked_again_only_when_the_schema_has_changed(engine, session, monkeypatch):
     checks = []
     check_names = sessions.check_names
     monkeypatch.setattr(sessions, "check_names", lambda *each: checks.append(each[0]) or check_names(*each))
@@ -82,7 +82,7 @@ def test_Names_are_checked_only_when_some_have_come_or_gone(engine, session, mon
         assert len(checks) == 2
 
 
-def test_Fault_goes_when_the_name_arrives(engine, session):
+def test_Fault_disappears_when_the_name_arrives(engine, session):
     for query in ("c = 1", n.Comparison("c", n.Compare(n.Operator.EQUAL, n.Number(1.0)))):
         with pytest.raises(UnknownAttributeError):
             engine.count(query)
@@ -117,7 +117,7 @@ def test_Same_query_prepared_by_many_threads_has_one_plan(session):
     assert len(set(plans)) == 1
 
 
-def test_All_shards_can_stand_at_one_moment(engine, session):
+def test_All_shards_can_answer_at_one_moment(engine, session):
     engine.ingest([Track("u", "A", {}, NOW_MS)])
     query = session.prepare('did "A" in last 1 hour')
 
@@ -130,7 +130,7 @@ def test_All_shards_can_stand_at_one_moment(engine, session):
 
 @pytest.fixture
 def diamond(engine, session):
-    """Segments of which each refers twice to the one before."""
+    """Segments that refer twice to the segment before them."""
     engine.catalog.save_segment("s0", "a = 1")
     for level in range(1, LEVELS):
         below = f'in segment "s{level - 1}"'
@@ -169,7 +169,7 @@ def test_Saved_segments_that_refer_to_each_other_like_a_diamond_take_linear_time
         lambda engine: engine.count(n.InSegment("s5")),
     ],
 )
-def test_Work_ends_when_nobody_waits_for_it(diamond, ask):
+def test_Cancelled_work_ends(diamond, ask):
     def unwanted():
         raise TimeoutError
 

@@ -1,4 +1,4 @@
-"""The cache evicts what was used least recently, within its bounds."""
+"""The cache stays within its bounds by evicting the least recently used entries."""
 
 from collections import OrderedDict
 
@@ -28,7 +28,7 @@ def test_Cache_is_bounded_in_entries():
     assert [cache.put(key, key, 0) for key in "abc"] == [[], [], [("a", "a")]]
 
 
-def test_Value_replaces_the_one_before_with_its_size():
+def test_Value_and_size_replace_the_earlier_ones():
     cache = BoundedCache(30)
     cache.put("a", 1, 10)
     cache.put("a", 2, 25)
@@ -38,7 +38,7 @@ def test_Value_replaces_the_one_before_with_its_size():
     assert (cache.size_bytes, len(cache)) == (0, 0)
 
 
-def test_Value_larger_than_the_bound_is_kept_only_with_keeps_last():
+def test_Value_larger_than_the_bound_stays_only_with_keeps_last():
     assert BoundedCache(10).put("a", 1, 11) == [("a", 1)]
     cache = BoundedCache(10, keeps_last=True)
     assert cache.put("a", 1, 11) == []

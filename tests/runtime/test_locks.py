@@ -1,4 +1,4 @@
-"""The lock is handed over in the order of asking."""
+"""Threads get the lock in the order in which they began to wait."""
 
 import os
 import signal
@@ -8,16 +8,10 @@ import time
 import pytest
 
 from bitseg.runtime.locks import FairLock
+from tests.conftest import until
 
 
-def wait_until(condition):
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-
-
-def test_Lock_goes_to_who_waited_longest_before_who_let_it_go():
+def test_Lock_goes_to_the_longest_waiter_not_back_to_its_last_holder():
     lock, order, threads = FairLock(), [], []
 
     def take(name):
@@ -28,7 +22,7 @@ def test_Lock_goes_to_who_waited_longest_before_who_let_it_go():
         for place, name in enumerate(["first", "second", "third"]):
             threads.append(threading.Thread(target=take, args=(name,)))
             threads[-1].start()
-            wait_until(lambda place=place: lock.waiting == place + 1)
+            until(lambda place=place: lock.waiting == place + 1)
     with lock:
         order.append("holder again")
     for thread in threads:
@@ -36,7 +30,7 @@ def test_Lock_goes_to_who_waited_longest_before_who_let_it_go():
     assert order == ["first", "second", "third", "holder again"]
 
 
-def test_Lock_held_by_a_thread_is_entered_again_by_it_alone():
+def test_Lock_is_reentrant_for_its_owner_only():
     lock, entered = FairLock(), threading.Event()
 
     def take():
@@ -47,21 +41,21 @@ def test_Lock_held_by_a_thread_is_entered_again_by_it_alone():
         with lock:
             thread = threading.Thread(target=take)
             thread.start()
-            wait_until(lambda: lock.waiting == 1)
+            until(lambda: lock.waiting == 1)
         assert not entered.wait(0.05)
     thread.join()
     assert entered.is_set()
 
 
-def test_Lock_keeps_threads_apart_under_contention():
+def test_Lock_excludes_other_threads_under_contention():
     lock, total, rounds = FairLock(), [0], 2_000
 
     def add():
         for _ in range(rounds):
             with lock, lock:
-                held = total[0]
+                before = total[0]
                 time.sleep(0)
-                total[0] = held + 1
+                total[0] = before + 1
 
     threads = [threading.Thread(target=add) for _ in range(4)]
     for thread in threads:
@@ -72,19 +66,19 @@ def test_Lock_keeps_threads_apart_under_contention():
     assert lock.waiting == 0
 
 
-def test_Wait_that_is_interrupted_leaves_its_place():
-    lock, held, release = FairLock(), threading.Event(), threading.Event()
+def test_Interrupted_wait_gives_up_its_place_in_the_queue():
+    lock, taken, release = FairLock(), threading.Event(), threading.Event()
 
     def hold():
         with lock:
-            held.set()
-            wait_until(lambda: lock.waiting == 1)
+            taken.set()
+            until(lambda: lock.waiting == 1)
             os.kill(os.getpid(), signal.SIGINT)
             assert release.wait(30)
 
     thread = threading.Thread(target=hold)
     thread.start()
-    assert held.wait(30)
+    assert taken.wait(30)
     with pytest.raises(KeyboardInterrupt), lock:
         pass
     assert lock.waiting == 0
@@ -92,3 +86,29 @@ def test_Wait_that_is_interrupted_leaves_its_place():
     thread.join()
     with lock:
         pass
+
+
+def test_Lock_that_is_broken_raises_in_everybody_who_takes_it():
+    lock = FairLock()
+    errors = []
+
+    def take():
+        try:
+            with lock:
+                errors.append(None)
+        except RuntimeError as error:
+            errors.append(error)
+
+    with lock:
+        threads = [threading.Thread(target=take) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        until(lambda: lock.waiting == 3)
+        lock.break_with(lambda: RuntimeError("half changed"))
+        assert lock.is_broken
+    for thread in threads:
+        thread.join()
+    assert [str(error) for error in errors] == ["half changed"] * 3
+    assert len(set(map(id, errors))) == 3
+    with pytest.raises(RuntimeError, match="half changed"):
+        lock.require_sound()

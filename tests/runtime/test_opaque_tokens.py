@@ -1,4 +1,4 @@
-"""Tokens come back as they were made, or are refused."""
+"""A token gives back its payload, or is refused."""
 
 import pytest
 from hypothesis import given
@@ -27,11 +27,11 @@ def test_Token_with_another_character_is_refused(payload, data):
         assert read_token(b"page", changed) == payload
     except ValueError:
         return
-    # Base64 leaves out the low bits of the last character.
+    # Base64 ignores the low bits of the last character.
     assert place == len(token.rstrip("=")) - 1
 
 
 @pytest.mark.parametrize("token", ["", "=", "AAAA", "é", "a b", "\ud800", make_token(b"other", b"payload")])
-def test_Text_that_is_no_token_of_the_kind_is_refused(token):
+def test_Text_that_is_not_a_token_of_the_kind_is_refused(token):
     with pytest.raises(ValueError, match=r"."):
         read_token(b"page", token)

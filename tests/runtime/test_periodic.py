@@ -50,7 +50,7 @@ def test_Wake_calls_at_once_and_stop_ends_at_once(started):
     assert calls == [None]
 
 
-def test_Wake_while_the_work_is_done_calls_it_once_more(started):
+def test_Wake_during_the_work_calls_it_once_more(started):
     calls, entered, go_on = [], threading.Event(), threading.Event()
 
     def work():
@@ -66,7 +66,7 @@ def test_Wake_while_the_work_is_done_calls_it_once_more(started):
     until(lambda: len(calls) == 2)
 
 
-def test_Stop_waits_for_the_work_under_way(started):
+def test_Stop_waits_for_the_current_call(started):
     entered, done = threading.Event(), []
 
     def work():

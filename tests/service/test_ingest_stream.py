@@ -121,7 +121,7 @@ def test_Batch_sent_again_changes_nothing_and_a_gap_is_refused(serving, durable)
         with pytest.raises(grpc.RpcError) as failure:
             next(calls)
         assert failure.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-        assert "batch 4 after batch 2 (go on with batch 3)" in failure.value.details()
+        assert "batch 4 after batch 2 (continue with batch 3)" in failure.value.details()
         for first in (
             ingest_pb2.IngestRequest(),
             request(1, track(1)),

@@ -13,6 +13,7 @@ from bitseg import Columns, Delete, Engine, Identify, Page, Track, WorkspaceSett
 from bitseg.clock import FixedClock
 from bitseg.errors import (
     CorruptJournalError,
+    DiskFullError,
     InvalidArgumentError,
     OverloadedError,
     UnknownAttributeError,
@@ -527,6 +528,24 @@ def test_Events_past_the_retention_go_by_the_clock_also_when_nobody_writes(tmp_p
         assert engine.user("u2").events == ()
     with Engine.open(tmp_path / "a", clock=clock) as engine:
         assert engine.event_count == 1
+
+
+def test_Disk_that_takes_no_record_of_expired_events_does_not_stop_queries(tmp_path, monkeypatch, caplog):
+    clock = FixedClock(NOW_MS)
+    with Engine.create(tmp_path / "a", WorkspaceSettings(retention_days=2), clock=clock) as engine:
+        engine.ingest([Track("u", "E", {}, NOW_MS - DAY_MS), Track("v", "E", {}, NOW_MS)])
+        clock.at_ms += DAY_MS
+
+        def refuse(payload):
+            raise DiskFullError("full")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(engine._shard.writer.store, "append", refuse)
+            assert engine.count('did "E"').count == 2
+            with pytest.raises(DiskFullError):
+                engine.ingest([])
+        assert "events past the retention are still counted: full" in caplog.text
+        assert engine.count('did "E"').count == 1
 
 
 # Last write wins

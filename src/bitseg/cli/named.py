@@ -12,9 +12,9 @@ from bitseg.calendar import format_instant
 from bitseg.cli.output import print_json
 from bitseg.cli.target import Remote, Target, target_options
 from bitseg.client.paging import on_all_pages
-from bitseg.entries import SavedSegment, StaticList
+from bitseg.entries import Entry
 
-Entry = TypeVar("Entry", SavedSegment, StaticList)
+T = TypeVar("T", bound=Entry)
 Command = Callable[..., Any]
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -43,7 +43,7 @@ def details_options(command: Command) -> Command:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind(Generic[Entry]):
+class Kind(Generic[T]):
     """A kind of catalog entry: its methods of the catalog, and how an entry is printed.
 
     `fields` are printed by `show` between the name and the details, `line` by `list` after the name.
@@ -53,8 +53,8 @@ class Kind(Generic[Entry]):
 
     noun: str
     plural: str
-    fields: Callable[[Entry], dict[str, object]]
-    line: Callable[[Entry], object]
+    fields: Callable[[T], dict[str, object]]
+    line: Callable[[T], object]
     used_by: str
     update_options: Callable[[Command], Command] = lambda command: command
     update_values: Callable[..., dict[str, Any]] = dict
@@ -65,7 +65,7 @@ class Kind(Generic[Entry]):
         method: Callable[..., Any] = getattr(catalog, f"{verb}_{noun}")
         return method
 
-    def all_fields(self, entry: Entry) -> dict[str, object]:
+    def all_fields(self, entry: T) -> dict[str, object]:
         """All fields of an entry, by their names in the JSON output."""
         details = entry.details
         return {

@@ -21,6 +21,9 @@ from bitseg.service import logs
 from bitseg.service.server import Server
 from bitseg.storage.journal import SyncPolicy
 
+# How often it is looked whether the workspace is sound.
+_LOOK_SECONDS = 0.5
+
 _SOURCES = {
     ParameterSource.COMMANDLINE: "command line",
     ParameterSource.ENVIRONMENT: "environment",
@@ -106,7 +109,9 @@ def serve_command(context: click.Context, /, config: Path | None, print_config: 
             also = f", metrics on http://{server.metrics_address}/metrics" if server.metrics_address else ""
             size = f"{engine.user_count:,} users, {engine.event_count:,} events"
             message(f"serving {data} ({size}) on {server.address}{also}; Ctrl-C saves and stops")
-            stopped.wait()
+            while not stopped.wait(_LOOK_SECONDS):
+                # The process ends with an error then, and whoever runs it starts it again.
+                engine.require_sound()
             message("stopping")
             server.stop()
     finally:

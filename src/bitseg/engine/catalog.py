@@ -9,13 +9,20 @@ from xxhash import xxh3_64_digest
 
 from bitseg.catalog import DEFAULT_SEGMENTS
 from bitseg.entries import LISTS, SEGMENTS, Details, Entry, EntryKind, SavedSegment, StaticList, segment_of
-from bitseg.errors import AlreadyExistsError, InvalidArgumentError, StaleEtagError
+from bitseg.errors import (
+    AlreadyExistsError,
+    InvalidArgumentError,
+    InvalidSegmentError,
+    SegmentSyntaxError,
+    StaleEtagError,
+)
 from bitseg.names import MAX_ID_BYTES, malformed_text
 from bitseg.records import EntriesChanged, EntryChange
 from bitseg.results import NamedPage
 from bitseg.runtime.opaque_tokens import make_token, read_token
-from bitseg.segment import parse, validate
-from bitseg.segment.nodes import Condition, InList, InSegment
+from bitseg.segment import format, parse, validate
+from bitseg.segment.nodes import Condition
+from bitseg.segment.parse import MAX_CHARACTERS
 from bitseg.shard.writer import Writer
 
 MAX_DESCRIPTION_BYTES = 4_096
@@ -116,8 +123,9 @@ class CatalogApi:
         with self._editing():
             segment = self._current(SEGMENTS, name, etag)
             self._require_free(SEGMENTS, new_name)
+            self._require_segment_name(new_name)
             self._catalog.check_segments({new_name: segment.definition}, self._catalog.lists)
-            return self._rename(SEGMENTS, segment, InSegment, new_name)
+            return self._rename(SEGMENTS, segment, new_name)
 
     def clone_segment(self, name: str, new_name: str) -> SavedSegment:
         """Save a copy of a segment, with its description and labels, under an unused name."""
@@ -129,7 +137,7 @@ class CatalogApi:
     def delete_segment(self, name: str, *, etag: str = "") -> None:
         """Delete a segment; NotFoundError if no segment has the name, InUseError if others refer to it. Users stay."""
         with self._editing():
-            self._delete(SEGMENTS, self._current(SEGMENTS, name, etag), InSegment(name))
+            self._delete(SEGMENTS, self._current(SEGMENTS, name, etag))
 
     def add_default_segments(self) -> None:
         """Save the default segments, except those whose names are taken."""
@@ -212,12 +220,12 @@ class CatalogApi:
             user_list = self._current(LISTS, name, etag)
             self._require_free(LISTS, new_name)
             self._require_name(LISTS, new_name)
-            return self._rename(LISTS, user_list, InList, new_name)
+            return self._rename(LISTS, user_list, new_name)
 
     def delete_list(self, name: str, *, etag: str = "") -> None:
         """Delete a list; NotFoundError if no list has the name, InUseError if segments refer to it. Users stay."""
         with self._editing():
-            self._delete(LISTS, self._current(LISTS, name, etag), InList(name))
+            self._delete(LISTS, self._current(LISTS, name, etag))
 
     # Entries of any kind
 
@@ -242,7 +250,7 @@ class CatalogApi:
 
     def _before(self, kind: EntryKind[T], name: str, etag: str) -> T | None:
         """The entry with a name, or None; with an etag as `_current`."""
-        if not etag and name not in self._catalog.collections[kind.name]:
+        if not etag and (type(name) is not str or name not in self._catalog.collections[kind.name]):
             return None
         return self._current(kind, name, etag)
 
@@ -257,6 +265,11 @@ class CatalogApi:
         if reason is not None:
             raise InvalidArgumentError(reason)
 
+    def _require_segment_name(self, name: str) -> None:
+        reason = self._catalog.check_name(SEGMENTS, name)
+        if reason is not None:
+            raise InvalidSegmentError(reason)
+
     def _touched(self, details: Details) -> Details:
         """The details with this instant as the time of the last change."""
         # Always later than the last change, so that etags differ.
@@ -264,8 +277,10 @@ class CatalogApi:
         return replace(details, created_ms=details.created_ms or now_ms, updated_ms=now_ms)
 
     def _save_segment(self, name: str, condition: Condition, details: Details) -> SavedSegment:
-        self._catalog.check_segments({name: condition}, self._catalog.lists)
+        self._require_segment_name(name)
         segment = segment_of(name, condition, self._touched(details))
+        _require_short(segment)
+        self._catalog.check_segments({name: condition}, self._catalog.lists)
         self._writer.write(EntriesChanged([_change(SEGMENTS, segment)]))
         return segment
 
@@ -275,7 +290,7 @@ class CatalogApi:
         self._writer.write(EntriesChanged([EntryChange(LISTS.name, name, payload)]))
         return self._get(LISTS, name)
 
-    def _rename(self, kind: EntryKind[T], entry: T, reference: type[InSegment] | type[InList], new_name: str) -> T:
+    def _rename(self, kind: EntryKind[T], entry: T, new_name: str) -> T:
         """Rename an entry and all references to it in one record."""
         details = self._touched(entry.details)
         # The payload names the old list, from which the renamed one takes its ids.
@@ -284,20 +299,23 @@ class CatalogApi:
             EntryChange(kind.name, entry.name, None),
             EntryChange(kind.name, new_name, payload, kind.replaced(entry, new_name, details)),
         ]
-        for owner, referrer in self._catalog.referrers(reference(entry.name)):
-            referrer = owner.renamed(referrer, (reference, entry.name, new_name))
+        for owner, referrer in self._catalog.referrers(kind, entry.name):
+            if kind.reference is not None:
+                referrer = owner.renamed(referrer, (kind.reference, entry.name, new_name))
+            if isinstance(referrer, SavedSegment):
+                _require_short(referrer)
             changes.append(_change(owner, owner.replaced(referrer, referrer.name, self._touched(referrer.details))))
         self._writer.write(EntriesChanged(changes))
         return self._get(kind, new_name)
 
-    def _delete(self, kind: EntryKind[Any], entry: Entry, reference: InSegment | InList) -> None:
-        self._catalog.require_unused(reference)
+    def _delete(self, kind: EntryKind[Any], entry: Entry) -> None:
+        self._catalog.require_unused(kind, entry.name)
         self._writer.write(EntriesChanged([EntryChange(kind.name, entry.name, None)]))
 
     @contextmanager
     def _editing(self) -> Iterator[None]:
         """Hold the lock, then wait until the changes are durable."""
-        with self._writer.lock:
+        with self._writer.editing():
             yield
             record = self._writer.store.last_record
         self._writer.sync(record)
@@ -310,6 +328,8 @@ def _change(kind: EntryKind[T], entry: T) -> EntryChange:
 def _edited(before: Details, description: str | None, labels: Labels | None) -> Details:
     """The details with the given fields replaced; InvalidArgumentError for invalid ones."""
     description = before.description if description is None else description
+    if not isinstance(labels, Mapping | None):
+        raise InvalidArgumentError(f"the labels are of type {type(labels).__name__}, not a mapping from keys to values")
     labels = before.labels if labels is None else dict(labels)
     reason = _unfit(description, "description", MAX_DESCRIPTION_BYTES)
     if len(labels) > MAX_LABELS:
@@ -331,8 +351,25 @@ def _condition(query: Query) -> Condition:
     """The valid tree of a query. Call without the lock, because hostile texts take long to parse."""
     if isinstance(query, str):
         return parse(query)
+    if not isinstance(query, Condition):
+        raise InvalidArgumentError(f"a segment is given as text or as a tree, not as a {type(query).__name__}")
     validate(query)
-    return query
+    text = format(query)
+    try:
+        # The text is saved, so it must be readable: a tree may have unusual kinds of numbers and texts.
+        return parse(text)
+    except SegmentSyntaxError as error:
+        raise InvalidSegmentError(f"the tree cannot be written as text: {error}") from error
+
+
+def _require_short(segment: SavedSegment) -> None:
+    """Raise InvalidSegmentError if the canonical text of a segment is too long to be parsed again."""
+    if len(segment.text) > MAX_CHARACTERS:
+        raise InvalidSegmentError(
+            f'the segment "{segment.name}" has {len(segment.text):,} characters in its canonical form, the limit is '
+            f"{MAX_CHARACTERS:,}",
+            hint="put long lists of ids into a list and use in list",
+        )
 
 
 def _distinct(user_ids: Iterable[str]) -> list[str]:

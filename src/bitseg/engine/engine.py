@@ -227,6 +227,10 @@ class Engine:
         """Differences between indexes and columns, one sentence for each; empty if there are no differences."""
         return self._shard.verify()
 
+    def require_sound(self) -> None:
+        """Raise WorkspaceBrokenError if a change failed midway, so that the workspace must be opened again."""
+        self._shard.lock.require_sound()
+
     def prepare(self) -> None:
         """Build what the first queries would build: sorted partitions, rollups, bitmaps and bins."""
         self._shard.prepare()
@@ -238,6 +242,10 @@ class Engine:
     def observe(self, observer: Observer) -> Callable[[], None]:
         """Call an observer with every later commit. Returns a function that stops this (see `Writer.observe`)."""
         return self._shard.observe(observer)
+
+    def on_broken(self, tell: Callable[[], None]) -> None:
+        """Call a function when a change fails midway, after which every call raises WorkspaceBrokenError."""
+        self._shard.writer.on_broken = tell
 
     # On disk
 
@@ -419,7 +427,7 @@ class Engine:
 
     def _moment(self, as_of: datetime | None) -> Moment:
         """The moment of a query. Events past the retention are dropped first."""
-        self._shard.retention.expire(self.now_ms())
+        self._shard.retention.try_expire(self.now_ms())
         return Moment(self._as_of_ms(as_of), is_live=as_of is None)
 
     def _as_of_ms(self, as_of: datetime | None) -> int:

@@ -1,4 +1,4 @@
-"""Attributes of users: a column each, a bitmap per value where values are few, and bins where they have an order."""
+"""Attributes of users: one column per attribute, with a bitmap per value or bins over ordered values."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
+from bitseg.columns import misfit
 from bitseg.index.bitmaps import from_array, from_mask, from_sorted, size_bytes, to_array, union
 from bitseg.index.changes import ChangeLog
 from bitseg.index.context import Context
@@ -22,13 +23,13 @@ from bitseg.segment.nodes import Boolean, Compare, IsSet, Operator, Predicate, T
 from bitseg.storage.snapshot import Part
 from bitseg.values import DICTIONARY_TYPES, Column, Entry, Value, ValueType, decode, empty, present
 
-# Beyond so many distinct values (emails, names) the column answers, without a bitmap per value.
+# Columns with more distinct values than this (emails, names) are scanned; they have no bitmap per value.
 MAX_VALUE_BITMAPS = 1_024
 
-# A batch that changes more than one in so many values has bitmaps and bins made anew.
-_LARGE_SHARE = 8
+# Bitmaps and bins are rebuilt after a batch that changes more than one value in this many.
+_LARGE_DIVISOR = 8
 
-# Users that one part of a snapshot has, in bits.
+# log2 of the number of users in one part of a snapshot.
 _STRETCH_BITS = 18
 
 _NOBODY = BitMap()
@@ -38,7 +39,7 @@ Stretch = tuple[NDArray[Any], NDArray[np.int64]]
 
 
 class Attribute:
-    """One attribute of all users. `revision` grows with every write that changed something; `changes` tells of whom.
+    """One attribute of all users. `revision` grows with every write that changes a value; `changes` names the users.
 
     Its type is fixed: by a declaration, or by its first value.
     """
@@ -55,17 +56,17 @@ class Attribute:
         self._set = BitMap()
         self._value_bitmaps: dict[int, BitMap] | None = None
         self._ranges: RangeIndex | None = None
-        # What bitmaps and bins take, and the moment when they were measured.
+        # The size of bitmaps and bins in bytes, and the state of the attribute when it was measured.
         self._measured: tuple[tuple[int, bool, bool] | None, int] = (None, 0)
-        # By stretch of users, how often something in it changed.
+        # The number of changes in each stretch of users.
         self._revisions: dict[int, int] = {}
-        # While a snapshot is taken: users, and the values and times of writing they had before each change.
+        # While a snapshot is taken: for each change, its users with their earlier values and times of writing.
         self._undo: list[tuple[NDArray[np.uint32], NDArray[Any], NDArray[np.int64]]] | None = None
 
     def write(self, users: NDArray[np.uint32], timestamps_ms: NDArray[np.int64], column: Column) -> bool:
-        """Give users their values, the latest write of each winning and a gap unsetting; whether anything changed.
+        """Store values and return whether any value changed. A gap unsets; the latest write of a user wins.
 
-        All arrays have shape (n,), in order of arrival, which decides between equal timestamps.
+        All arrays have shape (n,) and are in order of arrival, which decides between equal timestamps.
         """
         self._grow(int(users.max(initial=0)) + 1)
         winners = _last_writes(users, timestamps_ms)
@@ -74,7 +75,7 @@ class Attribute:
         if self.dictionary is not None:
             entries = column.entries
             if len(data) < len(column.data):
-                # A value that lost is never in the dictionary.
+                # The dictionary takes only values that are stored.
                 data, entries = _only_used(data, entries)
             data = self.dictionary.recode(data, entries)
         before = self._data[users]
@@ -87,7 +88,7 @@ class Attribute:
         return True
 
     def clear(self, users: NDArray[np.uint32]) -> None:
-        """Forget everything about users, given once each."""
+        """Remove the values of users. `users` has no repeats."""
         users = users[users < len(self._data)]
         before = self._data[users]
         self._note(users, before)
@@ -97,8 +98,8 @@ class Attribute:
             users = users[is_set]
             self._replace(users, before[is_set], empty(self.type, len(users)))
 
-    def held(self, predicate: Predicate) -> BitMap | None:
-        """The members where they are a bitmap that the attribute has anyhow, which must not be changed; else None."""
+    def stored(self, predicate: Predicate) -> BitMap | None:
+        """The bitmap of the members if the attribute stores one, which must not be changed; else None."""
         if isinstance(predicate, IsSet):
             return self._set
         if not isinstance(predicate, Compare) or predicate.operator is not Operator.EQUAL:
@@ -110,30 +111,33 @@ class Attribute:
         return _NOBODY if code is None else self._bitmaps_by_value().get(code, _NOBODY)
 
     def is_quick(self, predicate: Predicate, context: Context) -> bool:
-        """Whether `members` needs no look at the whole column."""
+        """Whether `members` answers without a scan of the whole column."""
         if isinstance(predicate, IsSet) or self._may_have_value_bitmaps():
             return True
         return self._has_ranges() and predicates.ranges(predicate, self.type, context) is not None
 
     def members(self, predicate: Predicate, context: Context, among: BitMap | None = None) -> BitMap:
-        """The users, or those among some, whose value satisfies a fitting predicate; the bitmap must not be changed."""
+        """The users whose value satisfies a predicate that fits the type; `among` restricts the answer to some users.
+
+        The bitmap must not be changed.
+        """
         if among is not None:
             return self._members_among(predicate, context, among)
-        held = self.held(predicate)
-        if held is not None:
-            return held
+        stored = self.stored(predicate)
+        if stored is not None:
+            return stored
         if self._may_have_value_bitmaps():
             bitmaps = self._bitmaps_by_value()
             codes = self._matching_codes(predicate, context)
             return union([bitmaps[code] for code in codes if code in bitmaps])
-        asked = predicates.ranges(predicate, self.type, context)
-        if asked is None or not self._has_ranges():
+        wanted = predicates.ranges(predicate, self.type, context)
+        if wanted is None or not self._has_ranges():
             return self.scan(predicate, context)
-        return self._members_in(asked)
+        return self._members_in(wanted)
 
     def scan(self, predicate: Predicate, context: Context) -> BitMap:
-        """The same by a look at every value; while it looks, values may change, which `changes` tells of."""
-        # A copy, so that no code in it is of an entry that came after the dictionary was looked at.
+        """The members, by a scan of the column without the lock; `changes` names users written during the scan."""
+        # A copy: later writes may add codes for entries that the mask of the dictionary does not cover.
         data = self._data.copy()
         return from_mask(predicates.test(predicate, self.type, data, self.dictionary, context))
 
@@ -142,46 +146,46 @@ class Attribute:
         mask = predicates.test(predicate, self.type, self._data[users], self.dictionary, context)
         return from_sorted(users[mask])
 
-    def _members_in(self, asked: predicates.Ranges) -> BitMap:
+    def _members_in(self, wanted: predicates.Ranges) -> BitMap:
         assert self._ranges is not None
-        found = BitMap()
-        for low, high in asked.ranges:
+        members = BitMap()
+        for low, high in wanted.ranges:
             if low is None:
-                found |= self._ranges.below(high, self._data)
+                members |= self._ranges.below(high, self._data)
             elif high is None:
-                found |= self._set - self._ranges.below(low, self._data)
+                members |= self._set - self._ranges.below(low, self._data)
             else:
-                found |= self._ranges.between(low, high, self._data)
-        return self._set - found if asked.negated else found
+                members |= self._ranges.between(low, high, self._data)
+        return self._set - members if wanted.negated else members
 
     def estimate(self, predicate: Predicate, context: Context) -> int:
-        """About how many users satisfy the predicate, found without evaluating it."""
+        """About how many users satisfy the predicate, without evaluating it."""
         total = len(self._set)
         if self.dictionary is not None and self._value_bitmaps is not None:
             codes = predicates.exact_codes(predicate, self.dictionary)
             if codes is not None:
                 return sum(len(self._value_bitmaps[code]) for code in codes if code in self._value_bitmaps)
         if self._ranges is not None:
-            asked = predicates.ranges(predicate, self.type, context)
-            if asked is not None and all(low is not None and high is not None for low, high in asked.ranges):
-                found = min(sum(self._ranges.estimate(low, high) for low, high in asked.ranges), total)
-                return total - found if asked.negated else found
+            wanted = predicates.ranges(predicate, self.type, context)
+            if wanted is not None and all(low is not None and high is not None for low, high in wanted.ranges):
+                estimated = min(sum(self._ranges.estimate(low, high) for low, high in wanted.ranges), total)
+                return total - estimated if wanted.negated else estimated
         return total
 
     def prepare(self) -> None:
-        """Build bitmaps and bins, which else happens when they are first asked for."""
+        """Build bitmaps and bins now, so that no query has to."""
         if self._may_have_value_bitmaps():
             self._bitmaps_by_value()
         self._has_ranges()
 
     @property
     def capacity(self) -> int:
-        """For how many users there is room in the column."""
+        """The number of users that the column has room for."""
         return len(self._data)
 
     @property
     def size_bytes(self) -> int:
-        """What the attribute takes in memory as it is, its dictionary apart: no bitmap is built for it."""
+        """Bytes of memory, without the dictionary. Measuring builds no bitmap."""
         # Bitmaps and bins change with the revision, or when a query builds them.
         at = (self.revision, self._value_bitmaps is not None, self._ranges is not None)
         if self._measured[0] != at:
@@ -191,7 +195,7 @@ class Attribute:
         return self._data.nbytes + self._written_ms.nbytes + self._measured[1]
 
     def value(self, user: int) -> Value | None:
-        """The value of one user."""
+        """The value of one user, by dense id; None where it is unset."""
         if user >= len(self._data):
             return None
         return decode(self.type, self._data[user], self.dictionary.entries if self.dictionary else ())
@@ -200,26 +204,26 @@ class Attribute:
         if length <= len(self._data):
             return
         capacity = max(length, len(self._data) * 3 // 2, 1024)
-        for name, fresh in (
+        for name, larger in (
             ("_data", empty(self.type, capacity)),
             ("_written_ms", np.full(capacity, _NEVER, np.int64)),
         ):
-            old = getattr(self, name)
-            fresh[: len(old)] = old
-            setattr(self, name, fresh)
+            before = getattr(self, name)
+            larger[: len(before)] = before
+            setattr(self, name, larger)
 
     def _replace(self, users: NDArray[np.uint32], before: NDArray[Any], after: NDArray[Any]) -> None:
-        """Store values of distinct users and bring the bitmaps along."""
+        """Store values of distinct users and update the bitmaps."""
         self.revision += 1
         self.changes.add(self.revision, users)
         self._data[users] = after
         if self.dictionary is not None:
             self.dictionary.suspect(before)
         is_set = present(self.type, after)
-        # Bitmaps handed out by `members` stay as they were: each update makes fresh ones.
+        # Bitmaps that `members` returned must not change, so each update makes copies.
         self._set = (self._set | from_array(users[is_set])) - from_array(users[~is_set])
-        if len(users) > len(self._set) // _LARGE_SHARE:
-            # Making them anew costs less than bringing them along.
+        if len(users) > len(self._set) // _LARGE_DIVISOR:
+            # Rebuilding them costs less than updating them.
             self._value_bitmaps = self._ranges = None
         if self._ranges is not None:
             self._ranges.move(users, before, after, lambda values: ~present(self.type, values))
@@ -247,7 +251,7 @@ class Attribute:
         return self._value_bitmaps
 
     def _has_ranges(self) -> bool:
-        """Whether there are bins, built where they are worth it and when first asked for."""
+        """Whether there are bins; builds them on first use if there are enough users."""
         if self._ranges is None and self.type in predicates.ORDERED_TYPES and len(self._set) >= SMALLEST:
             users = np.flatnonzero(present(self.type, self._data))
             self._ranges = RangeIndex(users.astype(np.uint32), self._data[users])
@@ -263,7 +267,7 @@ class Attribute:
         return np.flatnonzero(predicates.entry_mask(predicate, self.dictionary, context)).tolist()
 
     def _note(self, users: NDArray[np.uint32], before: NDArray[Any]) -> None:
-        """Note that users are about to change, before their times of writing do."""
+        """Record the state of users before they change; call it before times of writing are updated."""
         for stretch in np.flatnonzero(np.bincount(users >> _STRETCH_BITS)).tolist():
             self._revisions[stretch] = self._revisions.get(stretch, 0) + 1
         if self._undo is not None:
@@ -272,7 +276,7 @@ class Attribute:
     # Snapshots
 
     def capture(self, total: int, lock: AbstractContextManager[None]) -> "CapturedAttribute":
-        """The attribute as it is, of users below `total`; until `release`, every change is noted."""
+        """A consistent view of users below `total`. Until `release`, every change is recorded for undoing."""
         self._undo = []
         unused = None
         dictionary = None if self.dictionary is None else self.dictionary.capture()
@@ -297,49 +301,59 @@ class Attribute:
             written_ms[places] = before_written_ms[rows]
         return data, written_ms
 
-    def restore(self, stretch: int, state: Mapping[str, Any], revision: int, total: int) -> None:
-        """Take back one part of a snapshot, of a directory of `total` users; `restored` comes after the last."""
+    def restore(self, stretch: int, state: Any, revision: int, total: int) -> None:
+        """Take back one part of a snapshot, of a directory of `total` users; ValueError for anything else.
+
+        `restored` comes after the last.
+        """
+        if not isinstance(state, dict) or not state.keys() >= {"data", "written_ms"}:
+            raise ValueError(f"the values of {self.name!r} are not data and times")
         first, most = stretch << _STRETCH_BITS, 1 << _STRETCH_BITS
         data = decompress(state["data"], _missing(self.type), most)
         written_ms = decompress(state["written_ms"], _NEVER, most)
         like = empty(self.type, 0)
-        if data.dtype != like.dtype or data.shape[1:] != like.shape[1:] or written_ms.dtype != np.int64:
+        if data.dtype != like.dtype or written_ms.dtype != np.int64 or written_ms.ndim != 1:
+            raise ValueError(f"the values of {self.name!r} are of another type")
+        if not data.ndim or data.shape[1:] != like.shape[1:]:
             raise ValueError(f"the values of {self.name!r} are of another type")
         if len(data) != len(written_ms) or len(data) > most or not 0 <= first <= total - len(data):
-            raise ValueError(f"the values of {self.name!r} are not those of users")
+            raise ValueError(f"the values of {self.name!r} do not match the users")
         if self.dictionary is not None and len(data) and not -1 <= data.min() <= data.max() < len(self.dictionary):
             raise ValueError(f"the values of {self.name!r} are not all in its dictionary")
+        reason = None if self.dictionary is not None else misfit(Column(self.type, data), len(data))
+        if reason is not None:
+            raise ValueError(f"the column of {self.name!r} {reason}")
         self._grow(total)
         self._data[first : first + len(data)] = data
         self._written_ms[first : first + len(data)] = written_ms
         self._revisions[stretch] = revision
 
     def restored(self) -> None:
-        """Make what is not in snapshots."""
+        """Rebuild what snapshots do not contain."""
         self._set = from_mask(present(self.type, self._data))
 
     def faults(self, everyone: BitMap) -> list[str]:
         """Differences between bitmaps or bins and the column, one sentence each."""
-        found: list[str] = []
-        held = from_mask(present(self.type, self._data))
-        if held != self._set:
-            found.append(f"attribute {self.name!r}: {len(held ^ self._set):,} users are wrongly set or unset")
-        if held - everyone:
-            found.append(f"attribute {self.name!r}: {len(held - everyone):,} users with a value do not exist")
+        faults: list[str] = []
+        is_set = from_mask(present(self.type, self._data))
+        if is_set != self._set:
+            faults.append(f"attribute {self.name!r}: {len(is_set ^ self._set):,} users are wrongly set or unset")
+        if is_set - everyone:
+            faults.append(f"attribute {self.name!r}: {len(is_set - everyone):,} users with a value do not exist")
         if self._may_have_value_bitmaps():
             users = np.flatnonzero(present(self.type, self._data))
             if {c: b for c, b in self._bitmaps_by_value().items() if b} != dict(_by_code(self._data[users], users)):
-                found.append(f"attribute {self.name!r}: the bitmaps of its values differ from its column")
+                faults.append(f"attribute {self.name!r}: the bitmaps of its values differ from its column")
         if self._ranges is not None:
             users = np.flatnonzero(present(self.type, self._data))
             if not self._ranges.has_all(users.astype(np.uint32), self._data[users]):
-                found.append(f"attribute {self.name!r}: the bins of its values differ from its column")
-        return found
+                faults.append(f"attribute {self.name!r}: the bins of its values differ from its column")
+        return faults
 
 
 @dataclass(frozen=True, slots=True)
 class CapturedAttribute:
-    """What an attribute was at a moment. `unused` are the codes that nobody has, where that was known."""
+    """An attribute at one moment. `unused` has the suspect codes that no user has; None where that was not known."""
 
     attribute: Attribute
     total: int
@@ -349,7 +363,7 @@ class CapturedAttribute:
     lock: AbstractContextManager[None]
 
     def find_unused(self) -> BitMap:
-        """The suspects of the dictionary that nobody has."""
+        """The suspect codes of the dictionary that no user has."""
         if self.dictionary is None or not self.dictionary.suspects:
             return BitMap()
         if self.unused is not None:
@@ -370,7 +384,7 @@ class CapturedAttribute:
             yield Part(("attribute", name, stretch), self.revisions[stretch], state)
 
     def column(self, users: NDArray[np.int64], first: int, last: int) -> Column:
-        """The values of users from `first` to before `last`; they must be all within."""
+        """The values of `users`, whose dense ids must all lie from `first` to before `last`."""
         values = empty(self.attribute.type, last - first)
         data, _ = self.attribute.stretch(first, min(last, self.total), self.lock)
         values[: len(data)] = data
@@ -389,7 +403,7 @@ class CapturedAttribute:
 
 
 def _missing(value_type: ValueType) -> int:
-    """What stands for no value in a column of integers; meaningless for one of floats."""
+    """The marker for "no value" in a column of integers; 0 for floats, which do not use it."""
     marker = empty(value_type, 1).flat[0]
     return 0 if np.issubdtype(type(marker), np.floating) else int(marker)
 
@@ -403,7 +417,7 @@ def _differs(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def _only_used(codes: NDArray[np.int32], entries: Sequence[Entry]) -> tuple[NDArray[np.int32], Sequence[Entry]]:
-    """Codes and entries without the entries that no code stands for; -1 stays."""
+    """Codes and entries without unused entries; the code -1 stays."""
     used = np.flatnonzero(np.bincount(codes[codes >= 0], minlength=len(entries)))
     if len(used) == len(entries):
         return codes, entries

@@ -1,6 +1,6 @@
-"""Numpy arrays to Roaring bitmaps and back, by the ways that do not touch items one by one.
+"""Conversion between numpy arrays and Roaring bitmaps without touching items one by one.
 
-Large bitmaps are put together in the portable serialised form (github.com/RoaringBitmap/RoaringFormatSpec), which
+Large bitmaps are assembled in the portable serialised form (github.com/RoaringBitmap/RoaringFormatSpec), which
 CRoaring reads at the speed of a copy: containers of 65,536 ids, each a sorted array of 16-bit items up to 4,096 of
 them and a bitset beyond.
 """
@@ -20,7 +20,7 @@ _LARGEST_ARRAY = 4_096
 _COOKIE = 12_346
 # Up to this many ids, the plain constructor is faster than the assembly of containers.
 _FEW = 2_000
-# Up to this many bitmaps of up to this many ids in all are united one by one.
+# Up to this many bitmaps, with up to this many ids together, are united one by one.
 _FEW_BITMAPS, _FEW_IDS = 4, 150_000
 # Up to this many ids, merging arrays is faster than uniting bitmaps of them.
 _FEW_IN_RUNS = 100_000
@@ -60,7 +60,7 @@ def from_runs(arrays: Sequence[NDArray[np.uint32]]) -> BitMap:
     """The bitmap of the ids in some arrays, each ascending, with repeats."""
     if len(arrays) < 2 or sum(map(len, arrays)) > _FEW_IN_RUNS:
         return union([from_array(users) for users in arrays])
-    # Timsort, which `stable` stands for, merges what is in order already.
+    # `stable` is a timsort, which merges runs that are already sorted.
     users = np.sort(np.concatenate(arrays), kind="stable")
     return from_sorted(users[first_of_runs(users)])
 
@@ -74,7 +74,7 @@ def from_mask(mask: NDArray[np.bool_], first_container: int = 0) -> BitMap:
 
 
 def from_bits(packed: NDArray[np.uint8], first_container: int = 0) -> BitMap:
-    """The bitmap of the bits that are set, of whole containers, the lowest of each byte first."""
+    """The bitmap of the bits that are set. `packed` has whole containers, the lowest bit of each byte first."""
     containers = len(packed) // (CONTAINER_IDS // 8)
     if containers == 0:
         return BitMap()
@@ -100,36 +100,36 @@ def to_array(bitmap: BitMap) -> NDArray[np.uint32]:
 
 
 def words_of(bitmap: BitMap, ids: int) -> NDArray[np.uint64]:
-    """The ids as bits, id i as bit i % 64 of word i // 64, up to the end of the container that holds id `ids` - 1.
+    """The ids as bits: id i is bit i % 64 of word i // 64. The words end with the container of id `ids` - 1.
 
     All ids must be below `ids`.
     """
     containers = -(-ids // CONTAINER_IDS)
     data = np.frombuffer(bitmap.serialize(), np.uint8)
     cookie, count = data[:8].view("<u4").tolist()
-    # Another cookie means runs, and a header of another layout.
+    # Another cookie means that there are runs, and then the header has another layout.
     lengths = data[8 : 8 + 4 * count].view("<u2")[1::2] if cookie == _COOKIE else ()
     if len(lengths) != containers or min(lengths) < _LARGEST_ARRAY:
         mask = np.zeros(containers * CONTAINER_IDS, bool)
         mask[to_array(bitmap)] = True
         return np.packbits(mask, bitorder="little").view(np.uint64)
-    # Bitsets one after the other, without a gap: they are the words.
+    # All containers are bitsets without gaps between them, so their bytes are the words.
     return data[8 + 8 * count :].copy().view(np.uint64)
 
 
 def union(bitmaps: Sequence[BitMap]) -> BitMap:
-    """The ids in any of the bitmaps: a bitmap of its own, save that a single one is returned as it is."""
+    """The ids in any of the bitmaps. A single bitmap is returned itself, not copied."""
     if len(bitmaps) == 1:
         return bitmaps[0]
     if not bitmaps:
         return BitMap()
     if len(bitmaps) > _FEW_BITMAPS or (len(bitmaps) > 2 and sum(map(len, bitmaps)) > _FEW_IDS):
-        # Many at once are gathered in bitsets, whatever the containers they end up as.
+        # CRoaring gathers many bitmaps in bitsets, which beats a pairwise union.
         return BitMap.union(*bitmaps)
-    first, *rest = sorted(bitmaps, key=len, reverse=True)
-    # The copy is left as it is laid out: optimising would take ten times as long as the copy.
-    result = BitMap(first, optimize=False)
-    for bitmap in rest:
+    largest, *others = sorted(bitmaps, key=len, reverse=True)
+    # Optimising the containers would take ten times as long as the copy.
+    result = BitMap(largest, optimize=False)
+    for bitmap in others:
         result |= bitmap
     return result
 
@@ -142,7 +142,7 @@ def everyone_below(limit: int) -> BitMap:
 
 
 def size_bytes(bitmap: BitMap) -> int:
-    """What the containers of a bitmap take in memory."""
+    """Bytes of memory that the containers of a bitmap take."""
     statistics = bitmap.get_statistics()
     return int(
         statistics["n_bytes_array_containers"]
@@ -158,7 +158,7 @@ def _positions(packed: NDArray[np.uint8]) -> NDArray[np.int64]:
     words = words[places]
     positions: list[NDArray[np.int64]] = []
     while len(places):
-        # Each round takes the lowest bit of every word that has one left.
+        # Each round takes the lowest remaining bit of every word.
         below = words - np.uint64(1)
         positions.append(places * 64 + np.bitwise_count(~words & below))
         words = words & below

@@ -1,4 +1,4 @@
-"""The moment a query stands at, shared by everything that evaluates it."""
+"""The moment at which a query is evaluated, shared by everything that evaluates it."""
 
 from dataclasses import dataclass, field
 
@@ -12,7 +12,10 @@ from bitseg.segment.nodes import Predicate
 
 @dataclass(slots=True)
 class Context:
-    """`now_ms` is the instant that stands for now; `entry_masks` keeps which dictionary entries satisfy what."""
+    """`now_ms` is the instant that stands for now, in milliseconds since 1970.
+
+    `entry_masks` caches, by dictionary and predicate, which dictionary entries satisfy the predicate.
+    """
 
     now_ms: int
     calendar: Calendar

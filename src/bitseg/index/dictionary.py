@@ -1,4 +1,4 @@
-"""Distinct strings or lists of a column, numbered."""
+"""Dictionaries: the distinct strings or lists of a column, each with a code."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,36 +13,36 @@ from bitseg.index.bitmaps import from_array
 from bitseg.storage.snapshot import Key, Part
 from bitseg.values import Entry
 
-# Entries that one part of a snapshot has.
+# Entries in one part of a snapshot.
 _PART_ENTRIES = 2**16
 _REVISION_BITS = 32
 
 
 class Dictionary:
-    """Numbers distinct entries 0, 1, 2, … in order of arrival; numbers never change.
+    """Gives distinct entries the codes 0, 1, 2, … in order of arrival. The code of an entry never changes.
 
-    An entry that no value has any more leaves its number behind, which is not given to another.
+    Entries that no value uses are dropped; their codes are not reused.
     """
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
         self._codes: dict[Entry, int] = {}
-        # Numbers that somebody's value was and is no longer; perhaps nobody's value is one of them.
+        # Codes that were taken from a value, so that no value may have them.
         self._suspects = BitMap()
-        # Numbers whose entries are gone.
+        # Codes whose entries were dropped.
         self._gone = BitMap()
-        # By part, how often entries of it went.
+        # By part of a snapshot: how often entries of it were dropped.
         self._revisions: dict[int, int] = {}
 
     def __len__(self) -> int:
         return len(self.entries)
 
     def find(self, entry: Entry) -> int | None:
-        """The number of an entry, or None."""
+        """The code of an entry, or None."""
         return self._codes.get(entry)
 
     def recode(self, codes: NDArray[np.int32], entries: Sequence[Entry]) -> NDArray[np.int32]:
-        """Codes into `entries`, with -1 for none, as codes into this dictionary, which grows as needed."""
+        """Codes into `entries`, with -1 for none, as codes into this dictionary, which grows as needed; shape (n,)."""
         mapping = np.empty(len(entries) + 1, np.int32)
         mapping[-1] = -1
         known = self._codes
@@ -50,7 +50,7 @@ class Dictionary:
             code = known.get(entry)
             if code is None:
                 code = len(self.entries)
-                # The entry first: after an interrupt in between, its number is given to no other entry.
+                # The entry comes first: after an interrupt in between, no other entry gets its code.
                 self.entries.append(entry)
                 known[entry] = code
             mapping[position] = code
@@ -60,15 +60,15 @@ class Dictionary:
         return recoded
 
     def suspect(self, codes: NDArray[Any]) -> None:
-        """Note that values with these codes, -1 for none, were taken away."""
+        """Mark the codes of values that were removed; -1 stands for no value."""
         self._suspects |= from_array(np.unique(codes[codes >= 0]).astype(np.uint32))
 
     def capture(self) -> "CapturedDictionary":
-        """The dictionary as it is."""
+        """A view of the dictionary that later changes do not affect."""
         return CapturedDictionary(self, len(self.entries), self._suspects.copy(), self._gone, dict(self._revisions))
 
     def forget(self, unused: BitMap) -> None:
-        """Drop the entries of codes that nobody had when they were looked for, and nobody has got since."""
+        """Drop the entries of codes that had no value in the last capture and have got no value since."""
         dropped = unused & self._suspects
         for code in dropped:
             entry = self.entries[code]
@@ -78,20 +78,22 @@ class Dictionary:
         for part in {code // _PART_ENTRIES for code in unused}:
             self._revisions[part] = self._revisions.get(part, 0) + 1
         for part in {code // _PART_ENTRIES for code in unused - dropped}:
-            # A snapshot lacks what is still in use.
+            # These entries are missing from the snapshot but are in use, so the part must be written again.
             self._revisions[part] += 1
         self._suspects -= unused
 
-    def restore(self, entries: Sequence[Any], revision: int) -> None:
-        """Take back the next part of a snapshot."""
+    def restore(self, entries: Sequence[Any], revision: int, nothing: Entry) -> None:
+        """Take back the next part of a snapshot: strings or lists of them, and None for those that are gone.
+
+        `nothing` is put in their place.
+        """
         first = len(self.entries)
         gone: list[int] = []
-        is_list = any(isinstance(entry, list) for entry in entries)
         for code, stored in enumerate(entries, first):
             entry: Entry = tuple(stored) if isinstance(stored, list) else stored
             if stored is None:
                 gone.append(code)
-                entry = () if is_list else ""
+                entry = nothing
             else:
                 self._codes[entry] = code
             self.entries.append(entry)
@@ -101,7 +103,7 @@ class Dictionary:
 
 @dataclass(frozen=True, slots=True)
 class CapturedDictionary:
-    """A dictionary at one moment, whatever is added to it later. No value may have the codes in `suspects`."""
+    """A dictionary at one moment. `suspects` are the codes that may have no value, `gone` those of dropped entries."""
 
     dictionary: Dictionary
     length: int

@@ -1,4 +1,4 @@
-"""Events by name: their days, and the users of several days in one bitmap."""
+"""Events by name: a partition per day, and rollups, bitmaps of the users of several days."""
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator, Mapping
@@ -20,12 +20,12 @@ from bitseg.segment.windows import Interval
 from bitseg.storage.snapshot import Part
 from bitseg.values import Column, ValueType
 
-# Days that one rollup covers, longest first; each is a multiple of the next.
+# Days in one rollup, longest first; each number is a multiple of the next.
 ROLLUP_DAYS = (32, 8)
 
 
 class Days(Mapping[int, Partition]):
-    """Partitions by day, in order of days. Adding one takes no longer where it lies before others."""
+    """Partitions by day, in order of days. A day may be added before others at no extra cost."""
 
     def __init__(self) -> None:
         self._partitions: dict[int, Partition] = {}
@@ -45,16 +45,16 @@ class Days(Mapping[int, Partition]):
 
     @property
     def newest(self) -> int | None:
-        """The last day; None where there is no day."""
+        """The last day; None where there are no days."""
         return self._ordered[-1] if self._ordered else None
 
     def add(self, partition: Partition) -> None:
-        """Add the partition of a day that is not there yet."""
+        """Add the partition of a day that has no partition yet."""
         self._partitions[partition.day] = partition
         insort(self._ordered, partition.day)
 
     def pop_before(self, day: int) -> list[Partition]:
-        """Take out the partitions of all days before `day`."""
+        """Remove and return the partitions of all days before `day`."""
         old = self._ordered[: bisect_left(self._ordered, day)]
         self._ordered = self._ordered[len(old) :]
         return [self._partitions.pop(old_day) for old_day in old]
@@ -75,7 +75,7 @@ class Event:
     """All events of one name, by day.
 
     `revision` grows with every change, and `changes` has the users that each revision changed. All events lie between
-    `first_ms` and `last_ms`, both included; where there was never an event, `first_ms` is the larger.
+    `first_ms` and `last_ms`, both included; `first_ms` is the larger before the first event.
     """
 
     def __init__(self, name: str) -> None:
@@ -87,12 +87,14 @@ class Event:
         self.last_ms = FIRST_INSTANT_MS
         self.total = 0
         self.changes = ChangeLog()
+        # The highest revision of a day that was dropped: one that comes again has others, which no snapshot knows.
+        self._dropped_revision = 0
         # By length and first day: the days that were united, and their users.
         self._rollups: dict[tuple[int, int], tuple[list[int], BitMap]] = {}
 
     @property
     def has_occurred(self) -> bool:
-        """Whether any event of the name has ever arrived."""
+        """Whether any event of this name has ever arrived."""
         return self.first_ms <= self.last_ms
 
     def append(
@@ -102,7 +104,7 @@ class Event:
         columns: Mapping[str, NDArray[Any]],
         calendar: Calendar,
     ) -> None:
-        """Add events, in order of arrival; every array has one item an event."""
+        """Add events in order of arrival; all arrays have shape (n,), or (n, 2) for a geo property."""
         if not len(users):
             return
         first_ms, last_ms = int(timestamps_ms.min()), int(timestamps_ms.max())
@@ -110,6 +112,7 @@ class Event:
             partition = self.partitions.get(day)
             if partition is None:
                 partition = Partition(day, calendar, self.properties)
+                partition.revision = self._dropped_revision
                 self.partitions.add(partition)
             if day != self.partitions.newest:
                 # The newest day is in no rollup.
@@ -124,7 +127,7 @@ class Event:
         self.changes.add(self.revision, users, first_ms, last_ms, added_only=True)
 
     def remove(self, users: NDArray[np.uint32]) -> None:
-        """Forget the events of users."""
+        """Remove all events of some users."""
         gone = from_array(users)
         removed = 0
         for day, partition in self.partitions.items():
@@ -138,10 +141,11 @@ class Event:
             self.changes.add(self.revision, users, FIRST_INSTANT_MS, LAST_INSTANT_MS)
 
     def drop_before(self, day: int) -> int:
-        """Forget whole days before `day`; how many events went."""
+        """Remove all days before `day`; returns the number of events removed."""
         dropped = 0
         for partition in self.partitions.pop_before(day):
             self._drop_rollups(partition.day)
+            self._dropped_revision = max(self._dropped_revision, partition.revision)
             partition.leave()
             dropped += len(partition)
         if dropped:
@@ -151,18 +155,18 @@ class Event:
         return dropped
 
     def within(self, interval: Interval) -> Iterator[tuple[Partition, bool]]:
-        """The partitions that overlap an interval, in order of days, and whether each lies in it whole."""
+        """The partitions that overlap an interval, in order of days, and whether all events of each lie in it."""
         for partition in self.partitions.overlapping(interval):
             yield partition, partition.lies_in(interval)
 
     def bitmaps(self, days: list[int]) -> list[BitMap]:
-        """Bitmaps that together have the users of some ascending days, as few as rollups allow.
+        """As few bitmaps as rollups allow that together have the users of some days, given in ascending order.
 
-        They must not be changed. To be called with the engine's lock held.
+        The bitmaps must not be changed. Call with the engine's lock held.
         """
         bitmaps: list[BitMap] = []
         wanted = set(days)
-        # The newest day changes all the time, and is not worth rolling up.
+        # The newest day changes all the time, so a rollup of it would never last.
         newest = self.partitions.newest or 0
         place = 0
         while place < len(days):
@@ -181,7 +185,7 @@ class Event:
         return bitmaps
 
     def _rollup(self, length: int, first: int, days: list[int]) -> BitMap:
-        """The users of some days of the stretch of `length` days from day `first`; made anew if a day was added."""
+        """The rollup of the `length` days from day `first` that have events; rebuilt if a day was added."""
         united, rollup = self._rollups.get((length, first), ([], BitMap()))
         if united != days:
             rollup = union([self.partitions[day].bitmap for day in days])
@@ -202,7 +206,7 @@ class Event:
 
     @property
     def size_bytes(self) -> int:
-        """What the events take in memory, bitmaps and rollups included, dictionaries apart."""
+        """Bytes of memory, with bitmaps and rollups and without dictionaries."""
         return sum(partition.size_bytes for partition in self.partitions.values()) + sum(
             size_bytes(rollup) for _, rollup in self._rollups.values()
         )
@@ -210,7 +214,7 @@ class Event:
     # Snapshots
 
     def description(self) -> dict[str, Any]:
-        """The name, the bounds, and the properties with their types, as plain values."""
+        """The name, the bounds, and the properties with their types, as plain values for a snapshot."""
         return {
             "name": self.name,
             "first_ms": self.first_ms,
@@ -221,16 +225,29 @@ class Event:
         }
 
     @classmethod
-    def described(cls, state: Mapping[str, Any]) -> "Event":
-        """The event of a description, before its dictionaries and days are restored."""
-        event = cls(state["name"])
-        event.first_ms, event.last_ms = state["first_ms"], state["last_ms"]
-        for name, value_type, declared in state["properties"]:
-            event.properties[name] = Property(ValueType(value_type), declared=declared)
+    def described(cls, state: Any) -> "Event":
+        """The event of a description, before its dictionaries and days are restored; ValueError for anything else."""
+        match state:
+            case {
+                "name": str(name),
+                "first_ms": int(first_ms),
+                "last_ms": int(last_ms),
+                "properties": list(properties),
+            }:
+                event = cls(name)
+            case _:
+                raise ValueError("an event is not a name, bounds and properties")
+        event.first_ms, event.last_ms = first_ms, last_ms
+        for each in properties:
+            match each:
+                case [str(name), str(type_name), bool(declared)]:
+                    event.properties[name] = Property(ValueType(type_name), declared=declared)
+                case _:
+                    raise ValueError("a property is not a name, a type and whether it was declared")
         return event
 
     def capture(self) -> "CapturedEvent":
-        """The events as they are."""
+        """A view of the events that later changes do not affect."""
         dictionaries = {
             name: definition.dictionary.capture()
             for name, definition in self.properties.items()
@@ -240,12 +257,12 @@ class Event:
         types = {name: definition.type for name, definition in self.properties.items()}
         return CapturedEvent(self.name, types, dictionaries, days)
 
-    def restore(self, day: int, state: Mapping[str, Any], revision: int, calendar: Calendar) -> None:
-        """Take back one day of a snapshot."""
+    def restore(self, day: int, state: Any, revision: int, calendar: Calendar, total: int) -> None:
+        """Take back one day of a snapshot, of a directory of `total` users; ValueError for anything else."""
         if not FIRST_DAY <= day <= LAST_DAY or day in self.partitions:
-            raise ValueError(f"there is no day {day}, or it was there before")
+            raise ValueError(f"day {day} is out of range or appears twice")
         partition = Partition(day, calendar, self.properties)
-        partition.restore(state, revision)
+        partition.restore(state, revision, total)
         self.partitions.add(partition)
         self.total += len(partition)
 
@@ -264,7 +281,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class CapturedEvent:
-    """An event at one moment: types and dictionaries by property, and the revision and the events by day."""
+    """An event at one moment: types and dictionaries by property, revisions and contents by day."""
 
     name: str
     types: Mapping[str, ValueType]
@@ -272,7 +289,7 @@ class CapturedEvent:
     days: Mapping[int, tuple[int, Content]]
 
     def find_unused(self, name: str) -> BitMap:
-        """The suspects of a property's dictionary that no event has."""
+        """The suspect codes of a property's dictionary that no event has."""
         dictionary = self.dictionaries[name]
         if not dictionary.suspects:
             return BitMap()
@@ -284,7 +301,7 @@ class CapturedEvent:
         return dictionary.suspects - from_mask(is_used)
 
     def columns(self) -> Iterator[tuple[NDArray[np.uint32], NDArray[np.int64], dict[str, Column]]]:
-        """Users, times and properties of all events, day by day, by user and time within."""
+        """Users, times and properties of all events, day by day, sorted by user and time within each day."""
         for _, content in self.days.values():
             rows = content.rows()
             values = {
@@ -298,7 +315,7 @@ class CapturedEvent:
             yield rows.users, rows.start_ms + rows.offsets_ms.astype(np.int64), values
 
     def parts(self, unused: Mapping[str, BitMap]) -> Iterator[Part]:
-        """The parts for a snapshot, without the entries of codes that are unused, by property."""
+        """The parts for a snapshot, without the dictionary entries of `unused` codes by property."""
         for name, dictionary in self.dictionaries.items():
             yield from dictionary.parts(("entries", self.name, name), unused[name])
         for day, (revision, content) in self.days.items():
@@ -306,7 +323,7 @@ class CapturedEvent:
 
 
 def _by_day(days: NDArray[np.int32]) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Each day and its rows, in order of arrival."""
+    """The days, ascending, with the rows of each day in order of arrival."""
     first, last = int(days.min()), int(days.max())
     rows = np.arange(len(days))
     if first == last:

@@ -1,45 +1,40 @@
-"""The whole of a workspace in memory: what operations change and queries read."""
+"""The index: all users, attributes, events and lists of a workspace in memory."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pyroaring import BitMap
 
 from bitseg.calendar import Calendar
-from bitseg.columns import Columns
 from bitseg.errors import InvalidArgumentError, TypeMismatchError
-from bitseg.index import part_shapes
-from bitseg.index.attributes import Attribute, CapturedAttribute
+from bitseg.index.attributes import Attribute
 from bitseg.index.bitmaps import to_array
-from bitseg.index.dictionary import CapturedDictionary, Dictionary
-from bitseg.index.events import CapturedEvent, Event, Property
+from bitseg.index.capture import CapturedIndex
+from bitseg.index.events import Event, Property
 from bitseg.index.lists import UserList
+from bitseg.index.schema import MAX_ATTRIBUTES, MAX_EVENT_NAMES, MAX_PROPERTIES
 from bitseg.index.unset import UnsetTimes
-from bitseg.index.users import CapturedIds, UserDirectory
+from bitseg.index.users import UserDirectory
 from bitseg.names import MAX_NAME_BYTES, malformed_text
 from bitseg.records import Batch, Deletion, EventRows, Field, UserRows, Values
-from bitseg.storage.shapes import PartShape
-from bitseg.storage.snapshot import Key, Part
+from bitseg.storage.snapshot import Part
 from bitseg.values import Column, ValueType, empty
 
-# Users in one block of an export.
-_BLOCK_USERS = 2**16
-# Memory that a row and an entry of a dictionary take while a batch is applied, and how often a value is there by then.
+# While a batch is applied: bytes that a row and a dictionary entry take, and copies of each value in memory.
 _ROW_BYTES = 512
 _ENTRY_BYTES = 512
 _COPIES = 4
-# A latitude and a longitude.
+# The widest value is a latitude and a longitude.
 _WIDEST_VALUE_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
 class SchemaField:
-    """An attribute (`event` None) or an event's property, its type, and whether that was declared."""
+    """An attribute (`event` None) or an event's property, its type, and whether the type was declared."""
 
     event: str | None
     name: str
@@ -49,7 +44,7 @@ class SchemaField:
 
 @dataclass(slots=True)
 class Touched:
-    """Whom and what changes touch: arrays of dense ids, with repeats; names of attributes, events and lists."""
+    """What a batch changes: users as arrays of dense ids, with repeats, and names of attributes, events and lists."""
 
     users: list[NDArray[np.uint32]] = field(default_factory=list)
     attributes: set[str] = field(default_factory=set)
@@ -67,20 +62,20 @@ class Index:
         self.calendar = calendar
         self.users = UserDirectory()
         self.attributes: dict[str, Attribute] = {}
-        # Attributes of which only nulls have come.
+        # Attributes that have only been set to null, so that they have no type yet.
         self.unset: dict[str, UnsetTimes] = {}
         self.events: dict[str, Event] = {}
         self.lists: dict[str, UserList] = {}
-        # Whether users were deleted whom the last snapshot has.
+        # Whether users were deleted since the last snapshot.
         self.has_deleted = False
         self.version = 0
-        # Grows with every attribute, property, list and first event of a name: all that names are checked against.
+        # Grows whenever the names that segments are checked against change.
         self.schema_revision = 0
 
     def apply(self, batch: Batch, touched: Touched) -> None:
-        """Make the changes of a batch in order, and note whom and what they touch."""
-        for begun in batch.fields:
-            self.begin(begun)
+        """Apply the changes of a batch in order, and add what they change to `touched`."""
+        for new_field in batch.fields:
+            self.begin(new_field)
         for change in batch.changes:
             if isinstance(change, Deletion):
                 self._delete(change.user_ids, touched)
@@ -90,7 +85,7 @@ class Index:
                 self._append_events(change, touched)
 
     def begin(self, field: Field) -> None:
-        """Make an attribute or a property known, or give an attribute of which only nulls came its type."""
+        """Add an attribute or a property to the schema, or give its type to an attribute that has none yet."""
         if field.event is not None:
             assert field.type is not None
             properties = self._event(field.event).properties
@@ -129,9 +124,9 @@ class Index:
             touched.attributes.update(self.attributes)
             touched.events.update(self.events)
         for name, user_list in self.lists.items():
-            rest = user_list.without(user_ids, self.version)
-            if rest is not user_list:
-                self.lists[name] = rest
+            remaining = user_list.without(user_ids, self.version)
+            if remaining is not user_list:
+                self.lists[name] = remaining
                 touched.lists.add(name)
 
     def _write_attributes(self, rows: UserRows, touched: Touched) -> None:
@@ -161,7 +156,7 @@ class Index:
         event.append(users, rows.timestamps_ms, columns, self.calendar)
 
     def bytes_needed(self, batch: Batch) -> int:
-        """At most about how much memory `apply` takes for a batch, on the way and for good."""
+        """An upper estimate of the bytes that `apply` needs for a batch, temporary arrays included."""
         needed = 0
         arriving = 0
         growing: set[str] = set()
@@ -172,7 +167,7 @@ class Index:
             arriving += rows
             needed += rows * _ROW_BYTES
             for name, values in change.values.items():
-                # Events have a column for every row, also where few have the property.
+                # A property takes a cell for every event of the block, with or without a value.
                 cells = rows if isinstance(change, EventRows) else len(values.data)
                 needed += cells * _WIDEST_VALUE_BYTES * _COPIES + len(values.entries) * _ENTRY_BYTES
                 if isinstance(change, UserRows) and values.type is not None:
@@ -181,12 +176,12 @@ class Index:
         for name in growing:
             attribute = self.attributes.get(name)
             if attribute is None or attribute.capacity < users:
-                # A column of values and one of times, half as long again, beside those before.
+                # Columns of values and of times grow by half, and both copies exist for a while.
                 needed += max(users, 1024) * (_WIDEST_VALUE_BYTES + 8) * 5 // 2
         return needed
 
     def prepare(self) -> None:
-        """Build all that queries would build when they first ask: sorted partitions, rollups, bitmaps and bins."""
+        """Build now what queries would build on first use: sorted partitions, rollups, bitmaps and bins."""
         for attribute in self.attributes.values():
             attribute.prepare()
         for event in self.events.values():
@@ -199,11 +194,11 @@ class Index:
         return [self.events[name]] if name in self.events else []
 
     def has_attribute(self, name: str) -> bool:
-        """Whether an attribute is known, be it without a type."""
+        """Whether an attribute is known, with or without a type."""
         return name in self.attributes or name in self.unset
 
     def attribute_type(self, name: str) -> ValueType | None:
-        """The type of an attribute; None where it has none, or is not known."""
+        """The type of an attribute; None where it is not known or has no type yet."""
         attribute = self.attributes.get(name)
         return None if attribute is None else attribute.type
 
@@ -222,8 +217,8 @@ class Index:
     def property_type(self, event: str, name: str) -> ValueType | None:
         """The type of an event's property; None where it is not known."""
         owner = self.events.get(event)
-        found = None if owner is None else owner.properties.get(name)
-        return None if found is None else found.type
+        definition = None if owner is None else owner.properties.get(name)
+        return None if definition is None else definition.type
 
     def property_count(self, event: str) -> int:
         """How many properties of an event are known."""
@@ -231,36 +226,53 @@ class Index:
 
     def fields(self) -> list[SchemaField]:
         """Every attribute with a type, then every property by event."""
-        attributes = [SchemaField(None, each.name, each.type, each.declared) for each in self.attributes.values()]
+        attributes = [
+            SchemaField(None, attribute.name, attribute.type, attribute.declared)
+            for attribute in self.attributes.values()
+        ]
         return attributes + [
-            SchemaField(event.name, name, each.type, each.declared)
+            SchemaField(event.name, name, definition.type, definition.declared)
             for event in self.events.values()
-            for name, each in event.properties.items()
+            for name, definition in event.properties.items()
         ]
 
     def check_declaration(self, name: str, value_type: ValueType, event: str | None) -> None:
-        """Raise InvalidArgumentError for a bad name, TypeMismatchError where values have fixed another type."""
+        """Raise InvalidArgumentError for a bad name or type and beyond the limits, TypeMismatchError."""
         what = "attribute name" if event is None else "property name"
         reason = malformed_text(name, what, MAX_NAME_BYTES)
         if event is not None:
             reason = reason or malformed_text(event, "event name", MAX_NAME_BYTES)
+        if not isinstance(value_type, ValueType):
+            reason = reason or f"the type {value_type!r} is no ValueType"
         if reason is not None:
             raise InvalidArgumentError(reason)
-        found = self._typed(event).get(name)
-        if found is not None and found.type is not value_type:
+        known = self._typed(event).get(name)
+        if known is None:
+            self._require_room(name, event)
+        if known is not None and known.type is not value_type:
             subject = f'the attribute "{name}"' if event is None else f'the property "{name}" of "{event}"'
             raise TypeMismatchError(
-                f"{subject} is a {found.type.value} already", hint="declare types before the first value arrives"
+                f"{subject} is a {known.type.value} already", hint="declare types before the first value arrives"
             )
 
+    def _require_room(self, name: str, event: str | None) -> None:
+        """Raise InvalidArgumentError where a field without a type cannot begin because there are too many."""
+        if event is None:
+            if not self.has_attribute(name) and self.attribute_count() >= MAX_ATTRIBUTES:
+                raise InvalidArgumentError(f"there are {MAX_ATTRIBUTES:,} attributes already, the limit")
+        elif not self.has_event(event) and self.event_count() >= MAX_EVENT_NAMES:
+            raise InvalidArgumentError(f"there are {MAX_EVENT_NAMES:,} event names already, the limit")
+        elif self.property_count(event) >= MAX_PROPERTIES:
+            raise InvalidArgumentError(f"the event {event!r} has {MAX_PROPERTIES:,} properties already, the limit")
+
     def declare(self, name: str, value_type: ValueType, event: str | None) -> None:
-        """Fix a type that was checked."""
+        """Fix a type, which `check_declaration` has checked."""
         self.begin(Field(event, name, value_type))
         self._typed(event)[name].declared = True
         self.schema_revision += 1
 
     def change_list(self, name: str, user_ids: Iterable[str] | None) -> None:
-        """Keep user ids, which were checked, under a name; None forgets the list."""
+        """Set the user ids of a list, which were checked; None deletes the list."""
         if user_ids is None:
             del self.lists[name]
         else:
@@ -277,10 +289,10 @@ class Index:
         return any(next(iter(event.partitions), day) < day for event in self.events.values())
 
     def drop_events_before(self, day: int, touched: Touched) -> int:
-        """Forget all events of days before `day`; how many they were."""
+        """Remove all events of days before `day`; returns their number."""
         dropped = 0
         for event in self.events.values():
-            old = [partition.bitmap for each, partition in event.partitions.items() if each < day]
+            old = [partition.bitmap for old_day, partition in event.partitions.items() if old_day < day]
             if old:
                 touched.users += map(to_array, old)
                 touched.events.add(event.name)
@@ -289,31 +301,33 @@ class Index:
 
     # Snapshots
 
-    def capture(self, lock: AbstractContextManager[None]) -> "CapturedIndex":
-        """All of it as it is, read under a lock that the caller holds; until `release`, changes cost a little more."""
+    def capture(self, lock: AbstractContextManager[None]) -> CapturedIndex:
+        """A consistent view for a snapshot; call with `lock` held. Until `release`, changes cost a little more."""
         total = len(self.users)
         events = list(self.events.values())
         description = {
-            "attributes": [[each.name, each.type.value, each.declared] for each in self.attributes.values()],
-            "events": [each.description() for each in events],
+            "attributes": [
+                [attribute.name, attribute.type.value, attribute.declared] for attribute in self.attributes.values()
+            ],
+            "events": [event.description() for event in events],
         }
         captured = CapturedIndex(
             [
                 Part(("schema",), self.version, lambda: description),
                 *self.users.capture(),
-                *(each.part(name) for name, each in self.unset.items()),
-                *(each.part() for each in self.lists.values()),
+                *(nulls.part(name) for name, nulls in self.unset.items()),
+                *(user_list.part() for user_list in self.lists.values()),
             ],
-            [each.capture(total, lock) for each in self.attributes.values()],
-            [each.capture() for each in events],
+            [attribute.capture(total, lock) for attribute in self.attributes.values()],
+            [event.capture() for event in events],
             self.users.ids(),
             self.has_deleted,
         )
         self.has_deleted = False
         return captured
 
-    def release(self, captured: "CapturedIndex", *, is_stored: bool) -> None:
-        """End a capture, of which a snapshot was made or not."""
+    def release(self, captured: CapturedIndex, *, is_stored: bool) -> None:
+        """End a capture; `is_stored` says whether its snapshot was written."""
         self.users.release()
         for attribute in self.attributes.values():
             attribute.release()
@@ -323,24 +337,15 @@ class Index:
         else:
             self.has_deleted |= captured.has_deleted
 
-    def restore(self, key: Key, state: Any, revision: int) -> None:
-        """Take back one part of a snapshot, in the order they were captured in; `restored` comes after the last.
-
-        ValueError for a part that is not as it was captured.
-        """
-        shape, restore = _SECTIONS[str(key[0])]
-        shape.check(key, state)
-        restore(self, key[1:], state, revision)
-
     def restored(self) -> None:
-        """Make what is not in snapshots."""
+        """Rebuild what snapshots do not contain."""
         for attribute in self.attributes.values():
             attribute.restored()
 
     def checks(self) -> list[Callable[[], list[str]]]:
-        """Functions that compare the users, each attribute and each event with their columns.
+        """Functions that check users, attributes and events for consistency, one function for each.
 
-        Each returns one sentence for each fault. Call each of them with the lock held.
+        A function returns one sentence per fault. Call every function with the lock held.
         """
         attributes = [partial(self._faults_of, attribute) for attribute in self.attributes.values()]
         events = [partial(self._faults_of, event) for event in self.events.values()]
@@ -348,116 +353,6 @@ class Index:
 
     def _faults_of(self, part: Attribute | Event) -> list[str]:
         return part.faults(self.users.everyone)
-
-
-def _restore_schema(index: Index, key: Key, state: Any, revision: int) -> None:
-    for name, value_type, declared in state["attributes"]:
-        index.attributes[name] = Attribute(name, ValueType(value_type), declared=declared)
-    for description in state["events"]:
-        index.events[description["name"]] = Event.described(description)
-
-
-def _restore_entries(index: Index, key: Key, state: Any, revision: int) -> None:
-    event, name, _ = key
-    owner: Attribute | Property = (
-        _named(index.attributes, name) if event is None else _named(_named(index.events, event).properties, name)
-    )
-    if owner.dictionary is None:
-        raise ValueError(f"{name!r} has no dictionary")
-    owner.dictionary.restore(state, revision)
-
-
-def _restore_unset(index: Index, key: Key, state: Any, revision: int) -> None:
-    (name,) = key
-    nulls = index.unset[str(name)] = UnsetTimes()
-    nulls.restore(state, revision, len(index.users))
-
-
-def _restore_list(index: Index, key: Key, state: Any, revision: int) -> None:
-    (name,) = key
-    index.lists[str(name)] = UserList(str(name), state, revision)
-
-
-def _restore_attribute(index: Index, key: Key, state: Any, revision: int) -> None:
-    name, stretch = key
-    _named(index.attributes, name).restore(_number(stretch), state, revision, len(index.users))
-
-
-def _restore_events(index: Index, key: Key, state: Any, revision: int) -> None:
-    name, day = key
-    _named(index.events, name).restore(_number(day), state, revision, index.calendar)
-
-
-Named = TypeVar("Named")
-
-
-def _named(known: Mapping[str, Named], name: str | int | None) -> Named:
-    if not isinstance(name, str) or name not in known:
-        raise ValueError(f"the schema does not have {name!r}")
-    return known[name]
-
-
-def _number(part: str | int | None) -> int:
-    if not isinstance(part, int):
-        raise ValueError(f"{part!r} is not a number")
-    return part
-
-
-# By the first item of a part's key: the shape of the part, and what takes it back.
-_SECTIONS: Mapping[str, tuple[PartShape, Callable[[Index, Key, Any, int], None]]] = {
-    "schema": (part_shapes.SCHEMA, _restore_schema),
-    "users": (part_shapes.USERS, lambda index, key, state, revision: index.users.restore(state)),
-    "unset": (part_shapes.UNSET, _restore_unset),
-    "list": (part_shapes.LIST, _restore_list),
-    "entries": (part_shapes.ENTRIES, _restore_entries),
-    "attribute": (part_shapes.ATTRIBUTE, _restore_attribute),
-    "events": (part_shapes.DAY, _restore_events),
-}
-INDEX_SECTIONS = frozenset(_SECTIONS)
-
-
-@dataclass(slots=True)
-class CapturedIndex:
-    """What an index was at a moment. `parts` yields it and fills `unused`: codes of dictionaries that nobody has."""
-
-    plain: list[Part]
-    attributes: list[CapturedAttribute]
-    events: list[CapturedEvent]
-    ids: CapturedIds
-    has_deleted: bool
-    unused: list[tuple[Dictionary, BitMap]] = field(default_factory=list)
-
-    def parts(self) -> Iterator[Part]:
-        """The parts of a snapshot, each made when it is asked for, to keep memory bounded."""
-        yield from self.plain
-        for attribute in self.attributes:
-            yield from attribute.parts(self._noted(attribute.dictionary, attribute.find_unused()))
-        for event in self.events:
-            unused = {name: self._noted(each, event.find_unused(name)) for name, each in event.dictionaries.items()}
-            yield from event.parts(unused)
-
-    def attribute_types(self) -> dict[str, ValueType]:
-        """The type of every attribute."""
-        return {each.attribute.name: each.attribute.type for each in self.attributes}
-
-    def user_blocks(self) -> Iterator[Columns]:
-        """All users with their values."""
-        for first in range(0, self.ids.total, _BLOCK_USERS):
-            last = min(first + _BLOCK_USERS, self.ids.total)
-            users = self.ids.alive(first, last)
-            values = {each.attribute.name: each.column(users, first, last) for each in self.attributes}
-            rows = np.arange(len(users))
-            yield Columns(None, self.ids.texts(users), np.zeros(len(users), np.int64), values, rows)
-
-    def event_blocks(self, event: CapturedEvent) -> Iterator[Columns]:
-        """All events of a name, day by day."""
-        for users, times_ms, values in event.columns():
-            yield Columns(event.name, self.ids.texts(users), times_ms, values, np.arange(len(users)))
-
-    def _noted(self, dictionary: CapturedDictionary | None, unused: BitMap) -> BitMap:
-        if dictionary is not None and unused:
-            self.unused.append((dictionary.dictionary, unused))
-        return unused
 
 
 def _whole_column(owner: Property, values: Values, total: int) -> NDArray[Any]:

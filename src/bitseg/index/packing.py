@@ -1,4 +1,4 @@
-"""Columns of partitions in as few bytes as hold every value exactly."""
+"""Columns of partitions, packed into the narrowest types that represent every value exactly."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bitseg.values import DICTIONARY_TYPES, ValueType, empty
+from bitseg.columns import misfit
+from bitseg.values import DICTIONARY_TYPES, Column, ValueType, empty
 
 _INTEGERS = (np.int8, np.int16, np.int32)
 _SCALES = (1.0, 100.0)
+_STEPS = (np.uint8, np.uint16, np.uint32)
 _STORED_INTEGERS = ("|i1", "<i2", "<i4", "<i8")
 
 
@@ -27,7 +29,7 @@ class Packed:
 
     @property
     def has_gaps(self) -> bool:
-        """Whether an event may be without a value."""
+        """Whether an event may have no value."""
         return self.scale is None or bool((self.data == np.iinfo(self.data.dtype).min).any())
 
     def values(self, rows: Any = slice(None)) -> NDArray[Any]:
@@ -42,8 +44,13 @@ class Packed:
         return values
 
 
-def unpacked(value_type: ValueType, data: NDArray[Any], scale: float | None) -> Packed:
+def unpacked(value_type: ValueType, stored: Any) -> Packed:
     """A column as it was packed; ValueError for one that never was."""
+    match stored:
+        case {"data": np.ndarray() as data, "scale": (None | float()) as scale} if data.ndim:
+            pass
+        case _:
+            raise ValueError("a column is not data and a scale")
     if scale is not None:
         is_packed = value_type is ValueType.NUMBER and scale in _SCALES and data.dtype in _INTEGERS
     elif value_type in DICTIONARY_TYPES:
@@ -52,11 +59,15 @@ def unpacked(value_type: ValueType, data: NDArray[Any], scale: float | None) -> 
         is_packed = data.dtype == empty(value_type, 0).dtype
     if not is_packed or data.shape[1:] != empty(value_type, 0).shape[1:]:
         raise ValueError(f"values of type {value_type.value} are not stored as {data.dtype} with scale {scale}")
+    if scale is None and value_type not in DICTIONARY_TYPES:
+        reason = misfit(Column(value_type, data), len(data))
+        if reason is not None:
+            raise ValueError(f"a column of type {value_type.value} {reason}")
     return Packed(value_type, data, scale)
 
 
 def pack(value_type: ValueType, data: NDArray[Any]) -> Packed:
-    """A column of whole values in the narrowest form that gives back the same bits."""
+    """Pack a column into the narrowest form that gives back the same bits."""
     if value_type in DICTIONARY_TYPES:
         return Packed(value_type, _narrowed(data))
     if value_type is not ValueType.NUMBER:
@@ -67,7 +78,7 @@ def pack(value_type: ValueType, data: NDArray[Any]) -> Packed:
     for scale in _SCALES:
         if largest * scale >= 2**31:
             break
-        # Adding zero turns -0.0 into 0.0, as an integer does; then the bits differ and the values stay as they are.
+        # Integers have no -0.0. Adding zero turns it into 0.0, so the bits differ and this form is not used.
         scaled = np.rint(numbers * scale) + 0.0
         if np.array_equal((scaled / scale).view(np.int64), numbers.view(np.int64)):
             return Packed(value_type, _integers(scaled, missing), scale)
@@ -88,7 +99,7 @@ def _narrowed(codes: NDArray[np.int32]) -> NDArray[Any]:
 
 
 def compress(data: NDArray[Any], missing: int) -> dict[str, Any] | NDArray[Any]:
-    """An array of integers, `missing` among them, in a form that takes few bytes; other arrays as they are."""
+    """A compact form of an array of integers, where `missing` marks gaps; other arrays are returned unchanged."""
     if data.dtype.kind != "i" or not len(data):
         return data
     has_value = data != missing
@@ -107,11 +118,17 @@ def compress(data: NDArray[Any], missing: int) -> dict[str, Any] | NDArray[Any]:
 
 
 def decompress(stored: Any, missing: int, most: int) -> NDArray[Any]:
-    """The array that `compress` was given, of at most `most` items; ValueError for what `compress` never returns."""
+    """The array that `compress` made `stored` from, of at most `most` items; ValueError for a malformed one."""
     if isinstance(stored, np.ndarray):
         return stored
-    steps, length = stored["steps"], stored["length"]
-    if not 0 < length <= most or len(steps) not in (1, length) or stored["type"] not in _STORED_INTEGERS:
+    match stored:
+        case {"steps": np.ndarray() as steps, "length": int(length), "low": int(low), "type": str(kind)}:
+            pass
+        case _:
+            raise ValueError("the array is not as it was compressed")
+    if not 0 < length <= most or steps.shape not in ((1,), (length,)) or kind not in _STORED_INTEGERS:
         raise ValueError("the array has another length or type than it may")
-    data = np.where(steps == 0, missing, steps.astype(np.int64) + (stored["low"] - 1)).astype(stored["type"])
+    if steps.dtype not in _STEPS or not -(2**63) < low <= 2**63 - 2**32:
+        raise ValueError("the array has other steps than it may")
+    data = np.where(steps == 0, missing, steps.astype(np.int64) + (low - 1)).astype(kind)
     return np.repeat(data, length) if len(steps) < length else data

@@ -1,6 +1,6 @@
-"""The shapes of an index's parts of a snapshot, checked before a part is taken back.
+"""The shapes of the parts of a snapshot that belong to the index. They are checked before a part is restored.
 
-What then raises anything but ValueError while a part is taken back is a fault of bitseg, not of the file.
+After this check, an exception other than ValueError is a bug of bitseg, not a fault of the file.
 """
 
 from bitseg.storage import shapes

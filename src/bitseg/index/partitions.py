@@ -1,7 +1,7 @@
 """One day of one event: sorted rows, the events appended since they were sorted, and the bitmap of the users.
 
-What a partition holds is one immutable object, replaced in a single assignment. Whoever is interrupted anywhere, by
-Ctrl-C or for want of memory, leaves behind either all of a change or none of it.
+The state of a partition is one immutable object, replaced in a single assignment. So an interrupt at any point (Ctrl-C,
+MemoryError) leaves either the state before a change or the state after it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,11 +19,11 @@ from bitseg.index.packing import Packed, pack, unpacked
 from bitseg.segment.windows import Interval
 from bitseg.values import DICTIONARY_TYPES, ValueType, empty
 
-# A writer sorts the tail in once it has this many events and `_MERGE_RATIO` times as many as the rows; until then a
-# reader does so.
+# A writer merges the tail into the rows once the tail has this many events and `_MERGE_RATIO` times as many as the
+# rows. Until then, readers merge it.
 _SMALLEST_MERGE = 16_384
 _MERGE_RATIO = 4
-# A tail of more blocks than this has its small ones joined.
+# Small blocks are joined when the tail has more blocks than this.
 _MOST_BLOCKS = 64
 # Bits for the milliseconds of a day, 25-hour days included, below the user in a sort key.
 _OFFSET_BITS = np.uint64(27)
@@ -42,8 +42,8 @@ class Property:
 class Rows:
     """Events of one partition, sorted by user, then time, then arrival. The arrays are never changed.
 
-    `users` are dense ids, `offsets_ms` milliseconds after the day began, both of shape (n,); `columns` holds a column
-    per property that any of the events has.
+    `users` are dense ids, `offsets_ms` milliseconds since the day began, both of shape (n,). `columns` has a column for
+    every property that any of the events has.
     """
 
     start_ms: int
@@ -55,13 +55,13 @@ class Rows:
         return len(self.users)
 
     def take(self, places: NDArray[np.int64]) -> "Rows":
-        """Some of the rows, by ascending place."""
+        """Some of the rows, by row number in ascending order."""
         columns = {name: replace(packed, data=packed.data[places]) for name, packed in self.columns.items()}
         return Rows(self.start_ms, self.users[places], self.offsets_ms[places], columns)
 
     @property
     def size_bytes(self) -> int:
-        """What the arrays take in memory."""
+        """Bytes of memory that the arrays take."""
         return self.users.nbytes + self.offsets_ms.nbytes + sum(packed.data.nbytes for packed in self.columns.values())
 
 
@@ -87,7 +87,7 @@ class AppendedEvents:
 
     @property
     def size_bytes(self) -> int:
-        """What the arrays take in memory."""
+        """Bytes of memory that the arrays take."""
         return self.users.nbytes + self.offsets_ms.nbytes + sum(data.nbytes for data in self.columns.values())
 
 
@@ -96,7 +96,7 @@ Tail = tuple[AppendedEvents, ...]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _State:
-    """All events of a partition: `rows`, and after them the `tail`.
+    """All events of a partition: the sorted `rows` and the unsorted `tail`.
 
     `bitmap` has the users of the rows and of the first `bitmap_blocks` blocks of the tail.
     """
@@ -106,48 +106,48 @@ class _State:
     tail_length: int
     bitmap: BitMap
     bitmap_blocks: int
-    # Measured when it is first asked for; `replace` does not copy it.
+    # Measured on first use; -1 before. `replace` does not copy it.
     _size_bytes: int = field(init=False, default=-1)
 
     @property
     def size_bytes(self) -> int:
-        """What rows, tail and bitmap take in memory, as they are."""
+        """Bytes of memory that rows, tail and bitmap take."""
         if self._size_bytes < 0:
             tail_bytes = sum(block.size_bytes for block in self.tail)
             object.__setattr__(self, "_size_bytes", self.rows.size_bytes + tail_bytes + size_bytes(self.bitmap))
         return self._size_bytes
 
     def with_bitmap(self) -> "_State":
-        """The same with all users in the bitmap."""
+        """This state with all users in the bitmap."""
         missing = self.tail[self.bitmap_blocks :]
         if not missing:
             return self
         users = missing[0].users if len(missing) == 1 else np.concatenate([block.users for block in missing])
-        added = from_array(users)
-        bitmap = union([self.bitmap, added]) if self.bitmap else added
+        tail_users = from_array(users)
+        bitmap = union([self.bitmap, tail_users]) if self.bitmap else tail_users
         return replace(self, bitmap=bitmap, bitmap_blocks=len(self.tail))
 
     def with_rows(self, rows: Rows, merged: int) -> "_State":
-        """The same with `rows` in place of the rows and the first `merged` blocks of the tail."""
+        """This state with `rows` in place of its rows and the first `merged` blocks of its tail."""
         complete = self.with_bitmap()
         tail = self.tail[merged:]
         length = self.tail_length - sum(map(len, self.tail[:merged]))
         return _State(rows, tail, length, complete.bitmap, len(tail))
 
     def with_appended(self, block: AppendedEvents) -> "_State":
-        """The same with a block of events at the end of the tail."""
+        """This state with a block of events appended to the tail."""
         return replace(self, tail=(*self.tail, block), tail_length=self.tail_length + len(block))
 
     def merged(self, properties: Mapping[str, Property]) -> "_State":
-        """The same without a tail."""
+        """This state with its tail merged into the rows."""
         if not self.tail:
             return self
         return self.with_rows(_merged(self.rows, self.tail, properties), len(self.tail))
 
     def with_small_blocks_joined(self, properties: Mapping[str, Property]) -> "_State":
-        """The same with one block in place of the small ones that end the tail.
+        """This state with the small blocks at the end of the tail joined into one.
 
-        Many small batches then take no more memory than a few large ones.
+        So many small batches take no more memory than a few large ones.
         """
         place = len(self.tail)
         while place and len(self.tail[place - 1]) < _SMALLEST_MERGE:
@@ -160,15 +160,15 @@ class _State:
 
 
 class Content:
-    """The events of a partition as they were at one moment, whatever is appended later."""
+    """The events of a partition at one moment; later changes do not affect it."""
 
     def __init__(self, partition: "Partition", rows: Rows, tail: Tail) -> None:
         self._partition = partition
-        # One attribute, so that no interrupt leaves merged rows beside the tail that is in them.
+        # One attribute, so that an interrupt cannot leave merged rows beside a tail that they already contain.
         self._events = (rows, tail)
 
     def rows(self) -> Rows:
-        """All the events, sorted. Merging a tail is offered to the partition, to spare later readers the work."""
+        """All the events, sorted. Merged rows are offered to the partition, so that later readers need not merge."""
         rows, tail = self._events
         if not tail:
             return rows
@@ -178,7 +178,7 @@ class Content:
         return merged
 
     def rows_of(self, users: NDArray[np.uint32]) -> Rows:
-        """The events of a few users, given ascending, sorted. The tail is searched and not merged."""
+        """The sorted events of a few users, given in ascending order. The tail is searched, not merged."""
         rows, tail = self._events
         rows = rows.take(_places(rows.users, users))
         blocks = [block for block in (block.of_users(users) for block in tail) if len(block)]
@@ -194,8 +194,8 @@ class Content:
 class Partition:
     """The events of one name on one day.
 
-    Everything but `offer` is called with the engine's lock held. What `content` and `bitmap` return is never changed,
-    so a reader may go on with it after the lock is released. `revision` grows with every change.
+    Call everything but `offer` with the engine's lock held. The results of `content` and `bitmap` never change, so a
+    reader may use them after the lock is released. `revision` grows with every change.
     """
 
     def __init__(self, day: int, calendar: Calendar, properties: Mapping[str, Property]) -> None:
@@ -209,7 +209,7 @@ class Partition:
         self._last_offset_ms = -1
         rows = Rows(self.start_ms, np.empty(0, np.uint32), np.empty(0, np.int32), {})
         self._state = _State(rows, (), 0, BitMap(), 0)
-        # Rows and blocks that a reader merged, and what came of it.
+        # The rows and blocks that a reader merged, and the merged rows.
         self._offered: tuple[Rows, Tail, Rows] | None = None
 
     def __len__(self) -> int:
@@ -218,11 +218,11 @@ class Partition:
 
     @property
     def size_bytes(self) -> int:
-        """What the events take in memory, tail and bitmap included, as they are: nothing is merged or built for it."""
+        """Bytes of memory, with tail and bitmap. Measuring merges and builds nothing."""
         return self._state.size_bytes
 
     def content(self) -> Content:
-        """The events as they are now."""
+        """A view of the present events."""
         state = self._current()
         return Content(self, state.rows, state.tail)
 
@@ -245,7 +245,7 @@ class Partition:
         self._state, self.revision = state, self.revision + 1
 
     def offer(self, rows: Rows, tail: Tail, merged: Rows) -> None:
-        """Offer what came of merging rows and the blocks after them; any thread may, without the lock."""
+        """Offer rows that were merged from `rows` and the blocks `tail`; needs no lock, may be called in any thread."""
         self._offered = (rows, tail, merged)
 
     def lies_in(self, interval: Interval) -> bool:
@@ -254,23 +254,25 @@ class Partition:
         return interval.start_ms <= first_ms and last_ms < interval.end_ms
 
     def remove(self, users: BitMap) -> int:
-        """Forget the events of users; how many there were."""
+        """Remove the events of users; returns the number of events."""
         gone = self.bitmap & users
         if not gone:
             return 0
         state = self._state.merged(self.properties)
         rows = state.rows
-        is_left = np.isin(rows.users, to_array(gone), invert=True)
+        is_remaining = np.isin(rows.users, to_array(gone), invert=True)
         for name, packed in rows.columns.items():
-            self._suspect(name, packed.data[~is_left])
-        columns = {name: packed.values(is_left) for name, packed in rows.columns.items()}
-        left = _packed(self.start_ms, rows.users[is_left], rows.offsets_ms[is_left], columns, self.properties)
-        state = _State(left, (), 0, state.bitmap - gone, 0)
+            self._suspect(name, packed.data[~is_remaining])
+        columns = {name: packed.values(is_remaining) for name, packed in rows.columns.items()}
+        remaining = _packed(
+            self.start_ms, rows.users[is_remaining], rows.offsets_ms[is_remaining], columns, self.properties
+        )
+        state = _State(remaining, (), 0, state.bitmap - gone, 0)
         self._state, self.revision = state, self.revision + 1
-        return len(rows) - len(left)
+        return len(rows) - len(remaining)
 
     def leave(self) -> None:
-        """Tell the dictionaries that a partition which is about to be dropped uses their entries no more."""
+        """Mark the dictionary codes that this partition uses as suspects; call it before the partition is dropped."""
         for name, packed in self._state.rows.columns.items():
             self._suspect(name, packed.data)
         for block in self._state.tail:
@@ -283,14 +285,14 @@ class Partition:
             dictionary.suspect(data)
 
     def prepare(self) -> None:
-        """Do now what readers would do."""
+        """Merge the tail and build the bitmap now, so that no reader has to."""
         rows = self.content().rows()
-        # Made at once, the containers of a bitmap lie side by side; of a bitmap that grew they do not.
+        # The containers of a bitmap built in one go lie side by side in memory, which queries read faster.
         state = _State(rows, (), 0, from_array(rows.users), 0)
         self._state, self._offered = state, None
 
     def _current(self) -> _State:
-        """The state, in which what a reader merged is taken over if it still fits."""
+        """The present state; it adopts rows that a reader merged if they still fit."""
         state, offered = self._state, self._offered
         if offered is not None:
             rows, tail, merged = offered
@@ -300,28 +302,41 @@ class Partition:
             self._state, self._offered = state, None
         return state
 
-    def restore(self, state: Mapping[str, Any], revision: int) -> None:
-        """Take back what a snapshot has; ValueError where it cannot be."""
-        users, offsets_ms = state["users"], state["offsets_ms"]
-        if users.dtype != np.uint32 or offsets_ms.dtype != np.int32 or users.shape != offsets_ms.shape:
+    def restore(self, state: Any, revision: int, total: int) -> None:
+        """Take back what a snapshot has, of a directory of `total` users; ValueError where it cannot be."""
+        match state:
+            case {"users": np.ndarray() as users, "offsets_ms": np.ndarray() as offsets_ms, "columns": dict(stored)}:
+                pass
+            case _:
+                raise ValueError("the events are not users, times and columns")
+        if (
+            users.dtype != np.uint32
+            or offsets_ms.dtype != np.int32
+            or not users.shape == offsets_ms.shape == (users.size,)
+        ):
             raise ValueError("the events have no users or times")
+        if len(users) and int(users.max()) >= total:
+            raise ValueError("there are events of users beyond the last")
         if len(users) and not 0 <= offsets_ms.min() <= offsets_ms.max() < self.end_ms - self.start_ms:
-            raise ValueError("events are not of the day")
+            raise ValueError("events lie outside the day")
         keys = _keys(users, offsets_ms)
         if (keys[1:] < keys[:-1]).any():
             raise ValueError("the events are out of order")
-        columns = {name: self._restored_column(name, column, len(users)) for name, column in state["columns"].items()}
+        columns = {name: self._restored_column(name, column, len(users)) for name, column in stored.items()}
         rows = Rows(self.start_ms, users, offsets_ms, columns)
         self._first_offset_ms = int(offsets_ms.min(initial=self._first_offset_ms))
         self._last_offset_ms = int(offsets_ms.max(initial=-1))
         self._state, self.revision = _State(rows, (), 0, from_array(users), 0), revision
 
-    def _restored_column(self, name: str, column: Mapping[str, Any], length: int) -> Packed:
+    def _restored_column(self, name: str, column: Any, length: int) -> Packed:
         """The column of a property out of a snapshot; ValueError where it fits neither type nor dictionary."""
-        definition, data = self.properties[name], column["data"]
-        packed = unpacked(definition.type, data, column["scale"])
+        definition = self.properties.get(name)
+        if definition is None:
+            raise ValueError(f"the event has no property {name!r}")
+        packed = unpacked(definition.type, column)
+        data = packed.data
         if len(data) != length:
-            raise ValueError(f"the property {name!r} has another length")
+            raise ValueError(f"the column of the property {name!r} has another length than the users")
         low, high = data.min(initial=-1), data.max(initial=-1)
         if definition.dictionary is not None and not -1 <= low <= high < len(definition.dictionary):
             raise ValueError(f"values of {name!r} are not in its dictionary")
@@ -336,7 +351,7 @@ class Partition:
 
 
 def _merged(rows: Rows, tail: Sequence[AppendedEvents], properties: Mapping[str, Property]) -> Rows:
-    """Rows and appended blocks in one, the blocks' events after those of equal user and time."""
+    """Rows and appended blocks merged; among equal users and times, the rows come before the blocks."""
     appended = _joined(tail, properties)
     order = np.argsort(_keys(appended.users, appended.offsets_ms), kind="stable")
     users, offsets_ms = appended.users[order], appended.offsets_ms[order]
@@ -360,7 +375,7 @@ def _merged(rows: Rows, tail: Sequence[AppendedEvents], properties: Mapping[str,
 
 
 def _joined(blocks: Sequence[AppendedEvents], properties: Mapping[str, Property]) -> AppendedEvents:
-    """Several blocks as one, in order; an event of a block without a property has no value of it."""
+    """Several blocks as one, in order. A block that lacks a property has gaps in its column."""
     if len(blocks) == 1:
         return blocks[0]
     names = dict.fromkeys(name for block in blocks for name in block.columns)
@@ -389,7 +404,7 @@ def _packed(
 
 
 def _places(users: NDArray[np.uint32], wanted: NDArray[np.uint32]) -> NDArray[np.int64]:
-    """The places, ascending, that some users have in an array of users; both ascend."""
+    """The places, ascending, of some users in an array of users; both arrays are ascending."""
     first = np.searchsorted(users, wanted, side="left")
     counts = np.searchsorted(users, wanted, side="right") - first
     if (counts == 1).all():
@@ -399,7 +414,7 @@ def _places(users: NDArray[np.uint32], wanted: NDArray[np.uint32]) -> NDArray[np
 
 
 def _keys(users: NDArray[np.uint32], offsets_ms: NDArray[np.int32]) -> NDArray[np.uint64]:
-    """Numbers in the order of users, then times."""
+    """Sort keys: numbers in the order of users, then times; shape (n,)."""
     return (users.astype(np.uint64) << _OFFSET_BITS) | offsets_ms.astype(np.uint64)
 
 

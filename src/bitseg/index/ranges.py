@@ -1,8 +1,8 @@
-"""Ranges of numbers, dates and datetimes by bins: bitmaps of users whose values lie close together.
+"""An index for ranges of numbers, dates and datetimes: bins, which are bitmaps of users with neighbouring values.
 
-The binned bitmap index with candidate check of FastBit (Wu 2005): bins of about equal size answer all of a range but
-its two ends, where the column decides. Every sixteenth bin has a bitmap of all users up to it, so that a wide range
-takes few unions.
+The binned bitmap index with candidate check of FastBit (Wu 2005). Bins of about equal size answer a range except at its
+two ends, where the column is read. Every sixteenth bin has a cumulative bitmap of all users up to it, so that a wide
+range takes few unions.
 """
 
 from typing import Any
@@ -16,16 +16,16 @@ from bitseg.index.runs import grouped
 
 BINS = 1_024
 CUMULATIVE_EVERY = 16
-# Fewer users than this are scanned as fast.
+# With fewer users than this, a scan is as fast.
 SMALLEST = 65_536
-# Edges are taken from about this many values, evenly spread over the users.
+# Edges are chosen from a sample of about this many values, spread evenly over the users.
 _SAMPLE = 262_144
 
 
 class RangeIndex:
     """Bins over one column, given as the users who have a value, ascending and distinct, and their values.
 
-    Bin b holds values from `edges[b - 1]`, included, to `edges[b]`, excluded; the first and the last bin have no end.
+    Bin b has values from `edges[b - 1]`, included, to `edges[b]`, excluded; the first and the last bin are unbounded.
     Both arrays have shape (n,).
     """
 
@@ -47,9 +47,9 @@ class RangeIndex:
         self._moved = 0
 
     def move(self, users: NDArray[np.uint32], before: NDArray[Any], after: NDArray[Any], missing: Any) -> None:
-        """Move users to the bins of their values after a change; every user is given once.
+        """Move users from the bins of their values before a change to the bins after it; `users` has no repeats.
 
-        `missing` returns a mask of the items of an array that stand for no value.
+        `missing` takes an array of values and returns the mask of those that stand for "no value".
         """
         had, has = ~missing(before), ~missing(after)
         self._total += int(np.count_nonzero(has)) - int(np.count_nonzero(had))
@@ -65,7 +65,7 @@ class RangeIndex:
 
     @staticmethod
     def _change(bitmaps: list[BitMap], place: int, users: BitMap, is_added: bool) -> None:
-        # In place: none of these bitmaps is ever handed out.
+        # In place, since these bitmaps are never returned to callers.
         if is_added:
             bitmaps[place] |= users
         else:
@@ -73,13 +73,13 @@ class RangeIndex:
 
     @property
     def is_skewed(self) -> bool:
-        """Whether bins may have become too large, since many values moved; then they should be made anew."""
+        """Whether so many values have moved that the bins may be uneven and should be rebuilt."""
         return self._moved > self._total // 2 + SMALLEST
 
     def below(self, limit: Any, column: NDArray[Any]) -> BitMap:
-        """The users whose value is less than a limit, as a bitmap of the caller's own.
+        """The users whose value is less than a limit, as a new bitmap.
 
-        `column` has the values by dense id, to tell those apart who share the limit's bin.
+        `column` has the values by dense id; it decides about the users in the bin of the limit.
         """
         edge = int(np.searchsorted(self._edges, limit, side="right"))
         whole = edge // CUMULATIVE_EVERY
@@ -91,7 +91,7 @@ class RangeIndex:
         return result
 
     def between(self, low: Any, high: Any, column: NDArray[Any]) -> BitMap:
-        """The users whose value is at least `low` and less than `high`, as a bitmap of the caller's own."""
+        """The users whose value is at least `low` and less than `high`, as a new bitmap."""
         first, last = np.searchsorted(self._edges, [low, high], side="right").tolist()
         if last - first > 4 * CUMULATIVE_EVERY:
             result = self.below(high, column)
@@ -112,7 +112,7 @@ class RangeIndex:
         return int((last - first + 1) * self._total / len(self._bins))
 
     def has_all(self, users: NDArray[np.uint32], values: NDArray[Any]) -> bool:
-        """Whether the bins hold exactly these users by these values; as for the constructor."""
+        """Whether the bins have exactly these users with these values; arguments as for the constructor."""
         by_bin = {number: from_array(group) for number, group in grouped(self._bins_of(values), users)}
         below = BitMap()
         for number, bin_users in enumerate(self._bins):
@@ -125,7 +125,7 @@ class RangeIndex:
 
     @property
     def size_bytes(self) -> int:
-        """What the bitmaps take in memory."""
+        """Bytes of memory that the bitmaps take."""
         return sum(map(size_bytes, (*self._bins, *self._cumulative)))
 
     def _bins_of(self, values: NDArray[Any]) -> NDArray[np.uint16]:

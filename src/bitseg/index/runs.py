@@ -13,7 +13,7 @@ def first_of_runs(ordered: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def grouped(keys: NDArray[Any], items: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
-    """The items of each key, keys ascending and items in their order; both arrays have shape (n,).
+    """The keys, ascending, with the items of each key in their original order; both arrays have shape (n,).
 
     Keys of 16 bits are sorted by radix, several times faster than wider ones.
     """

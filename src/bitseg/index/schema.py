@@ -1,4 +1,4 @@
-"""Names and types: what the attributes and properties of a workspace are called, and what they hold."""
+"""The schema: the names and types of the attributes and properties of a workspace."""
 
 from typing import Protocol
 
@@ -11,13 +11,13 @@ MAX_PROPERTIES = 500
 
 
 class Schema(Protocol):
-    """The names that are known. A type never changes once it is fixed."""
+    """The known names. A type never changes once it is fixed."""
 
     def has_attribute(self, name: str) -> bool:
-        """Whether an attribute is known, be it without a type."""
+        """Whether an attribute is known, with or without a type."""
 
     def attribute_type(self, name: str) -> ValueType | None:
-        """The type of an attribute; None where it has none, or is not known."""
+        """The type of an attribute; None where it is not known or has no type yet."""
 
     def attribute_count(self) -> int:
         """How many attributes are known."""
@@ -36,7 +36,7 @@ class Schema(Protocol):
 
 
 class EmptySchema:
-    """The schema of a workspace without anything."""
+    """The schema of an empty workspace."""
 
     def has_attribute(self, name: str) -> bool:
         return False
@@ -61,9 +61,9 @@ class EmptySchema:
 
 
 class SchemaDraft:
-    """A schema with fields that begin on top of it, which it collects in `fields`.
+    """A schema plus additions to it, which are collected in `fields`.
 
-    On top of an `EmptySchema` it is the schema of several shards, which have none of their own.
+    On top of an `EmptySchema` it is the common schema of several shards.
     """
 
     def __init__(self, base: Schema) -> None:
@@ -76,11 +76,11 @@ class SchemaDraft:
 
     @property
     def is_empty(self) -> bool:
-        """Whether everything was known to the schema below."""
+        """Whether nothing was added to the schema below."""
         return not self.fields and not self._new_events
 
     def take_fields(self) -> list[Field]:
-        """The fields that began since the last call."""
+        """The fields added since the last call."""
         fields, self.fields = self.fields, []
         return fields
 
@@ -106,17 +106,17 @@ class SchemaDraft:
         return self._base.property_count(event) + len(self._events.get(event, {}))
 
     def begin_attribute(self, name: str, value_type: ValueType | None) -> None:
-        """Begin an attribute, or give the type to one that has none."""
+        """Add an attribute, or give its type to an attribute that has none yet."""
         self._new_attributes += not self.has_attribute(name)
         self._attributes[name] = value_type
         self.fields.append(Field(None, name, value_type))
 
     def begin_event(self, event: str) -> None:
-        """Begin an event name."""
+        """Add an event name."""
         self._new_events += 1
         self._events[event] = {}
 
     def begin_property(self, event: str, name: str, value_type: ValueType) -> None:
-        """Begin a property of an event."""
+        """Add a property of an event."""
         self._events.setdefault(event, {})[name] = value_type
         self.fields.append(Field(event, name, value_type))

@@ -1,4 +1,4 @@
-"""Attributes of which only nulls have come: when each user's was written, until a value fixes the type."""
+"""Attributes that have only been set to null: the time of each user's null, until a value fixes the type."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +20,7 @@ class UnsetTimes:
         return len(self._times_ms)
 
     def write(self, users: NDArray[np.uint32], timestamps_ms: NDArray[np.int64]) -> None:
-        """Note nulls; both arrays have shape (n,)."""
+        """Store nulls; both arrays have shape (n,)."""
         times_ms = self._times_ms
         for user, time_ms in zip(users.tolist(), timestamps_ms.tolist(), strict=True):
             if time_ms >= times_ms.get(user, time_ms):
@@ -28,7 +28,7 @@ class UnsetTimes:
         self.revision += 1
 
     def clear(self, users: NDArray[np.uint32]) -> None:
-        """Forget users."""
+        """Remove users."""
         if self._times_ms:
             for user in users.tolist():
                 self._times_ms.pop(user, None)
@@ -47,7 +47,7 @@ class UnsetTimes:
         return Part(("unset", name), self.revision, lambda: {"users": users, "times_ms": times_ms})
 
     def restore(self, state: Mapping[str, Any], revision: int, total: int) -> None:
-        """Take back the part of a snapshot, of a directory of `total` users; ValueError for anything else."""
+        """Restore the part of a snapshot of `total` users; ValueError for anything else."""
         match state:
             case {"users": np.ndarray() as users, "times_ms": np.ndarray() as times_ms}:
                 is_typed = users.dtype == np.uint32 and times_ms.dtype == np.int64

@@ -1,7 +1,7 @@
-"""External user ids to dense integers and back."""
+"""The user directory: external user ids to dense ids and back."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,46 +15,46 @@ from bitseg.index.bitmaps import from_array, to_array
 from bitseg.index.changes import ChangeLog
 from bitseg.index.runs import first_of_runs
 from bitseg.storage.snapshot import Part
-from bitseg.strings import PADDING_BYTES, StringArray
+from bitseg.strings import PADDING_BYTES, StringArray, require_texts
 
 _SMALLEST_BITS = 10
 _LARGEST_LOAD = 0.7
-# A slot holds 0 where it is free, and otherwise 32 bits of the id's hash over the dense id plus one.
+# A free slot is 0. A used slot has 32 bits of the id's hash in its upper half and the dense id plus one in its lower.
 _DENSE = np.uint64(0xFFFF_FFFF)
 _DELETED = np.uint64(0xFFFF_FFFF)
-# Users that one part of a snapshot has.
+# Users in one part of a snapshot.
 _PART_USERS = 2**20
 
 
 class UserDirectory:
-    """Numbers users 0, 1, 2, … in order of arrival. A deleted user's number is never given out again.
+    """Gives users the dense ids 0, 1, 2, … in order of arrival. The dense id of a deleted user is never reused.
 
-    Ids lie end to end in one buffer; a table of slots with open addressing and linear probing finds them, whole
-    batches at a time. The hash only says where to look: ids are the same where their bytes are.
+    External ids lie end to end in one buffer. A hash table with open addressing and linear probing looks up whole
+    batches of ids. The hash says where to look; the bytes of two ids decide whether they are equal.
 
-    `everyone` is the bitmap of users that are not deleted; callers must not change it. `revision` grows when users are
-    added or deleted, and `changes` has those users.
+    `everyone` is the bitmap of users who are not deleted; callers must not change it. `revision` grows when users are
+    added or deleted, and `changes` names those users.
     """
 
     def __init__(self) -> None:
         self._count = 0
         self._data = np.zeros(PADDING_BYTES, np.uint8)
-        # The end of each id; it starts where the one before it ends.
+        # The end of each id in the buffer. An id starts where the previous one ends.
         self._ends = np.zeros(0, np.int64)
         self._bits = _SMALLEST_BITS
         self._table = np.zeros(1 << self._bits, np.uint64)
         self._used_slots = 0
-        # A secret seed keeps ids chosen to collide from doing so.
+        # The seed is secret, so that nobody can choose ids that collide.
         self._seed = secrets.randbits(63)
         self._stable_hashes = np.empty(0, np.uint64)
         self.everyone = BitMap()
         self.revision = 0
         self.changes = ChangeLog()
-        # While a snapshot is taken: the start and end of the ids of users who were deleted since it began.
+        # While a snapshot is taken: start and end of the ids of users deleted since it began.
         self._to_blank: list[tuple[int, int]] | None = None
 
     def __len__(self) -> int:
-        """How many numbers were given out, those of deleted users included."""
+        """The number of dense ids, those of deleted users included."""
         return self._count
 
     def find(self, user_id: str) -> int | None:
@@ -63,12 +63,12 @@ class UserDirectory:
         return None if dense < 0 else dense
 
     def find_all(self, user_ids: Sequence[str]) -> NDArray[np.int64]:
-        """The dense id of each user, -1 for those who are not known; shape (n,)."""
+        """The dense id of each user, -1 for unknown users; shape (n,)."""
         texts = StringArray.of(user_ids)
         return self._find(texts, texts.hashes(self._seed))
 
     def assign(self, user_ids: Sequence[str]) -> NDArray[np.uint32]:
-        """The dense id of each user, with numbers for those met for the first time; shape (n,)."""
+        """The dense id of each user; unknown users are added. Shape (n,)."""
         texts = StringArray.of(user_ids)
         hashes = texts.hashes(self._seed)
         dense = self._find(texts, hashes)
@@ -78,7 +78,7 @@ class UserDirectory:
         return dense.astype(np.uint32)
 
     def delete(self, user_ids: Sequence[str]) -> NDArray[np.uint32]:
-        """Forget users; the numbers that stood for those who were known."""
+        """Delete users; returns the dense ids of those who were known, shape (n,)."""
         texts = StringArray.of(user_ids)
         hashes = texts.hashes(self._seed)
         dense = self._find(texts, hashes)
@@ -99,7 +99,7 @@ class UserDirectory:
         return gone.astype(np.uint32)
 
     def external(self, dense_ids: NDArray[np.integer[Any]]) -> list[str]:
-        """The external ids of users, in the order given; those deleted are left out."""
+        """The external ids of users, in the order given; deleted users are left out."""
         dense = dense_ids.astype(np.int64)
         if len(self.everyone) < self._count:
             alive = from_array(dense) & self.everyone
@@ -108,20 +108,20 @@ class UserDirectory:
         return self._texts(dense).strings()
 
     def hashes(self) -> NDArray[np.uint64]:
-        """xxh3_64 of every external id, by dense id; those of deleted users mean nothing."""
+        """xxh3_64 of every external id, by dense id; the hashes of deleted users are meaningless."""
         known = len(self._stable_hashes)
         if known < self._count:
-            fresh = self._texts(np.arange(known, self._count))
+            added = self._texts(np.arange(known, self._count))
             buffer = self._data.data
             digest = xxhash.xxh3_64_intdigest
-            places = zip(fresh.starts.tolist(), fresh.ends.tolist(), strict=True)
-            digests = np.fromiter((digest(buffer[start:end]) for start, end in places), np.uint64, len(fresh))
+            places = zip(added.starts.tolist(), added.ends.tolist(), strict=True)
+            digests = np.fromiter((digest(buffer[start:end]) for start, end in places), np.uint64, len(added))
             self._stable_hashes = np.concatenate([self._stable_hashes, digests])
         return self._stable_hashes
 
     @property
     def size_bytes(self) -> int:
-        """What the directory takes in memory."""
+        """Bytes of memory that the directory takes."""
         return self._data.nbytes + self._ends.nbytes + self._table.nbytes + self._stable_hashes.nbytes
 
     def _texts(self, dense: NDArray[np.int64]) -> StringArray:
@@ -146,14 +146,14 @@ class UserDirectory:
                 rows, numbers = pending[alike], dense[alike].astype(np.int64) - 1
                 same = self._texts(numbers).equal(texts.take(rows))
                 dense_ids[rows[same]] = numbers[same]
-                rest = np.ones(len(pending), bool)
-                rest[alike[same]] = False
-                pending, slots, tags = pending[rest], slots[rest], tags[rest]
+                is_pending = np.ones(len(pending), bool)
+                is_pending[alike[same]] = False
+                pending, slots, tags = pending[is_pending], slots[is_pending], tags[is_pending]
             slots = (slots + 1) & last_slot
         return dense_ids
 
     def _add(self, texts: StringArray, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """Number users who are not known, in order of first appearance; repeats get one number."""
+        """Add unknown users in order of first appearance; returns the dense id of each row. Repeats share one."""
         distinct, representative = _first_of_equals(texts, hashes)
         added = texts.take(distinct).compact()
         first = self._count
@@ -184,7 +184,7 @@ class UserDirectory:
         self._place((hashes & ~_DENSE) | (dense.astype(np.uint64) + np.uint64(1)))
 
     def _rebuild(self) -> None:
-        """A table with room again. The slot depends on bits that entries hold, so that no id is looked at."""
+        """Make a table with enough room and no deleted entries. Slots derive from the entries; no id is read."""
         entries = self._table[self._table != 0]
         entries = entries[(entries & _DENSE) != _DELETED]
         pending = self._used_slots - int(np.count_nonzero(self._table))
@@ -199,19 +199,19 @@ class UserDirectory:
         while len(entries):
             free = self._table[slots] == 0
             self._table[slots[free]] = entries[free]
-            # Several may have taken a slot, of which one has it.
-            rest = np.flatnonzero(self._table[slots] != entries)
-            entries, slots = entries[rest], (slots[rest] + 1) & last_slot
+            # Several entries may have been written to one slot, of which the last stays; the others move on.
+            lost = np.flatnonzero(self._table[slots] != entries)
+            entries, slots = entries[lost], (slots[lost] + 1) & last_slot
 
     def _bury(self, dense: NDArray[np.int64], hashes: NDArray[np.uint64]) -> None:
-        """Mark the slots of users as deleted: a search goes on past them."""
+        """Mark the slots of users as deleted; look-ups continue past such slots."""
         entries = (hashes & ~_DENSE) | (dense.astype(np.uint64) + np.uint64(1))
         slots, last_slot = self._slots(hashes), len(self._table) - 1
         while len(entries):
             here = self._table[slots] == entries
             self._table[slots[here]] |= _DELETED
-            rest = ~here
-            entries, slots = entries[rest], (slots[rest] + 1) & last_slot
+            elsewhere = ~here
+            entries, slots = entries[elsewhere], (slots[elsewhere] + 1) & last_slot
 
     def _changed(self, users: NDArray[np.uint32]) -> None:
         self.revision += 1
@@ -224,19 +224,19 @@ class UserDirectory:
     # Snapshots
 
     def capture(self) -> list[Part]:
-        """The parts for a snapshot, as they are; until `release`, ids of users who are deleted stay in place."""
+        """The parts for a snapshot. Until `release`, the ids of deleted users stay in the buffer."""
         self._to_blank = []
         parts: list[Part] = []
         for place, first in enumerate(range(0, self._count, _PART_USERS)):
             last = min(first + _PART_USERS, self._count)
-            # Users come and go once, so that this grows with each of them.
+            # A user is added once and deleted once, so this number grows with every change.
             revision = 2 * (last - first) - self.everyone.range_cardinality(first, last)
             state = partial(_state, self._data, self._ends, self.everyone, first, last)
             parts.append(Part(("users", place), revision, state))
         return parts
 
     def ids(self) -> "CapturedIds":
-        """The ids as they are, which a capture keeps in place."""
+        """A view of the present ids; valid between `capture` and `release`."""
         return CapturedIds(self._data, self._ends, self.everyone, self._count)
 
     def release(self) -> None:
@@ -244,27 +244,34 @@ class UserDirectory:
         self._blank(self._to_blank or ())
         self._to_blank = None
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Take back the next part of a snapshot."""
-        lengths, data = state["lengths"].astype(np.int64), state["data"]
+    def restore(self, state: Any) -> None:
+        """Take back the next part of a snapshot; ValueError for anything else."""
+        match state:
+            case {"lengths": np.ndarray() as lengths, "data": np.ndarray() as data, "alive": bytes(serialized)}:
+                if lengths.dtype != np.uint16 or lengths.ndim != 1 or data.dtype != np.uint8 or data.ndim != 1:
+                    raise ValueError("the user ids are not bytes and lengths")
+            case _:
+                raise ValueError("the user ids are not bytes, lengths and who is there")
+        lengths = lengths.astype(np.int64)
         ends = np.cumsum(lengths)
-        if data.dtype != np.uint8 or not len(ends) or ends[-1] != len(data):
+        if not len(ends) or ends[-1] != len(data):
             raise ValueError("the user ids have other lengths than they say")
+        require_texts(data.tobytes(), ends)
         first = self._count
         self._append(StringArray(np.concatenate([data, np.zeros(PADDING_BYTES, np.uint8)]), ends - lengths, ends))
-        alive = BitMap.deserialize(state["alive"])
+        alive = BitMap.deserialize(serialized)
         if alive and not first <= alive.min() <= alive.max() < self._count:
-            raise ValueError("there are users beyond the last")
+            raise ValueError("users without an id are marked as alive")
         self.everyone = self.everyone | alive
         dense = to_array(alive).astype(np.int64)
         self._insert(dense, self._texts(dense).hashes(self._seed))
 
     def faults(self) -> list[str]:
-        """Users whom the table does not find by their ids, as one sentence."""
+        """A sentence that counts the users whom look-ups by id miss; empty if there are no such users."""
         dense = to_array(self.everyone).astype(np.int64)
         texts = self._texts(dense)
         lost = int((self._find(texts, texts.hashes(self._seed)) != dense).sum())
-        return [f"{lost:,} users are not found by their ids"] if lost else []
+        return [f"{lost:,} users cannot be looked up by their ids"] if lost else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +290,7 @@ class CapturedIds:
         return to_array(self.everyone & users).astype(np.int64)
 
     def texts(self, dense: NDArray[np.integer[Any]]) -> StringArray:
-        """The ids of users."""
+        """The ids of users, given by dense id."""
         return _texts(self.data, self.ends, dense.astype(np.int64))
 
 
@@ -294,7 +301,7 @@ def _texts(data: NDArray[np.uint8], ends: NDArray[np.int64], dense: NDArray[np.i
 
 
 def _state(data: NDArray[np.uint8], ends: NDArray[np.int64], everyone: BitMap, first: int, last: int) -> dict[str, Any]:
-    """Plain values for a snapshot, of the users from `first` to before `last`."""
+    """Plain values for a snapshot: the users from `first` to before `last`."""
     start = int(ends[first - 1]) if first else 0
     users = BitMap()
     users.add_range(first, last)
@@ -306,7 +313,7 @@ def _state(data: NDArray[np.uint8], ends: NDArray[np.int64], everyone: BitMap, f
 
 
 def _first_of_equals(texts: StringArray, hashes: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The first place of every distinct text, ascending, and for every text the first place of an equal one."""
+    """The first place of every distinct text, ascending, and for every text the first place of an equal text."""
     order = np.argsort(hashes, kind="stable")
     ordered = hashes[order]
     starts = first_of_runs(ordered)
@@ -315,14 +322,14 @@ def _first_of_equals(texts: StringArray, hashes: NDArray[np.uint64]) -> tuple[ND
     repeats = np.flatnonzero(representative != np.arange(len(order)))
     strangers = repeats[~texts.take(repeats).equal(texts.take(representative[repeats]))]
     if len(strangers):
-        # Different texts with one hash: seldom enough to look at them one by one.
+        # Different texts with the same hash are rare enough to handle one by one.
         first: dict[str, int] = {}
         for place in strangers.tolist():
             representative[place] = first.setdefault(texts[place], place)
     return np.unique(representative), representative
 
 
-def _grown(old: NDArray[Any], used: int, needed: int) -> NDArray[Any]:
-    fresh = np.zeros(max(needed, len(old) * 5 // 4, 1024), old.dtype)
-    fresh[:used] = old[:used]
-    return fresh
+def _grown(array: NDArray[Any], used: int, needed: int) -> NDArray[Any]:
+    larger = np.zeros(max(needed, len(array) * 5 // 4, 1024), array.dtype)
+    larger[:used] = array[:used]
+    return larger

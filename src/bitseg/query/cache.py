@@ -1,4 +1,4 @@
-"""Answers of leaves, cached as bitmaps between queries and refreshed when they are asked for."""
+"""The cache of answers: bitmaps of the members of leaves, kept between queries and refreshed on use."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,23 +14,23 @@ from bitseg.query.leaves.base import Stale, Work
 from bitseg.query.plan import Leaf
 from bitseg.runtime.bounded_cache import BoundedCache
 
-# The objects of an entry, beside the containers of its bitmap and its condition.
+# Bytes of an entry beside the containers of its bitmap and its condition.
 _OVERHEAD_BYTES = 512
 MAX_CONDITIONS = 10_000
-# Up to this many users are asked about with the engine's lock held.
+# Up to this many users are tested with the engine's lock held.
 FEW_USERS = 1_000
-# An answer is refreshed for at most FEW_USERS and one user in this many; for more, it is worked out whole.
+# An answer is refreshed for at most FEW_USERS plus one user in this many; for more, it is recomputed for all users.
 _STALE_DIVISOR = 50
 
-# A leaf, and the instant that stands for now unless that is the present.
+# A leaf, and the instant that stands for now; None for the present.
 Key = tuple[Leaf, int | None]
 
 
 @dataclass(slots=True)
 class CachedAnswer:
-    """The members of a leaf as of a stamp, taken when `now_ms` was now.
+    """The members of a leaf, and the stamp of the data and the moment that they were computed from.
 
-    The stamp is known to be that of index version `version` from `now_ms` until before `until_ms`.
+    At index version `version`, the answer is current from `now_ms`, included, to `until_ms`, excluded.
     """
 
     bitmap: BitMap
@@ -42,17 +42,17 @@ class CachedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A leaf that takes long to work out: `work` does so without the lock, and `result` stamps its bitmap."""
+    """A leaf that takes long to compute: `work` does so without the lock, `result` makes its bitmap an answer."""
 
     work: Work
     result: Callable[[BitMap], CachedAnswer]
 
 
 class AnswerCache:
-    """An LRU cache of answers by leaf and instant, bounded in bytes and in number. Call with the engine's lock held.
+    """An LRU cache of answers by leaf and instant, bounded in bytes and entries. Call with the engine's lock held.
 
-    The bytes are those of bitmaps and of conditions. `hits` counts the answers that were current, `refreshes` those
-    that were refreshed, `misses` those worked out from nothing.
+    Bitmaps and conditions count towards the bytes. `hits` counts answers that were current, `refreshes` answers that
+    were refreshed, `misses` answers that were computed for all users.
     """
 
     def __init__(self, capacity_bytes: int) -> None:
@@ -61,7 +61,7 @@ class AnswerCache:
         self.refreshes = 0
         self.misses = 0
         self._entries: BoundedCache[Key, CachedAnswer] = BoundedCache(capacity_bytes, MAX_CONDITIONS)
-        # Leaves that were answered for a few users only, with the instant of the last time.
+        # Leaves last answered for a few users only, so that nothing was cached, with the instant of their key.
         self._missed: WeakKeyDictionary[Leaf, int | None] = WeakKeyDictionary()
 
     def __len__(self) -> int:
@@ -69,15 +69,15 @@ class AnswerCache:
 
     @property
     def size_bytes(self) -> int:
-        """What all entries take in memory."""
+        """Bytes of memory that all entries take."""
         return self._entries.size_bytes
 
     def find(self, key: Key) -> CachedAnswer | None:
-        """The answer of a key, current or not."""
+        """The cached answer of a key, current or stale; None if there is no answer."""
         return self._entries.get(key)
 
     def keep(self, key: Key, answer: CachedAnswer) -> None:
-        """Store an answer in place of the one before; one that is larger than the cache is left out."""
+        """Store an answer in place of the earlier one. An answer larger than the cache is not stored."""
         entry_bytes = size_bytes(answer.bitmap) + key[0].size_bytes + _OVERHEAD_BYTES
         if entry_bytes > self.capacity_bytes:
             self._entries.pop(key)
@@ -85,26 +85,26 @@ class AnswerCache:
             self._entries.put(key, answer, entry_bytes)
 
     def note_miss(self, key: Key) -> None:
-        """Note that a leaf was answered for a few users only, so that nothing was cached."""
+        """Record that a leaf was answered for a few users only, so that nothing was cached."""
         leaf, instant_ms = key
         self._missed[leaf] = instant_ms
 
     def was_missed(self, key: Key) -> bool:
-        """Whether `note_miss` was the last time called for a leaf with this instant."""
+        """Whether the last `note_miss` for the leaf of a key had the instant of the key."""
         leaf, instant_ms = key
         return leaf in self._missed and self._missed[leaf] == instant_ms
 
     def clear(self) -> None:
-        """Forget all answers."""
+        """Remove all answers."""
         self._entries.clear()
         self._missed.clear()
 
 
 class Answers:
-    """The answers of leaves over one index at one moment, taken from the cache where it has them.
+    """The answers of leaves over one index at one moment, from the cache where possible.
 
-    `is_live` says that the moment is the present one, so that answers of earlier moments are refreshed. `computed` has
-    the results of the query's own tasks, some of which the cache may have no room for.
+    `is_live` means that the moment is the present, so that answers of earlier moments are refreshed. `computed` has the
+    results of the query's own tasks, which the cache may have no room for.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Answers:
         self._computed = computed or {}
 
     def current(self, leaf: Leaf) -> BitMap | None:
-        """The members if the index or the cache has them, refreshed if need be; None if they have to be worked out."""
+        """The members from the index or the cache, refreshed if stale; None if they must be computed."""
         stored = leaf.kind.stored(leaf.condition, self.index)
         if stored is not None:
             return stored
@@ -147,22 +147,22 @@ class Answers:
         answer.until_ms = valid_until_ms(leaf.condition, self.index, self.context)
         return answer.bitmap
 
-    def work_out(self, leaf: Leaf) -> BitMap:
-        """The members, worked out for all users and cached."""
+    def compute(self, leaf: Leaf) -> BitMap:
+        """Compute the members for all users, and cache them."""
         self.cache.misses += 1
         bitmap = leaf.kind.compile(leaf.condition, self.index, self.context)()
         self._keep(leaf, bitmap, stamp(leaf.condition, self.index, self.context))
         return bitmap
 
     def among(self, leaf: Leaf, users: BitMap) -> BitMap:
-        """Those of some users who are members; nothing is cached."""
+        """The members among some users; nothing is cached."""
         if not users:
             return users
         self.cache.note_miss(self._key(leaf))
         return leaf.kind.compile(leaf.condition, self.index, self.context, users)()
 
-    def is_rarely_asked(self, leaf: Leaf) -> bool:
-        """Whether a leaf takes long and was never asked for before, so that a few users are better asked for alone."""
+    def is_slow_first_use(self, leaf: Leaf) -> bool:
+        """Whether a leaf takes long and is used for the first time, so that testing a few users alone is better."""
         if leaf.kind.is_quick(leaf.condition, self.index, self.context):
             return False
         return not self.cache.was_missed(self._key(leaf))
@@ -172,7 +172,7 @@ class Answers:
         return leaf.kind.estimate(leaf.condition, self.index, self.context)
 
     def task(self, leaf: Leaf) -> Task | None:
-        """What to do without the lock for a leaf that takes long: work it out, or refresh it for many users."""
+        """The task for a leaf that must be computed, or refreshed for many users; None for any other leaf."""
         condition = leaf.condition
         kind = leaf.kind
         if kind.is_quick(condition, self.index, self.context):
@@ -195,7 +195,7 @@ class Answers:
         return Task(work, lambda bitmap: CachedAnswer(bitmap, now, version, now_ms, until_ms))
 
     def keep_computed(self) -> None:
-        """Put the results of the query's own tasks into the cache."""
+        """Store the results of the query's own tasks in the cache."""
         for leaf, answer in self._computed.items():
             self.cache.keep(self._key(leaf), answer)
 
@@ -209,12 +209,12 @@ class Answers:
         return answer.version == self.index.version and answer.now_ms <= self.context.now_ms < answer.until_ms
 
     def _stale(self, leaf: Leaf, answer: CachedAnswer, now: Stamp) -> Stale | None:
-        """The users to ask about again; None if they are not known, or too many."""
+        """The users whose answer may be stale; None if they are unknown or too many to refresh."""
         if now == answer.stamp:
             return Stale(BitMap(), None)
         stale = stale_users(leaf.condition, answer.stamp, answer.now_ms, now, self.index, self.context)
-        most = FEW_USERS + len(self.index.users.everyone) // _STALE_DIVISOR
-        return None if stale is None or len(stale.users) > most else stale
+        max_users = FEW_USERS + len(self.index.users.everyone) // _STALE_DIVISOR
+        return None if stale is None or len(stale.users) > max_users else stale
 
     def _refresh(self, leaf: Leaf, before: BitMap, stale: Stale) -> Work:
         return leaf.kind.refresh(leaf.condition, before, stale, self.index, self.context)

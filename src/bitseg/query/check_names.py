@@ -12,12 +12,11 @@ from bitseg.segment.nodes import And, Condition, InSegment, Not, Or, children
 
 
 def check_names(condition: Condition, index: Index, segments: Mapping[str, Condition]) -> tuple[str, ...]:
-    """Warnings about events and properties that have not arrived.
+    """Warnings about events and properties that have not arrived yet. They may still arrive, so they are not errors.
 
     Follows references to saved segments, too. Raises UnknownAttributeError for an attribute that no user has ever had,
-    TypeMismatchError for an operator or a value that does not fit, UnknownSegmentError and UnknownListError for what is
-    not saved, TypeError for an unknown kind of condition. An event that has not arrived may still do so, and is no
-    error.
+    TypeMismatchError for an operator or a value that does not fit the type, UnknownSegmentError or UnknownListError for
+    a reference to what is not saved, TypeError for an unknown kind of condition.
     """
     warnings: Warnings = {}
     pending = [condition]

@@ -1,4 +1,4 @@
-"""Working out a plan: bitmaps of members, or their count without making the last bitmap.
+"""The evaluator: bitmaps of the members of a plan, or their count without making the last bitmap.
 
 No function here changes a bitmap that the index or a cache owns.
 """
@@ -12,11 +12,11 @@ from bitseg.query.cache import FEW_USERS, Answers, Task
 from bitseg.query.known import KnownPlans
 from bitseg.query.pins import Pins
 from bitseg.query.plan import Complement, Intersect, Leaf, Plan, Planner, Reference, SavedPlans, Union, parts_of
-from bitseg.query.wordwise import BITSET_SHARE, DENSE_SHARE, WordCounter
+from bitseg.query.wordwise import BITSET_DIVISOR, DENSE_DIVISOR, WordCounter
 from bitseg.runtime import cancellation
 from bitseg.segment.nodes import Condition
 
-# A nested plan is worked out for all users, which other plans can share, unless at most one user in this many is left.
+# A nested plan is computed for all users, which other plans can share, unless at most one user in this many is left.
 _SMALL_DIVISOR = 16
 
 # A part of an intersection, and whether it is excluded.
@@ -24,7 +24,7 @@ Term = tuple[Plan, bool]
 
 
 class Evaluator(KnownPlans):
-    """Answers plans over one index at one moment. Each distinct plan, and each saved segment, is worked out once.
+    """Answers plans over one index at one moment. Every distinct plan and every saved segment is computed once.
 
     Call with the engine's lock held. `plans` are the plans of conditions by `id`, for as long as these are alive.
     """
@@ -53,7 +53,7 @@ class Evaluator(KnownPlans):
     # Counts
 
     def count(self, node: Plan) -> int:
-        """How many users are in a plan; the last operation counts what it would have made."""
+        """How many users are in a plan. The last operation only counts; it makes no bitmap."""
         if node in self._ready or (self._pins is not None and node in self._pins):
             return len(self.members(node))
         match node:
@@ -73,26 +73,26 @@ class Evaluator(KnownPlans):
         if len(terms) == 1:
             return self.count(part)
         if self._is_dense(node):
-            parts, excluded = ([(part, self.members(part)) for part in each] for each in (node.parts, node.excluded))
+            parts, excluded = ([(part, self.members(part)) for part in plans] for plans in (node.parts, node.excluded))
             return self._word_counter.count(parts, excluded, len(self.index.users))
-        rest = self._intersect(terms[:-1])
-        if not rest:
+        candidates = self._intersect(terms[:-1])
+        if not candidates:
             return 0
         if isinstance(part, Leaf | Reference) or part in self._ready:
-            last = self._restrict_leaf(part, rest)
-            return rest.difference_cardinality(last) if is_excluded else rest.intersection_cardinality(last)
-        restricted = len(self._restrict(part, rest))
-        return len(rest) - restricted if is_excluded else restricted
+            last = self._restrict_leaf(part, candidates)
+            return candidates.difference_cardinality(last) if is_excluded else candidates.intersection_cardinality(last)
+        restricted = len(self._restrict(part, candidates))
+        return len(candidates) - restricted if is_excluded else restricted
 
     def _is_dense(self, node: Intersect) -> bool:
-        """Whether all parts are known and large, and not two of bitsets alone, which Roaring counts fastest."""
+        """Whether all parts are known and large, and not just two bitsets, which Roaring counts fastest."""
         if len(node.parts) < 2:
             return False
         ids = len(self.index.users)
         sizes = [self.size_if_known(part) or 0 for part in node.parts]
-        if min(sizes) <= ids // DENSE_SHARE or None in map(self.size_if_known, node.excluded):
+        if min(sizes) <= ids // DENSE_DIVISOR or None in map(self.size_if_known, node.excluded):
             return False
-        return len(sizes) + len(node.excluded) > 2 or min(sizes) < ids // BITSET_SHARE
+        return len(sizes) + len(node.excluded) > 2 or min(sizes) < ids // BITSET_DIVISOR
 
     # Members
 
@@ -101,17 +101,17 @@ class Evaluator(KnownPlans):
         bitmap = self._known(node)
         if bitmap is None:
             cancellation.check()
-            bitmap = self._ready[node] = self._work_out(node)
+            bitmap = self._ready[node] = self._compute(node)
             if self._pins is not None:
                 self._keep_pin(node, bitmap)
         return bitmap
 
-    def _work_out(self, node: Plan) -> BitMap:
+    def _compute(self, node: Plan) -> BitMap:
         match node:
             case Reference(name):
                 return self.members(self._saved.plan(name))
             case Leaf():
-                return self.answers.work_out(node)
+                return self.answers.compute(node)
             case Complement(part):
                 return self.index.users.everyone - self.members(part)
             case Union(parts):
@@ -121,71 +121,71 @@ class Evaluator(KnownPlans):
         raise TypeError(f"unknown kind of plan: {type(node).__name__}")
 
     def _intersect(self, terms: Sequence[Term]) -> BitMap:
-        """The users in every part and in none that is excluded; it stops when no users are left."""
+        """The users in every included term and in no excluded term; stops early when no candidates are left."""
         (first, _), *others = terms
         return self._restrict_to(others, self.members(first))
 
-    def _restrict_to(self, terms: Sequence[Term], rest: BitMap) -> BitMap:
-        """The users of the rest in every part and in none that is excluded."""
+    def _restrict_to(self, terms: Sequence[Term], candidates: BitMap) -> BitMap:
+        """The candidates in every included term and in no excluded term."""
         for part, is_excluded in terms:
-            restricted = self._restrict(part, rest)
-            rest = rest - restricted if is_excluded else restricted
-        return rest
+            restricted = self._restrict(part, candidates)
+            candidates = candidates - restricted if is_excluded else restricted
+        return candidates
 
     def ordered(self, node: Intersect) -> list[Term]:
-        """The parts, smallest first, then the excluded, largest first, which leaves the least for the others."""
+        """The parts, smallest first, then the excluded plans, largest first, so that candidates shrink quickly."""
         parts = sorted(node.parts, key=self.size) if len(node.parts) > 1 else node.parts
         excluded = sorted(node.excluded, key=self.size, reverse=True) if len(node.excluded) > 1 else node.excluded
         return [(part, False) for part in parts] + [(part, True) for part in excluded]
 
-    def _restrict(self, node: Plan, rest: BitMap) -> BitMap:
-        """The users of the rest that are in a plan.
+    def _restrict(self, node: Plan, candidates: BitMap) -> BitMap:
+        """The candidates who are in a plan.
 
-        Nested plans are asked about the ever fewer users who are left. If these are many, an answer for all users
-        costs no more, and others can share it.
+        Nested plans are restricted to the candidates. With many candidates, an answer for all users costs no more, and
+        other plans can share it.
         """
-        if not rest:
-            return rest
+        if not candidates:
+            return candidates
         if isinstance(node, Leaf | Reference) or node in self._ready or self._is_pinned(node):
-            return rest & self._restrict_leaf(node, rest)
-        if len(rest) > len(self.index.users) // _SMALL_DIVISOR:
-            return rest & self.members(node)
+            return candidates & self._restrict_leaf(node, candidates)
+        if len(candidates) > len(self.index.users) // _SMALL_DIVISOR:
+            return candidates & self.members(node)
         match node:
             case Complement(part):
-                return rest - self._restrict(part, rest)
+                return candidates - self._restrict(part, candidates)
             case Intersect():
-                return self._restrict_to(self.ordered(node), rest)
+                return self._restrict_to(self.ordered(node), candidates)
             case Union(parts):
                 restricted: list[BitMap] = []
                 for part in parts:
-                    if rest:
-                        restricted.append(self._restrict(part, rest))
-                        rest = rest - restricted[-1]
+                    if candidates:
+                        restricted.append(self._restrict(part, candidates))
+                        candidates = candidates - restricted[-1]
                 return union(restricted)
         raise TypeError(f"unknown kind of plan: {type(node).__name__}")
 
-    def _restrict_leaf(self, node: Plan, rest: BitMap) -> BitMap:
-        """The users in a leaf, or in a plan that is ready, or at least those of them among the rest."""
-        if isinstance(node, Leaf) and len(rest) <= FEW_USERS and self._is_rarely_asked(node):
-            return self.answers.among(node, rest)
+    def _restrict_leaf(self, node: Plan, candidates: BitMap) -> BitMap:
+        """The users in a leaf or in a plan that is ready. Only candidates are sure to be tested."""
+        if isinstance(node, Leaf) and len(candidates) <= FEW_USERS and self._is_slow_first_use(node):
+            return self.answers.among(node, candidates)
         return self.members(node)
 
-    def _is_rarely_asked(self, leaf: Leaf) -> bool:
-        """Whether a leaf has to be worked out, takes long, and was never asked for before."""
-        return self._known(leaf) is None and self.answers.is_rarely_asked(leaf)
+    def _is_slow_first_use(self, leaf: Leaf) -> bool:
+        """Whether a leaf must be computed, takes long, and is used for the first time."""
+        return self._known(leaf) is None and self.answers.is_slow_first_use(leaf)
 
     # One user
 
     def contains(self, node: Plan, user: int) -> bool:
-        """Whether the user with a dense id, who exists, is in a plan; only the members of leaves are worked out."""
+        """Whether an existing user, given by dense id, is in a plan. Bitmaps are computed for leaves only."""
         key = (node, user)
         is_member = self._contains.get(key)
         if is_member is None:
             cancellation.check()
-            is_member = self._contains[key] = self._work_out_contains(node, user)
+            is_member = self._contains[key] = self._compute_contains(node, user)
         return is_member
 
-    def _work_out_contains(self, node: Plan, user: int) -> bool:
+    def _compute_contains(self, node: Plan, user: int) -> bool:
         if node in self._ready or self._is_pinned(node):
             return user in self.members(node)
         match node:
@@ -206,7 +206,7 @@ class Evaluator(KnownPlans):
     # Work to do without the lock
 
     def tasks(self, node: Plan) -> Mapping[Leaf, Task]:
-        """What has to be worked out for a plan and takes long, by leaf."""
+        """The tasks for a plan by leaf: what must be computed and takes long."""
         tasks = self._tasks.get(node)
         if tasks is None:
             tasks = self._tasks[node] = self._tasks_of(node)
@@ -237,6 +237,6 @@ class Evaluator(KnownPlans):
         return {
             leaf: task
             for part, tasks in by_part.items()
-            if not (is_few and isinstance(part, Leaf) and self._is_rarely_asked(part))
+            if not (is_few and isinstance(part, Leaf) and self._is_slow_first_use(part))
             for leaf, task in tasks.items()
         }

@@ -14,9 +14,9 @@ MAX_EVENTS = 20
 
 
 def explain(condition: Condition, user: int, evaluator: Evaluator, segments: Mapping[str, Condition]) -> Explanation:
-    """The truth of a condition and of all below it for the user with a dense id.
+    """The truth of a condition and of all conditions below it for one user, given by dense id.
 
-    A saved segment is explained where it comes first. TypeError for an unknown kind of condition.
+    A saved segment is explained where it first appears. TypeError for an unknown kind of condition.
     """
     return _explain(condition, user, evaluator, segments, set())
 
@@ -45,5 +45,5 @@ def _explain(
         len(evidence.events),
         evidence.events[-MAX_EVENTS:],
         evidence.note,
-        tuple(_explain(each, user, evaluator, segments, explained) for each in below),
+        tuple(_explain(child, user, evaluator, segments, explained) for child in below),
     )

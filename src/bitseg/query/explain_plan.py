@@ -1,4 +1,4 @@
-"""What a plan does: every part with its estimated and its true size and the time it took."""
+"""Explaining a plan: every part with its estimated size, its true size and the time it took."""
 
 import time
 
@@ -11,9 +11,9 @@ from bitseg.segment.nodes import InSegment
 
 
 def explain_plan(node: Plan, evaluator: Evaluator) -> PlanStep:
-    """The steps of a plan, each part worked out for all users; a part that occurs twice is worked out once.
+    """The steps of a plan. Every part is computed for all users; a part that occurs twice is computed once.
 
-    `count` may do less: it asks nested parts only about users who are left, and does not make the last result.
+    `count` may do less: it tests nested parts only for remaining candidates, and does not make the last bitmap.
     """
     cancellation.check()
     is_cached = evaluator.size_if_known(node) is not None

@@ -1,8 +1,8 @@
-"""How far a cached answer is still current, and for whom it has to be worked out again.
+"""Freshness of cached answers: whether an answer is still current, and for which users it is stale.
 
-Whether a user is in a condition depends on that user's values and events alone, and on the moment. So a cached answer
-is refreshed by asking again about the users who changed since, and about those with events that the moment has moved
-into a window or out of it.
+Whether a user is in a condition depends only on that user's values and events, and on the moment. So a cached answer is
+refreshed by testing again the users who have changed since, and the users with events that have moved into a window or
+out of it.
 """
 
 from collections.abc import Hashable
@@ -20,10 +20,10 @@ from bitseg.segment.windows import Interval
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """The data and the moment that an answer of a leaf was made from: equal stamps, equal answers.
+    """Identifies the data and the moment that an answer of a leaf was computed from. Equal stamps mean equal answers.
 
-    `revisions` are those of the parts of the index that the leaf reads, `intervals` what its windows mean, clipped to
-    the events there are, and `inner` what the windows in its predicates mean.
+    `revisions` are the revisions of the parts of the index that the leaf reads. `intervals` are the intervals of its
+    windows, clipped to the events that exist, and `inner` those of the windows in its predicates.
     """
 
     revisions: tuple[int, ...]
@@ -42,14 +42,14 @@ def stamp(leaf: Condition, index: Index, context: Context) -> Stamp:
 
 
 def valid_until_ms(leaf: Condition, index: Index, context: Context) -> int:
-    """The first instant after the context's at which the stamp may differ though no data change."""
+    """The first later instant at which the stamp may differ even if no data changes."""
     return kind_of(leaf).valid_until_ms(leaf, index, context)
 
 
 def stale_users(
     leaf: Condition, before: Stamp, before_ms: int, now: Stamp, index: Index, context: Context
 ) -> Stale | None:
-    """Whose membership may differ between two stamps; None if that is not known.
+    """The users whose membership may differ between two stamps; None if they are not known.
 
     `before_ms` is the instant that stood for now at the earlier stamp.
     """
@@ -67,5 +67,5 @@ def stale_users(
     if before.intervals != now.intervals:
         users += kind.moved(leaf, before_ms, index, context)
     elif changes and all(change.added_only for change in changes):
-        added = Interval(min(each.first_ms for each in changes), max(each.last_ms for each in changes) + 1)
+        added = Interval(min(change.first_ms for change in changes), max(change.last_ms for change in changes) + 1)
     return Stale(union(users), added)

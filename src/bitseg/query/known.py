@@ -1,4 +1,4 @@
-"""What is known of plans before they are worked out: members that are cached or pinned, and sizes."""
+"""What is known about plans before they are computed: members that are cached or pinned, and sizes."""
 
 from pyroaring import BitMap
 
@@ -9,7 +9,7 @@ from bitseg.runtime import cancellation
 
 
 class KnownPlans:
-    """The members of plans that are stored in the index, cached, pinned or worked out already, at one moment.
+    """The members of plans that are stored in the index, cached, pinned or already computed, at one moment.
 
     Call with the engine's lock held.
     """
@@ -21,17 +21,17 @@ class KnownPlans:
         self._saved = saved
         self._pins = pins if answers.is_live and len(pins) else None
         self._ready: dict[Plan, BitMap] = {}
-        # Plans that have to be worked out.
+        # Plans that must be computed.
         self._unknown: set[Plan] = set()
         self._sizes: dict[Plan, int] = {}
 
     def size_if_known(self, node: Plan) -> int | None:
-        """How many users are in a plan, if that takes no work."""
+        """How many users are in a plan; None if its members are not known."""
         bitmap = self._known(node)
         return None if bitmap is None else len(bitmap)
 
     def size(self, node: Plan) -> int:
-        """How many users are in a plan: exactly if that is known, else about."""
+        """How many users are in a plan: exact if its members are known, an estimate otherwise."""
         known = self._known(node)
         if known is not None:
             return len(known)
@@ -57,7 +57,7 @@ class KnownPlans:
         raise TypeError(f"unknown kind of plan: {type(node).__name__}")
 
     def _known(self, node: Plan) -> BitMap | None:
-        """The users in a plan, if that takes no work; a cached leaf or a pinned plan is refreshed."""
+        """The users in a plan if they need not be computed; a stale leaf or pinned plan is refreshed."""
         bitmap = self._ready.get(node)
         if bitmap is not None or node in self._unknown:
             return bitmap
@@ -79,7 +79,7 @@ class KnownPlans:
         return bitmap
 
     def _keep_pin(self, node: Plan, bitmap: BitMap) -> None:
-        """Store the members of a plan if it is pinned; the pin was not current."""
+        """Store the members of a plan if it is pinned; its pin was stale."""
         if self._pins is not None and node in self._pins:
             self._pins.keep(node, bitmap, self.answers, self._saved)
 

@@ -1,4 +1,4 @@
-"""Rewriting a tree into a simpler one with the same members. Each rule is a pure function of one node."""
+"""Rewriting a tree into a simpler tree with the same members. Every rule is a pure function of one node."""
 
 from collections.abc import Callable, Hashable
 from dataclasses import replace
@@ -62,7 +62,7 @@ def drop_repeats(node: Condition) -> Condition:
 
 
 def join_equals(node: Condition) -> Condition:
-    """`a = "x" or a = "y"` is `a in ("x", "y")`; likewise if one of them is an in already."""
+    """`a = "x" or a = "y"` is `a in ("x", "y")`; `in` conditions are joined, too."""
     if not isinstance(node, Or):
         return node
     groups: dict[Hashable, list[Condition]] = {}
@@ -77,13 +77,13 @@ def _joined(group: list[Condition]) -> Condition:
 
 
 def _join_key(node: Condition) -> Hashable:
-    """What conditions that can be joined have in common: attribute and type of value. Others have themselves."""
+    """A key that joinable conditions share: attribute and type of value. Other conditions are their own keys."""
     values = _equal_values(node)
     return (cast(Comparison, node).name, type(values[0])) if values else node
 
 
 def _equal_values(node: Condition) -> tuple[Literal, ...]:
-    """The strings or numbers of which an attribute must equal one; empty for all other conditions."""
+    """The strings or numbers that an attribute may equal; empty for all other conditions."""
     if isinstance(node, Comparison):
         match node.predicate:
             case Compare(Operator.EQUAL, Text() | Number() as value):
@@ -94,14 +94,14 @@ def _equal_values(node: Condition) -> tuple[Literal, ...]:
 
 
 def absorb_everyone(node: Condition) -> Condition:
-    """`everyone` adds nothing to an and, and is all of an or; `not everyone` the other way round."""
+    """`a and everyone` is `a`, `a or everyone` is `everyone`; the other way round for `not everyone`."""
     if not isinstance(node, And | Or):
         return node
     neutral, absorbing = (Everyone(), NOBODY) if isinstance(node, And) else (NOBODY, Everyone())
     if absorbing in node.conditions:
         return absorbing
-    rest = tuple(each for each in node.conditions if each != neutral)
-    return type(node)(rest) if rest else neutral
+    others = tuple(condition for condition in node.conditions if condition != neutral)
+    return type(node)(others) if others else neutral
 
 
 def settle_contradictions(node: Condition) -> Condition:
@@ -109,13 +109,13 @@ def settle_contradictions(node: Condition) -> Condition:
     if not isinstance(node, And | Or):
         return node
     present = set(node.conditions)
-    if any(isinstance(each, Not) and each.condition in present for each in node.conditions):
+    if any(isinstance(condition, Not) and condition.condition in present for condition in node.conditions):
         return NOBODY if isinstance(node, And) else Everyone()
     return node
 
 
 def unwrap_single(node: Condition) -> Condition:
-    """An and or an or of one condition is that condition."""
+    """An `and` or an `or` of a single condition is that condition."""
     return node.conditions[0] if isinstance(node, And | Or) and len(node.conditions) == 1 else node
 
 
@@ -133,7 +133,7 @@ RULES: tuple[Rule, ...] = (
 
 
 def normalise(condition: Condition) -> Condition:
-    """The tree with every rule applied until none changes anything, from the leaves up.
+    """The tree with all rules applied, from the leaves up, until no rule changes it.
 
     The depth that `validate` allows bounds the recursion. A `where` is left as it is.
     """

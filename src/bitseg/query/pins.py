@@ -1,4 +1,4 @@
-"""Saved segments that are pinned: the bitmap of the whole segment is kept and refreshed, and never evicted."""
+"""Pinned segments: the bitmap of a whole saved segment is stored, refreshed on use, and never evicted."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ MAX_PINS = 1_000
 class _PinnedAnswer:
     """The members of a plan, current at index version `version` from `now_ms` until before `until_ms`.
 
-    `stamps` has the stamp of every leaf that decides, and `saved` the plans of the saved segments that the plan refers
-    to.
+    `stamps` has the stamp of every leaf that the members depend on, `saved` the plans of the saved segments that the
+    plan refers to.
     """
 
     bitmap: BitMap
@@ -35,7 +35,7 @@ class _PinnedAnswer:
 class Pins:
     """The pinned segments by name. Call with the engine's lock held.
 
-    `refreshes` counts how often a few users were asked about again, `misses` how often a segment was worked out whole.
+    `refreshes` counts refreshes for a few users, `misses` computations of a segment for all users.
     """
 
     def __init__(self) -> None:
@@ -57,11 +57,11 @@ class Pins:
 
     @property
     def size_bytes(self) -> int:
-        """What the bitmaps and plans take in memory."""
+        """Bytes of memory that the bitmaps and plans take."""
         return sum(answer.size_bytes for answer in self._answers.values() if answer is not None)
 
     def pin(self, name: str, plan: Plan) -> None:
-        """Keep the members of a plan from now on; InvalidArgumentError if there are too many pins."""
+        """Store the members of a plan from now on; InvalidArgumentError if there are MAX_PINS pins already."""
         if name not in self._plans and len(self._plans) >= MAX_PINS:
             raise InvalidArgumentError(
                 f"there are {MAX_PINS:,} pinned segments already, the limit", hint="unpin one that is not needed"
@@ -70,23 +70,23 @@ class Pins:
         self._forget_unpinned()
 
     def unpin(self, name: str) -> None:
-        """Forget a pin; nothing happens if the segment is not pinned."""
+        """Remove a pin; nothing happens if the segment is not pinned."""
         self._plans.pop(name, None)
         self._forget_unpinned()
 
     def follow(self, segments: Mapping[str, Condition], saved: SavedPlans) -> None:
-        """Take over the edits of pinned segments; a pin ends when its segment is deleted."""
+        """Adopt edits of pinned segments; the pins of deleted segments are removed."""
         self._plans = {name: saved.plan(name) for name in self._plans if name in segments}
         self._forget_unpinned()
 
     def clear(self) -> None:
-        """Forget all members; the segments stay pinned."""
+        """Remove all stored members; the segments stay pinned."""
         self._answers = dict.fromkeys(self._answers)
 
     def current(self, plan: Plan, answers: Answers, saved: SavedPlans) -> BitMap | None:
-        """The members of a pinned plan, refreshed if need be; None if they have to be worked out.
+        """The members of a pinned plan, refreshed if stale; None if they must be computed.
 
-        A refresh asks about at most FEW_USERS users.
+        A refresh tests at most FEW_USERS users.
         """
         answer = self._answers.get(plan)
         if answer is None:
@@ -108,14 +108,14 @@ class Pins:
         return bitmap
 
     def keep(self, plan: Plan, bitmap: BitMap, answers: Answers, saved: SavedPlans) -> None:
-        """Store the members of a pinned plan that were worked out at the moment of the answers."""
+        """Store the members of a pinned plan, computed at the moment of the answers."""
         self.misses += 1
         leaves, referred = saved.reached(plan)
         stamps = {leaf: stamp(leaf.condition, answers.index, answers.context) for leaf in leaves}
         self._keep(plan, bitmap, stamps, referred, answers)
 
     def _stale_users(self, answer: _PinnedAnswer, answers: Answers) -> tuple[Mapping[Leaf, Stamp], BitMap | None]:
-        """The stamps of all leaves now, and the users for whom any of them may have changed; None if not known."""
+        """The present stamps of all leaves, and the users for whom a leaf is stale; None if they are not known."""
         index, context = answers.index, answers.context
         stamps: dict[Leaf, Stamp] = {}
         users: list[BitMap] = []
@@ -141,7 +141,7 @@ class Pins:
 
 
 class _Among:
-    """Which of a few users are in plans. No leaf is worked out for anybody else, and each plan only once."""
+    """Tests a few users for membership in plans. Leaves are computed for these users only, every plan once."""
 
     def __init__(self, users: BitMap, answers: Answers, saved: SavedPlans) -> None:
         self._users = users
@@ -150,13 +150,13 @@ class _Among:
         self._members: dict[Plan, BitMap] = {}
 
     def members(self, plan: Plan) -> BitMap:
-        """Those of the users who are in a plan."""
+        """The users who are in a plan."""
         members = self._members.get(plan)
         if members is None:
-            members = self._members[plan] = self._work_out(plan)
+            members = self._members[plan] = self._compute(plan)
         return members
 
-    def _work_out(self, plan: Plan) -> BitMap:
+    def _compute(self, plan: Plan) -> BitMap:
         match plan:
             case Reference(name):
                 return self.members(self._saved.plan(name))
@@ -172,10 +172,10 @@ class _Among:
             case Union(parts):
                 return union([self.members(part) for part in parts])
             case Intersect(parts, excluded):
-                rest = self._users
+                candidates = self._users
                 for part in parts:
-                    rest = rest & self.members(part)
+                    candidates = candidates & self.members(part)
                 for part in excluded:
-                    rest = rest - self.members(part)
-                return rest
+                    candidates = candidates - self.members(part)
+                return candidates
         raise TypeError(f"unknown kind of plan: {type(plan).__name__}")

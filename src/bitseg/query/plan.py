@@ -1,4 +1,4 @@
-"""The set operations that answer a normalised tree. The evaluator, which knows sizes, decides their order."""
+"""Plans: the set operations that answer a normalised tree. The evaluator decides their order by size."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -12,13 +12,13 @@ from bitseg.query.normalise import normalise
 from bitseg.query.sizes import tree_bytes
 from bitseg.segment.nodes import And, Condition, Everyone, InSegment, Not, Or
 
-# The objects of a plan's node and its places in tables.
+# Bytes of a node of a plan, with its entries in tables.
 _NODE_BYTES = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Leaf:
-    """A condition that the index answers, with its kind. `size_bytes` is what the condition takes in memory."""
+    """A condition that the index answers, with its kind. `size_bytes` are the bytes of memory of the condition."""
 
     condition: Condition
     kind: LeafKind[Any]
@@ -27,14 +27,14 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Reference:
-    """The users in a saved segment, as it is defined when the plan is worked out."""
+    """The users in a saved segment, by its definition at the time of evaluation."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Intersect:
-    """Users in every one of `parts` and in none of `excluded`."""
+    """Users in every plan of `parts` and in no plan of `excluded`."""
 
     parts: "tuple[Plan, ...]"
     excluded: "tuple[Plan, ...]" = ()
@@ -58,7 +58,7 @@ Plan = Leaf | Reference | Intersect | Union | Complement
 
 
 def parts_of(plan: Plan) -> tuple[Plan, ...]:
-    """The plans directly below one."""
+    """The plans directly below a plan."""
     match plan:
         case Leaf() | Reference():
             return ()
@@ -72,7 +72,7 @@ def parts_of(plan: Plan) -> tuple[Plan, ...]:
 
 
 def plan_bytes(plan: Plan) -> int:
-    """About what a plan takes in memory, with the conditions of its leaves."""
+    """About how many bytes a plan takes in memory, with the conditions of its leaves."""
     total = 0
     pending = [plan]
     while pending:
@@ -85,7 +85,7 @@ def plan_bytes(plan: Plan) -> int:
 class Planner:
     """Makes plans, safe to use from many threads.
 
-    All equal conditions that are in use have one plan object, so that their work is shared by identity.
+    Equal conditions share one plan object while it is in use, so that equal plans are recognised by identity.
     """
 
     def __init__(self) -> None:
@@ -106,7 +106,7 @@ class Planner:
 
 
 class SavedPlans:
-    """The plans of saved segments, made when first asked for and again after an edit.
+    """The plans of saved segments, made on first use and again after an edit.
 
     Call with the engine's lock held.
     """
@@ -115,23 +115,23 @@ class SavedPlans:
         self._planner = planner
         self._segments = segments
         self._everyone = planner.plan(Everyone())
-        # By name, with the definition that each was made from.
+        # By name: the definition, and the plan made from it.
         self._plans: dict[str, tuple[Condition, Plan]] = {}
 
     def plan(self, name: str) -> Plan:
-        """The plan of a saved segment; KeyError if there is none of the name."""
+        """The plan of a saved segment; KeyError if there is no segment of that name."""
         definition = self._segments[name]
         entry = self._plans.get(name)
         if entry is None or entry[0] is not definition:
             if len(self._plans) > len(self._segments):
-                self._plans = {known: each for known, each in self._plans.items() if known in self._segments}
+                self._plans = {known: planned for known, planned in self._plans.items() if known in self._segments}
             entry = self._plans[name] = (definition, self._planner.plan(definition))
         return entry[1]
 
     def reached(self, plan: Plan) -> tuple[tuple[Leaf, ...], Mapping[str, Plan]]:
-        """The leaves that decide a plan, and by name the plans of the saved segments that it refers to.
+        """The leaves that a plan depends on, and by name the plans of the saved segments that it refers to.
 
-        Both also reach through saved segments, each of which is followed once. A complement adds the leaf `everyone`.
+        References are followed, every saved segment once. A complement depends on the leaf `everyone`.
         """
         leaves: dict[Plan, None] = {}
         saved: dict[str, Plan] = {}
@@ -155,25 +155,25 @@ class SavedPlans:
 def build(condition: Condition, plan: Callable[[Condition], Plan]) -> Plan:
     """The plan of a normalised tree; `plan` makes the plans of the conditions below it.
 
-    An and subtracts what is negated; a complement is left only where nothing positive bounds it, and then it is the
-    last step, so that a count needs no complement at all.
+    Negated conditions of an `and` are subtracted. A complement is needed only where every condition is negated. It is
+    then the last step, so that a count does not have to build it.
     """
     match condition:
         case Not(part):
             below = plan(part)
             return below.part if isinstance(below, Complement) else Complement(below)
         case And(parts):
-            positive = tuple(plan(each) for each in parts if not isinstance(each, Not))
-            excluded = tuple(plan(each.condition) for each in parts if isinstance(each, Not))
+            positive = tuple(plan(part) for part in parts if not isinstance(part, Not))
+            excluded = tuple(plan(part.condition) for part in parts if isinstance(part, Not))
             if not positive:
                 return Complement(excluded[0] if len(excluded) == 1 else Union(excluded))
             return Intersect(positive, excluded)
         case Or(parts):
-            positives = tuple(plan(each) for each in parts if not isinstance(each, Not))
-            negated = tuple(plan(each.condition) for each in parts if isinstance(each, Not))
+            positives = tuple(plan(part) for part in parts if not isinstance(part, Not))
+            negated = tuple(plan(part.condition) for part in parts if isinstance(part, Not))
             if not negated:
                 return Union(positives)
-            # a or not b or not c is everyone but those in b and c and not a.
+            # `a or not b or not c` is everyone who is not in `b and c and not a`.
             return Complement(Intersect(negated, positives))
         case InSegment(name):
             return Reference(name)

@@ -1,4 +1,4 @@
-"""Answering in rounds: what takes long is worked out without the engine's lock, the rest with it held."""
+"""Answering in rounds: what takes long is computed without the engine's lock, everything else with it."""
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
@@ -9,14 +9,14 @@ from bitseg.query.evaluate import Evaluator
 from bitseg.query.plan import Leaf, Plan
 from bitseg.runtime import cancellation
 
-# Rounds of work without the lock, before the answer is settled with the lock held whatever is left to do.
+# The number of rounds without the lock. After them, what remains is computed with the lock held.
 MAX_ROUNDS = 4
 
 T = TypeVar("T")
 
 
 class Round(NamedTuple, Generic[T]):
-    """One look at the data: what evaluates, the plans to be answered, and the function that answers them."""
+    """One round: the evaluator of the present data, the plans to answer, and the function that answers them."""
 
     evaluator: Evaluator
     plans: Iterable[Plan]
@@ -24,10 +24,10 @@ class Round(NamedTuple, Generic[T]):
 
 
 def answer_in_rounds(lock: AbstractContextManager[None], begin: Callable[[Mapping[Leaf, CachedAnswer]], Round[T]]) -> T:
-    """The answer of the round that has nothing left to work out; `begin` is called with the lock held.
+    """The answer of the first round that has no tasks; `begin` is called with the lock held.
 
-    `begin` gets the results of the rounds before. Each round refreshes these for what was written meanwhile, which
-    takes less time each time; all plans are then answered in one go, at one version.
+    `begin` gets the results of the earlier rounds. A round refreshes them for the writes of the meantime, which takes
+    less time every time. The last round answers all plans together, at one version.
     """
     computed: dict[Leaf, CachedAnswer] = {}
     for rounds_left in range(MAX_ROUNDS, -1, -1):

@@ -24,22 +24,22 @@ from bitseg.segment.nodes import Condition, InSegment
 
 Query = str | Condition
 
-# More than there can be saved segments, which a list of a user's segments prepares all.
+# More than the limit of saved segments, all of which are prepared to list the segments of a user.
 MAX_PREPARED = 20_000
 MAX_PREPARED_BYTES = 64 * 2**20
-# Longer texts are found by their digest.
+# Longer texts have their digest as the key.
 _LONGEST_KEY_CHARACTERS = 256
-# The objects of a prepared query, beside its tree and its plan.
+# Bytes of a prepared query beside its tree and its plan.
 _OVERHEAD_BYTES = 512
 
 T = TypeVar("T")
 
 
 class Moment(NamedTuple):
-    """The instant that stands for now, in milliseconds since 1970, which hides later events.
+    """The instant that stands for now, in milliseconds since 1970; later events are hidden.
 
-    `is_live` says that it is the present one, so that cached answers of earlier moments are refreshed. An instant in
-    the past has answers of its own.
+    `is_live` means that it is the present, so that cached answers of earlier moments are refreshed. The answers of an
+    instant in the past are cached separately.
     """
 
     now_ms: int
@@ -48,7 +48,7 @@ class Moment(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """A query that was parsed or validated, and its plan. It stays right whatever is written."""
+    """A query that was parsed or validated, and its plan. Writes do not make it stale."""
 
     condition: Condition
     plan: Plan
@@ -56,7 +56,7 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A prepared query checked against the names that there are: warnings, or the fault that prevents an answer."""
+    """A prepared query, checked against the known names: its warnings, or the fault that prevents an answer."""
 
     prepared: Prepared
     warnings: tuple[str, ...] = ()
@@ -73,16 +73,16 @@ class Checked:
             raise self.fault.with_traceback(None)
 
 
-# The revision of the schema, and that of the saved segments.
+# The revisions of the schema and of the saved segments.
 Revision = tuple[int, int]
 
 
 class QuerySession:
     """Prepares and answers queries, safe to use from many threads.
 
-    `lock` is the engine's: everything of the index and of `segments` is read with it held. `segments` are the saved
-    segments, and `segments_revision` gives the number that grows with every change of them. `answer_bytes` bounds the
-    cached answers; their unpacked words may take a quarter of it on top.
+    `lock` is the engine's; the index and `segments` are read with it held. `segments` are the saved segments, and
+    `segments_revision` returns a number that grows when they change. `answer_bytes` bounds the cached answers; their
+    unpacked words may take a quarter of that on top.
     """
 
     def __init__(
@@ -106,18 +106,18 @@ class QuerySession:
         self._pins_revision = -1
         self._prepared_lock = threading.Lock()
         self._prepared: BoundedCache[bytes | Query, Prepared] = BoundedCache(MAX_PREPARED_BYTES, MAX_PREPARED)
-        # The saved segments, and the revision that they are of.
+        # The revision of the saved segments, and all of them prepared at that revision.
         self._prepared_saved: tuple[int, Mapping[str, Prepared]] = (-1, {})
-        # Of every query in `_prepared`, the outcome of the last check, if there was one.
+        # For every query in `_prepared`: the result of its last check; None before the first.
         self._checked: dict[Prepared, tuple[Revision, Checked] | None] = {}
 
     @property
     def prepared_bytes(self) -> int:
-        """What the prepared queries take in memory."""
+        """Bytes of memory that the prepared queries take."""
         return self._prepared.size_bytes
 
     def prepare(self, query: Query) -> Prepared:
-        """A query, parsed or validated, and planned; call without the lock, for hostile texts take their time.
+        """Parse or validate a query, and plan it. Call without the lock, since hostile texts may take long.
 
         Raises SegmentSyntaxError or InvalidSegmentError.
         """
@@ -138,7 +138,7 @@ class QuerySession:
         return prepared
 
     def prepare_saved(self) -> Mapping[str, Prepared]:
-        """All saved segments, ready to be answered, by name in alphabetical order."""
+        """All saved segments, prepared, by name in alphabetical order."""
         with self._lock:
             revision = self._segments_revision()
             if self._prepared_saved[0] != revision:
@@ -151,7 +151,7 @@ class QuerySession:
     ) -> T:
         """The result of `settle`, which is called with the lock held and answers all queries at one version and moment.
 
-        What takes long of the queries without a fault is worked out before, without the lock.
+        Before that, what takes long is computed without the lock, except for queries with a fault.
         """
         context = Context(moment.now_ms, self._index.calendar)
 
@@ -165,18 +165,18 @@ class QuerySession:
         return answer_in_rounds(self._lock, begin)
 
     def answer_at_once(self, query: Prepared, moment: Moment, settle: Callable[[Evaluator, Checked], T]) -> T:
-        """As `answer` for one query, with nothing worked out before `settle` is called."""
+        """As `answer` for one query, but nothing is computed before `settle` is called."""
         with self._lock:
             context = Context(moment.now_ms, self._index.calendar)
             evaluator = self._evaluator([query], context, {}, is_live=moment.is_live)
             return settle(evaluator, self._check(query, self._revision()))
 
     def pin(self, name: str, moment: Moment) -> None:
-        """Keep the members of a saved segment from now on, so that a count of it is a look-up.
+        """Store the members of a saved segment from now on, so that its count is a look-up.
 
-        Edits are followed; the pin ends with `unpin` and when the segment is deleted or renamed. Raises NotFoundError
-        if there is no segment of the name, SegmentError if it cannot be answered, InvalidArgumentError if there are
-        MAX_PINS pins.
+        The pin follows edits. It ends with `unpin` and when the segment is deleted or renamed. Raises NotFoundError if
+        there is no segment of that name, SegmentError if it cannot be answered, InvalidArgumentError if there are
+        MAX_PINS pins already.
         """
         with self._lock:
             if name not in self._segments:
@@ -198,7 +198,7 @@ class QuerySession:
             raise
 
     def unpin(self, name: str) -> None:
-        """Let go of a pinned segment; nothing happens if it is not pinned."""
+        """Unpin a segment; nothing happens if it is not pinned."""
         with self._lock:
             self.pins.unpin(name)
 
@@ -209,14 +209,14 @@ class QuerySession:
             return self.pins.names
 
     def forget(self) -> None:
-        """Forget all answers; the next queries work everything out."""
+        """Remove all cached answers; pins stay and are computed again on use."""
         with self._lock:
             self.cache.clear()
             self.word_counter.clear()
             self.pins.clear()
 
     def _cached(self, key: bytes | Query, prepared: Prepared, size: int) -> Prepared:
-        """Cache a prepared query; the one that is cached, which another thread may have prepared."""
+        """Cache a prepared query; returns the cached query, which another thread may have prepared."""
         with self._prepared_lock:
             other = self._prepared.get(key)
             if other is not None:
@@ -227,7 +227,7 @@ class QuerySession:
             return prepared
 
     def _check(self, query: Prepared, revision: Revision) -> Checked:
-        """A query with its warnings or its fault; it is checked again if any name has come or gone since."""
+        """Check a query; the result is cached until the schema or the saved segments change."""
         entry = self._checked.get(query)
         if entry is not None and entry[0] == revision:
             return entry[1]
@@ -266,7 +266,7 @@ class QuerySession:
 
 
 def _key(query: Query) -> bytes | Query | None:
-    """What a query is found by; None for a tree that has no hash, which `validate` may refuse."""
+    """The cache key of a query; None for a tree that cannot be hashed, which `validate` may refuse."""
     if isinstance(query, str):
         if len(query) <= _LONGEST_KEY_CHARACTERS:
             return query

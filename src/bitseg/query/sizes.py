@@ -1,4 +1,4 @@
-"""What trees take in memory."""
+"""The memory that trees take."""
 
 from dataclasses import is_dataclass
 from enum import Enum

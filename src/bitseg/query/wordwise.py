@@ -1,8 +1,8 @@
 """Intersections of large bitmaps counted word by word.
 
-Where many bitsets meet in few users, Roaring turns every result on the way into arrays, which takes ten times as long
-as the operation itself; and arrays of thousands meet bitsets item by item. A count needs no result, so plain words of
-64 users each are cheaper.
+When an intersection of bitsets has few users, Roaring converts every intermediate result into arrays, which takes ten
+times as long as the operation itself; and it tests arrays of thousands of users against bitsets item by item. A count
+needs no result, so operations on plain words of 64 users are cheaper.
 """
 
 from collections.abc import Hashable, Sequence
@@ -14,10 +14,10 @@ from pyroaring import BitMap
 from bitseg.index.bitmaps import words_of
 from bitseg.runtime.bounded_cache import BoundedCache
 
-# A bitmap with fewer users than one in this many is faster intersected as an array.
-DENSE_SHARE = 64
+# A bitmap with fewer users than one in this many is intersected faster as an array.
+DENSE_DIVISOR = 64
 # A bitmap with more users than one in this many has bitset containers.
-BITSET_SHARE = 16
+BITSET_DIVISOR = 16
 
 
 # The condition that a bitmap answers, and the bitmap.
@@ -33,25 +33,25 @@ class WordCounter:
 
     def __init__(self, capacity_bytes: int) -> None:
         self._cache: BoundedCache[Hashable, tuple[BitMap, NDArray[np.uint64]]] = BoundedCache(capacity_bytes)
-        # Reused by every count: fresh memory of this size costs as much as the operations.
+        # Reused by every count, since allocating memory of this size costs as much as the operations.
         self._words = np.empty(0, np.uint64)
         self._counts = np.empty(0, np.uint8)
 
     @property
     def size_bytes(self) -> int:
-        """What the cached words take in memory."""
+        """Bytes of memory that the cached words take."""
         return self._cache.size_bytes
 
     def count(self, parts: Sequence[Named], excluded: Sequence[Named], ids: int) -> int:
-        """How many ids below `ids` are in all of two or more parts and in none of those excluded."""
-        first, second, *rest = (self._words_of(*part, ids) for part in parts)
+        """How many ids are in all `parts`, at least two, and in no bitmap of `excluded`; all ids are below `ids`."""
+        first, second, *others = (self._words_of(*part, ids) for part in parts)
         if len(self._words) != len(first):
             self._words, self._counts = np.empty_like(first), np.empty(len(first), np.uint8)
         both = np.bitwise_and(first, second, out=self._words)
-        for words in rest:
+        for words in others:
             np.bitwise_and(both, words, out=both)
         for part in excluded:
-            # Without a second buffer: a without b is (a or b) xor b.
+            # `a without b` is `(a or b) xor b`, which needs no second buffer.
             words = self._words_of(*part, ids)
             np.bitwise_or(both, words, out=both)
             np.bitwise_xor(both, words, out=both)

@@ -1,4 +1,4 @@
-"""What a report is: partial results of parts of the users, and how they merge."""
+"""The interface of reports: partial results over parts of the users, and their merge."""
 
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
@@ -11,14 +11,14 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class Report(Protocol[P, R_co]):
-    """A question about segments that can be answered for parts of the users and then merged.
+    """A question about segments that is answered for parts of the users and then merged.
 
-    Each user is in one part, and all parts stand at one moment. `merge` is associative and commutative, so that one
-    part and many give the same result.
+    Every user is in one part, and all parts are evaluated at one moment. `merge` is associative and commutative, so
+    that any split of the users gives the same result.
     """
 
     def conditions(self) -> Sequence[Condition]:
-        """The conditions that `partial` asks the evaluator for; they are worked out before, without the lock."""
+        """The conditions that `partial` evaluates; what takes long of them is computed first, without the lock."""
         ...
 
     def partial(self, evaluator: Evaluator) -> P:
@@ -26,9 +26,9 @@ class Report(Protocol[P, R_co]):
         ...
 
     def merge(self, one: P, other: P) -> P:
-        """The result over the users of both."""
+        """The result over the users of both partial results."""
         ...
 
     def finish(self, partial: P) -> R_co:
-        """What the caller gets."""
+        """The result for the caller, from the partial result over all users."""
         ...

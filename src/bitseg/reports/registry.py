@@ -1,4 +1,4 @@
-"""Every report by the name of its kind."""
+"""All reports by the name of their kind."""
 
 from collections.abc import Mapping
 from typing import Any

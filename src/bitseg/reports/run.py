@@ -1,4 +1,4 @@
-"""A report over the users of one index."""
+"""Running a report over the users of one index."""
 
 from collections.abc import Sequence
 from typing import Any

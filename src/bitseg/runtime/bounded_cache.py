@@ -9,7 +9,7 @@ Value = TypeVar("Value")
 
 
 class BoundedCache(Generic[Key, Value]):
-    """Values by key; the least recently used are evicted. Not safe for threads: callers hold a lock of their own.
+    """Values by key; the least recently used are evicted. Not thread-safe: callers need a lock of their own.
 
     `size_bytes` is the sum of the sizes that callers gave with the entries. With `keeps_last`, the entry stored last is
     never evicted by the bounds, however large it is.
@@ -35,7 +35,7 @@ class BoundedCache(Generic[Key, Value]):
         return entry[0]
 
     def put(self, key: Key, value: Value, size_bytes: int) -> list[tuple[Key, Value]]:
-        """Store a value in place of the one before; the entries that were evicted to make room."""
+        """Store a value in place of the earlier one; returns the entries evicted to make room."""
         self.pop(key)
         self._entries[key] = (value, size_bytes)
         self.size_bytes += size_bytes
@@ -47,7 +47,7 @@ class BoundedCache(Generic[Key, Value]):
         return evicted
 
     def pop(self, key: Key) -> Value | None:
-        """Remove an entry; its value, or None where there is no entry."""
+        """Remove an entry; returns its value, or None where there is no entry."""
         value, size_bytes = self._entries.pop(key, (None, 0))
         self.size_bytes -= size_bytes
         return value

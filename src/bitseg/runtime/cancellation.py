@@ -1,4 +1,4 @@
-"""Cancelling work whose caller has gone, or that takes too long.
+"""Cancelling work whose caller has gone or that takes too long.
 
 Long work calls `check` regularly. The caller decides with `interruptible` when `check` raises.
 """

@@ -1,4 +1,4 @@
-"""Ctrl-C put off while something must not be left half-done."""
+"""Deferring Ctrl-C while work must not be left half-done."""
 
 import signal
 import threading
@@ -6,9 +6,10 @@ from types import TracebackType
 
 
 class interrupts_deferred:  # noqa: N801 # Used as a function.
-    """Put an interrupt off that comes meanwhile; it raises KeyboardInterrupt at the end.
+    """Defer an interrupt that comes within the block; KeyboardInterrupt is raised at the end of the block.
 
-    Only where Python's own handler would raise it: in the main thread. A program's own handler stays in place.
+    This happens only where Python's own handler would raise it: in the main thread. A handler that the program
+    installed stays in place.
     """
 
     __slots__ = ("_interrupted", "_is_deferred")

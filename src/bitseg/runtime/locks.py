@@ -1,4 +1,4 @@
-"""A lock that is handed over in the order of asking."""
+"""A fair lock: threads get it in the order in which they began to wait."""
 
 import threading
 from collections import deque
@@ -7,12 +7,12 @@ from types import TracebackType
 
 
 class FairLock:
-    """A re-entrant lock whose holder, when it lets go, hands it to the thread that has waited longest.
+    """A re-entrant lock that, when released, goes to the thread that has waited longest.
 
-    `threading.RLock` may be taken again at once by the thread that let it go, so that a thread which takes it in a
-    loop, as a bulk import does, can keep all others waiting for ever.
+    A thread that releases a `threading.RLock` can take it again at once. A thread that takes it in a loop, as a bulk
+    import does, may then keep all others waiting for ever.
 
-    It can be broken, when what it guards was left half-changed: whoever takes it then gets an error.
+    The lock can be broken when the data it guards was left half-changed. Taking a broken lock raises an error.
     """
 
     __slots__ = ("_depth", "_fault", "_mutex", "_owner", "_waiting")
@@ -31,12 +31,17 @@ class FairLock:
             raise self._fault()
 
     def break_with(self, fault: Callable[[], Exception]) -> None:
-        """From here on, raise an error in everybody who takes the lock: what it guards is of no use any more."""
+        """Break the lock: from now on, taking it raises the error that `fault` returns."""
         self._fault = fault
+
+    def require_sound(self) -> None:
+        """Raise the error with which the lock was broken, if it was; nobody is waited for."""
+        if self._fault is not None:
+            raise self._fault()
 
     @property
     def is_broken(self) -> bool:
-        """Whether the lock raises."""
+        """Whether the lock is broken, so that taking it raises."""
         return self._fault is not None
 
     def _acquire(self) -> None:

@@ -5,12 +5,12 @@ from pathlib import Path
 _MEMINFO = Path("/proc/meminfo")
 _LIMIT = Path("/sys/fs/cgroup/memory.max")
 _USED = Path("/sys/fs/cgroup/memory.current")
-# Where the system does not say: as if there were no bound.
+# Stands for "no limit" where the system does not tell.
 _UNKNOWN_BYTES = 2**62
 
 
 def available_bytes() -> int:
-    """The memory that this process may still take: the machine's, or that of its control group where it is less."""
+    """Bytes that this process may still allocate: what the machine or the control group has left, the smaller."""
     return min(_machine_bytes(), _group_bytes())
 
 

@@ -1,11 +1,11 @@
-"""Work that a thread of its own does regularly, and that no error ends."""
+"""Periodic work in a thread of its own, which goes on after errors."""
 
 import logging
 import threading
 from collections.abc import Callable
 from traceback import walk_tb
 
-# The wait after a failure doubles up to this many times the first one.
+# The longest wait after a failure, as a multiple of the first wait.
 _LONGEST_BACKOFF = 8
 
 
@@ -13,9 +13,10 @@ class PeriodicThread:
     """Calls a function, `name` in the log, every `interval_seconds`, and soon after `wake`, until `stop`.
 
     An exception of the function is logged and counted in `failures`, and the next call waits: `retry_seconds` after the
-    first failure, twice as long after each further one in a row, at most 8 times as long. `wake` does not shorten that
-    wait. Exceptions of the classes in `expected`, such as a full disk, are logged as warnings without a traceback. All
-    others are bugs: the first of each kind, which is its class and the line that raised it, is logged with a traceback.
+    first failure, twice as long after every further failure in a row, up to 8 times as long. `wake` does not shorten
+    that wait. Exceptions of the classes in `expected`, such as a full disk, are logged as warnings without a traceback.
+    All others are bugs: the first of a kind, which is its class and the line that raised it, is logged with a
+    traceback.
     """
 
     def __init__(
@@ -42,15 +43,15 @@ class PeriodicThread:
         self._thread = threading.Thread(target=self._run, name=f"bitseg-{name.replace(' ', '-')}", daemon=True)
 
     def start(self) -> None:
-        """Begin; the first call comes after the first interval, or when the thread is woken."""
+        """Start the thread; the first call comes after one interval, or after `wake`."""
         self._thread.start()
 
     def wake(self) -> None:
-        """Call the function soon rather than at the end of the interval."""
+        """Call the function soon instead of at the end of the interval."""
         self._woken.set()
 
     def stop(self) -> None:
-        """End the thread: at once while it waits, else after the call that is under way. May be called again."""
+        """End the thread: at once if it waits, otherwise after the current call. May be called repeatedly."""
         self._stopped.set()
         self._woken.set()
         if self._thread.is_alive() and self._thread is not threading.current_thread():

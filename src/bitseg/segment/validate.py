@@ -466,7 +466,9 @@ def _require_name(name: str, kind: str) -> None:
         raise InvalidSegmentError(f"the name of the {kind} is empty")
 
 
-def _require_text(text: str, what: str) -> None:
+def _require_text(text: object, what: str) -> None:
+    if type(text) is not str:
+        raise InvalidSegmentError(f"{what} is of type {type(text).__name__}, not text")
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise InvalidSegmentError(f"{what} holds half of a surrogate pair, which is no character")
 

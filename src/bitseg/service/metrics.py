@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from bitseg.errors import InvalidArgumentError
+from bitseg.errors import InvalidArgumentError, WorkspaceBrokenError
+from bitseg.results import Statistics
 from bitseg.service.readiness import Readiness
 from bitseg.service.settings import host_and_port
 
@@ -87,10 +89,13 @@ class _Workspace(Collector):
         self._readiness = readiness
 
     def collect(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily("bitseg_ready", "Whether the workspace is open.", int(self._readiness.is_ready))
-        if not self._readiness.is_ready:
+        statistics: Statistics | None = None
+        if self._readiness.is_ready:
+            with suppress(WorkspaceBrokenError):
+                statistics = self._readiness.engine.statistics()
+        yield GaugeMetricFamily("bitseg_ready", "Whether the workspace is open.", int(statistics is not None))
+        if statistics is None:
             return
-        statistics = self._readiness.engine.statistics()
         yield GaugeMetricFamily("bitseg_version", "Version of the workspace.", statistics.version)
         yield GaugeMetricFamily("bitseg_users", "Users of the workspace.", statistics.users)
         yield GaugeMetricFamily("bitseg_events", "Events of the workspace.", statistics.events)

@@ -113,6 +113,8 @@ class Server:
         parse("everyone")
         self._readiness.engine = engine
         self._set_health(health_pb2.HealthCheckResponse.SERVING)
+        # Only a restart helps then.
+        engine.on_broken(lambda: self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING))
 
     def stop(self, grace_seconds: float | None = None) -> None:
         """Refuse further calls, let calls under way finish for `grace_seconds`, then cancel them."""

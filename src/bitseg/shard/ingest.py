@@ -65,10 +65,15 @@ class Ingest:
             reason = malformed_text(producer, "producer name", MAX_NAME_BYTES)
             if reason is not None:
                 raise InvalidArgumentError(reason)
-        total = len(operations) + sum(len(block.user_ids) for block in blocks)
+            if type(sequence) is not int:
+                kind = type(sequence).__name__
+                raise InvalidArgumentError(
+                    f"the sequence {sequence!r} of a batch is of type {kind}, not a whole number"
+                )
         checked = [well_formed(block, limits) for block in blocks]
+        total = len(operations) + sum(len(block.user_ids) for block in blocks)
         prepared = self._prepared(operations, checked, limits)
-        with self._writer.lock:
+        with self._writer.editing():
             if producer is not None and sequence <= self._state.producers.last(producer):
                 result = IngestResult(0, total, (), self._state.version)
                 block_rejections: list[tuple[Rejection, ...]] = [() for _ in blocks]

@@ -3,13 +3,14 @@
 from typing import Any
 
 from bitseg.shard import legacy
+from bitseg.shard.checks import require_fitting
 from bitseg.shard.state import WorkspaceState
 from bitseg.storage.record_codec import unpack_record
 from bitseg.storage.snapshot import Key
 
 
 class StateRecovery:
-    """Restores the parts of a snapshot of a version, is finished, and then replays the records after it.
+    """Restores the parts of a snapshot of a version, then calls `restored`, and then replays later records.
 
     `is_legacy` says that both have an earlier format. Unexpected contents raise ValueError.
     """
@@ -17,7 +18,6 @@ class StateRecovery:
     def __init__(self, state: WorkspaceState, version: int, *, is_legacy: bool) -> None:
         self._state = state
         self._is_legacy = is_legacy
-        self._is_restored = False
         state.index.version = version
 
     def restore(self, key: Key, value: Any, revision: int) -> None:
@@ -29,20 +29,19 @@ class StateRecovery:
 
     def replay(self, number: int, value: Any) -> None:
         """Apply the record with a number; ValueError if it does not follow the last one."""
-        self.finish()
         if self._is_legacy:
             legacy.replay(self._state, value)
             return
         version, record = unpack_record(value)
         if not version == number == self._state.version + 1:
             raise ValueError(f"record {number} makes version {version}, but follows version {self._state.version}")
+        require_fitting(self._state, record)
         self._state.apply(record)
 
-    def finish(self) -> None:
+    def restored(self) -> None:
         """Build what snapshots do not store, after the last part."""
-        if self._is_restored:
-            return
-        self._is_restored = True
         if self._is_legacy:
             legacy.complete(self._state)
         self._state.restored()
+        if not self._is_legacy:
+            self._state.catalog.require_whole()

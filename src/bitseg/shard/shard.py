@@ -91,8 +91,8 @@ class LocalShard:
 
         Raises CorruptSnapshotError, CorruptJournalError, UnsupportedFormatError or DataDirectoryError.
         """
-        recovery = StateRecovery(self.state, store.version, is_legacy=store.needs_upgrade)
-        self.recovered = store.recover(recovery.restore, recovery.replay, progress, recovery.finish)
+        recovery = StateRecovery(self.state, store.version, is_legacy=store.is_legacy)
+        self.recovered = store.recover(recovery.restore, recovery.replay, progress, recovery.restored)
         is_saved = not (self.recovered.records or store.needs_upgrade)
         self._attach(store, self.state.version if is_saved else -1)
         if store.needs_upgrade:
@@ -100,7 +100,7 @@ class LocalShard:
 
     def write(self, record: Record) -> Commit:
         """Apply a record with resolved types as the next version, and wait until it is durable."""
-        with self.lock:
+        with self.writer.editing():
             commit = self.writer.write(record)
             number = self.writer.store.last_record
         self.writer.sync(number)
@@ -119,7 +119,7 @@ class LocalShard:
 
         Raises InvalidArgumentError for a bad name and TypeMismatchError if values have already fixed another type.
         """
-        with self.lock:
+        with self.writer.editing():
             self.state.index.check_declaration(name, value_type, event)
             self.writer.write(TypeDeclared(event, name, value_type))
         self.writer.sync()

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from typing import Any
 
@@ -12,9 +12,11 @@ from pyroaring import BitMap
 from bitseg.calendar import Calendar
 from bitseg.catalog import Catalog
 from bitseg.entries import LISTS
+from bitseg.index import sections
 from bitseg.index.bitmaps import from_array, union
+from bitseg.index.capture import CapturedIndex
 from bitseg.index.deduplication import Producers, SeenMessages, split
-from bitseg.index.index import INDEX_SECTIONS, CapturedIndex, Index, Touched
+from bitseg.index.index import Index, Touched
 from bitseg.records import Batch, EntriesChanged, EntryChange, EventsExpired, Record, TypeDeclared
 from bitseg.storage import shapes
 from bitseg.storage.shapes import PartShape
@@ -163,7 +165,7 @@ def _sections(state: WorkspaceState) -> Mapping[str, Section]:
         "messages": Section(
             lambda key, digests, revision: messages.restore(int(str(key[1])), digests), MESSAGES_SHAPE, messages.capture
         ),
-        **{name: Section(index.restore) for name in INDEX_SECTIONS},
+        **{name: Section(partial(sections.restore, index)) for name in sections.INDEX_SECTIONS},
     }
 
 

@@ -1,8 +1,9 @@
 """The one place where a workspace changes: append → apply → tell observers → sync."""
 
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from bitseg.errors import WorkspaceBrokenError
 from bitseg.records import Record
@@ -30,9 +31,20 @@ class Writer:
         self.state = state
         self.store = store
         self._observers: list[Observer] = []
+        # Pending calls of observers; there are several commits if an observer writes.
+        self._untold: deque[tuple[Observer, Commit]] = deque()
+        self._is_telling = False
+        # Called once when the lock is broken, with the lock held.
+        self.on_broken: Callable[[], None] = lambda: None
+
+    @contextmanager
+    def editing(self) -> Iterator[None]:
+        """Hold the lock for a change, and defer Ctrl-C until it is released: an interrupt might leave it locked."""
+        with interrupts_deferred(), self.lock:
+            yield
 
     def write(self, record: Record, packed_changes: Sequence[bytes] | None = None) -> Commit:
-        """Journal a record, apply it and call the observers. Call with the lock held, then `sync` without it.
+        """Journal a record, apply it and call the observers. Call within `editing`, then `sync` after it.
 
         If the journal refuses the record, nothing changes: DiskFullError, NotDurableError or DataDirectoryError.
         """
@@ -69,11 +81,24 @@ class Writer:
         return stop
 
     def _tell(self, commit: Commit) -> None:
-        for observer in tuple(self._observers):
-            try:
-                observer(commit)
-            except Exception:
-                _log.exception("an observer of commits failed at version %d", commit.version)
+        self._untold += [(observer, commit) for observer in self._observers]
+        if self._is_telling:
+            # An observer writes. All observers get the previous commit first.
+            return
+        self._is_telling = True
+        try:
+            while self._untold:
+                observer, untold = self._untold.popleft()
+                if observer in self._observers:
+                    self._tell_one(observer, untold)
+        finally:
+            self._is_telling = False
+
+    def _tell_one(self, observer: Observer, commit: Commit) -> None:
+        try:
+            observer(commit)
+        except Exception:
+            _log.exception("an observer of commits failed at version %d", commit.version)
 
     def _break(self, payload: bytes, cause: BaseException) -> None:
         """Remove the last record, whose application failed, and break the lock."""
@@ -87,4 +112,7 @@ class Writer:
             )
 
         self.lock.break_with(broken)
-        self.store.withdraw(payload)
+        try:
+            self.store.withdraw(payload)
+        finally:
+            self.on_broken()

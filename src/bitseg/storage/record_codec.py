@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from bitseg.columns import misfit
 from bitseg.records import (
     Batch,
     Change,
@@ -37,8 +38,8 @@ from bitseg.records import (
     Values,
 )
 from bitseg.storage import frames
-from bitseg.strings import PADDING_BYTES, StringArray
-from bitseg.values import DICTIONARY_TYPES, ValueType, empty
+from bitseg.strings import PADDING_BYTES, StringArray, require_texts
+from bitseg.values import Column, ValueType, empty
 
 Kind = TypeVar("Kind")
 
@@ -112,10 +113,13 @@ def unpack_change(packed: bytes) -> Change:
 
 def _user_ids(packed: Any) -> StringArray:
     match packed:
-        case [bytes(data), np.ndarray() as lengths] if lengths.ndim == 1 and lengths.dtype.kind == "u":
+        case [bytes(data), np.ndarray() as lengths] if lengths.ndim == 1 and lengths.dtype == np.uint16:
             ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths.astype(np.int64))])
             if ends[-1] != len(data):
-                raise ValueError("the lengths of the user ids do not add up")
+                raise ValueError("the user ids have other lengths than they say")
+            if len(lengths) and lengths.min() == 0:
+                raise ValueError("a user id is empty")
+            require_texts(data, ends[1:])
             return StringArray.from_buffer(data, ends)
     raise ValueError("user ids are not bytes and lengths")
 
@@ -137,11 +141,9 @@ def _values(packed: Any, total: int) -> tuple[str, Values]:
         raise ValueError(f"the values of {name!r} have the wrong length or type")
     if value_type is ValueType.LIST:
         entries = [tuple(_of(list, entry, "an entry")) for entry in entries]
-    texts = [item for entry in entries for item in entry] if value_type is ValueType.LIST else entries
-    if not all(isinstance(text, str) for text in texts):
-        raise ValueError(f"the dictionary of {name!r} has an entry that is not text")
-    if value_type in DICTIONARY_TYPES and len(data) and not -1 <= data.min() <= data.max() < len(entries):
-        raise ValueError(f"the values of {name!r} point beyond the dictionary")
+    reason = misfit(Column(value_type, data, entries), count)
+    if reason is not None:
+        raise ValueError(f"the column of {name!r} {reason}")
     return name, Values(value_type, rows, data, entries)
 
 
@@ -169,7 +171,7 @@ def _unpack_batch(fields: Any, changes: Any, message_ids: Any, producer: Any, se
 
 def _field(packed: Any) -> Field:
     match packed:
-        case [None | str() as event, str(name), None | str() as type_name]:
+        case [None | str() as event, str(name), None | str() as type_name] if event is None or type_name is not None:
             return Field(event, name, None if type_name is None else ValueType(type_name))
     raise ValueError("a field has unexpected parts")
 

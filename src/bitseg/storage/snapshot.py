@@ -29,6 +29,8 @@ _UNRELEASED = "snapshot.msgpack"
 _MANIFEST_KIND, _PARTS_KIND, FORMAT = "M", "P", 5
 # Before 4, segments and lists had no details; before 5, the version of a workspace was not that of its records.
 READABLE = (3, 4, 5)
+# Of these, parts and the records after them have other contents, which `shard.legacy` reads.
+LEGACY = (3, 4)
 _COPY_BYTES = 2**24
 
 Key = tuple[str | int | None, ...]

@@ -120,6 +120,11 @@ class Store:
         return self._has_old_journal or self._manifest.format < snapshot.FORMAT
 
     @property
+    def is_legacy(self) -> bool:
+        """Whether parts and records have contents of before format 5; known before `recover`."""
+        return self._manifest.format in snapshot.LEGACY
+
+    @property
     def snapshot_bytes(self) -> int:
         """The size of the current snapshot on disk."""
         return self._manifest.size_bytes
@@ -275,7 +280,7 @@ class NullStore:
     # Payloads need not be packed.
     keeps_records = False
     path = None
-    needs_upgrade = has_failed = False
+    needs_upgrade = is_legacy = has_failed = False
     snapshot_bytes = journal_bytes = snapshot_ms = journal_ms = 0
 
     def __init__(self, version: int = 0) -> None:

@@ -1,6 +1,6 @@
-"""Users by what their events add up to: how often, on how many days, how much, which came first or last.
+"""Quantities of a `did`: how often, on how many days, how much, for the first or last time.
 
-All of it works on arrays of shape (n,), one item an event, and on arrays indexed by dense user id.
+Everything works on arrays of shape (n,), one item an event, and on arrays indexed by dense user id.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,11 +35,11 @@ from bitseg.segment.nodes import (
 from bitseg.segment.windows import ALL_TIME, Interval
 from bitseg.values import ValueType, present
 
-# Users that one step of a full pass looks at: their counters stay in the processor's second-level cache.
+# Users in one step of a full pass, so that their counters stay in the processor's second-level cache.
 _CHUNK_USERS = 2**18
-# With fewer events than users divided by this, users are numbered by rank instead.
+# With fewer events than users divided by this, counters are indexed by rank instead of by dense id.
 _SPARSE_DIVISOR = 50
-# Up to this many times, users are counted by bitmaps, one for each number of times.
+# Up to this many times, users are counted with one bitmap per number of times.
 _LARGEST_LEVEL = 4
 
 
@@ -104,7 +104,7 @@ def _counted(occurring: list[_Occurring], count: CountRange) -> BitMap:
 
 
 def _count_limits(count: CountRange) -> tuple[int, int | None]:
-    """The smallest number of times that counts, at least 1, and the largest; None where there is no largest."""
+    """The smallest number of times that counts, at least 1, and the largest; None for no upper limit."""
     match count:
         case CountBetween(low, high):
             return max(low, 1), high
@@ -121,10 +121,10 @@ def _count_limits(count: CountRange) -> tuple[int, int | None]:
 
 
 def _levels(occurring: list[_Occurring], count: int, last_user: int) -> tuple[BitMap, list[BitMap]]:
-    """The users who never occur, and for each of 2 to `count` times the users who occur at least as often.
+    """The users who never occur, and for each number of times from 2 to `count` the users who occur at least as often.
 
-    The first level is held as its complement, the users who never occur: in bitsets, a few users are removed much
-    faster than they are merged into arrays. It may have ids beyond `last_user`.
+    The first level is represented by its complement, the users who never occur: removing a few users from bitsets is
+    much faster than merging them into arrays. The complement may have ids beyond `last_user`.
     """
     never = everyone_below(last_user + 1)
     higher = [BitMap() for _ in range(count - 1)]
@@ -141,22 +141,21 @@ def _levels(occurring: list[_Occurring], count: int, last_user: int) -> tuple[Bi
 
     for block in occurring:
         occur(block.bitmap)
-    # Then the further occurrences within blocks. Each round takes one of each user; more than `count` rounds would make
-    # no difference.
-    rest = np.sort(np.concatenate([block.repeats() for block in occurring]))
+    # Then the repeats within blocks, one occurrence of every user a round. Rounds beyond `count` would change nothing.
+    repeats = np.sort(np.concatenate([block.repeats() for block in occurring]))
     for _ in range(count):
-        is_first = first_of_runs(rest)
-        occur(from_sorted(rest[is_first]))
-        rest = rest[~is_first]
+        is_first = first_of_runs(repeats)
+        occur(from_sorted(repeats[is_first]))
+        repeats = repeats[~is_first]
     return never, higher
 
 
 def _by_chunk(blocks: Sequence[tuple[NDArray[Any], ...]], test: Callable[..., Mask]) -> BitMap:
     """The users for whom a test over all their events is true.
 
-    A block is an array of ascending users, one an event, and arrays with values of these events. `test` is called for
-    one chunk of users after the other, with the users of the events, numbered from 0, the values of the events, block
-    after block, and the number of users; it returns a mask by number of user.
+    A block is an array of ascending users, one an event, and arrays with values of these events. `test` is called once
+    per chunk of users. It gets the users of the events, numbered from 0 within the chunk, the values of the events, and
+    the number of users in the chunk. It returns a mask with one item per user of the chunk.
     """
     total = sum(len(block[0]) for block in blocks)
     if not total:
@@ -199,13 +198,13 @@ def _(quantity: Aggregate, occurrences: Occurrences) -> BitMap:
     blocks = _numbers(occurrences, quantity.property)
     members = _by_chunk(blocks, test)
     if quantity.function is Function.SUM and satisfies(np.zeros(1))[0]:
-        # Users without any number have no sum, which is not a sum of zero.
+        # Users without any number have no sum, not a sum of zero.
         members &= union([from_array(users) for users, _ in blocks])
     return members
 
 
 def _numbers(occurrences: Occurrences, name: str) -> list[tuple[NDArray[np.uint32], NDArray[np.float64]]]:
-    """Users and values of the events that have a number, in blocks of ascending users, each user's in order of time."""
+    """Users and values of the events that have a number, in blocks sorted by user and then by time."""
     numbers: list[tuple[NDArray[np.uint32], NDArray[np.float64]]] = []
     times_ms: list[NDArray[np.int64]] = []
     for block in occurrences.blocks():
@@ -250,7 +249,8 @@ def _greatest(places: NDArray[np.int64], values: NDArray[np.float64], size: int)
     return totals
 
 
-# From the users of events, numbered from 0, the events' values and the number of users: an array by number of user.
+# A function takes the users of the events, numbered from 0, the values of the events and the number of users. It
+# returns one number per user.
 _FUNCTIONS: dict[Function, Callable[[NDArray[np.int64], NDArray[np.float64], int], NDArray[np.float64]]] = {
     Function.SUM: _sum,
     Function.AVG: _average,
@@ -262,7 +262,7 @@ Totals = tuple[NDArray[np.uint32], NDArray[np.float64]]
 
 
 def _distinct_values(occurrences: Occurrences, name: str) -> Totals:
-    """Users and how many distinct values of the property each has; values of two types are never the same."""
+    """Users and their numbers of distinct values of a property; values of different types are always distinct."""
     users: list[NDArray[np.uint32]] = []
     kinds: list[NDArray[np.int64]] = []
     codes: list[NDArray[np.int64]] = []
@@ -290,7 +290,7 @@ _TYPE_NUMBERS = {value_type: number for number, value_type in enumerate(ValueTyp
 
 
 def _value_codes(column: Property, data: NDArray[Any], shared: Dictionary) -> NDArray[np.int64]:
-    """An integer per value, equal where values of one type are equal, across the events that share a dictionary."""
+    """One integer per value. Equal values of one type have equal integers, also across calls with the same `shared`."""
     if column.type is ValueType.NUMBER:
         # Adding zero turns -0.0 into 0.0, so that equal numbers have equal bits.
         return (data + 0.0).view(np.int64)
@@ -308,10 +308,10 @@ def _value_codes(column: Property, data: NDArray[Any], shared: Dictionary) -> ND
 def first_or_last(
     quantity: FirstTime | LastTime, criteria: Criteria, end_ms: int, context: Context, among: BitMap | None = None
 ) -> Callable[[], BitMap]:
-    """What works out the users whose first or last event of all meets the criteria, or those of them among some users.
+    """A function that computes the users whose first or last event meets the criteria; `among` restricts the users.
 
-    Of all events, those count that have the criteria's names, satisfy its `where` and lie before `end_ms`. To be called
-    with the engine's lock held; what it returns needs no lock.
+    The first or last event is chosen among the events that have the criteria's names, satisfy their `where` and lie
+    before `end_ms`. Call with the engine's lock held; the returned function needs no lock.
     """
     interval = criteria.interval
     in_interval = replace(criteria, time_of_day=None, weekdays=())
@@ -328,7 +328,7 @@ def first_or_last(
 def _timed_first_or_last(
     inside: Occurrences, outside: OccurrenceUsers, criteria: Criteria, *, is_first: bool
 ) -> BitMap:
-    """The users without events outside whose first or last event inside meets the criteria's day and time of day."""
+    """The users without events outside whose first or last event inside meets the weekdays and time of day."""
     candidates = inside.users() - outside.users()
     users, times_ms = inside.only(Among(candidates)).gather()
     starts = first_of_runs(users)

@@ -15,7 +15,7 @@ from bitseg.segment.nodes import InBucket
 
 
 def members(condition: InBucket, id_hashes: NDArray[np.uint64], among: BitMap) -> BitMap:
-    """Those of some users who are in the buckets `first` to `last`; `id_hashes` has xxh3_64 of every id by dense id."""
+    """The users in `among` whose bucket is `first` to `last`; `id_hashes` has xxh3_64 of every id by dense id."""
     users = to_array(among)
     numbers = bucket_of(id_hashes[users], condition.seed, condition.of)
     return from_sorted(users[(numbers >= condition.first) & (numbers <= condition.last)])

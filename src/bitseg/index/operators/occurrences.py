@@ -1,4 +1,4 @@
-"""The events a `did` speaks of: those of its names, its `where`, its time of day and its interval."""
+"""The events that a `did` selects by name, `where`, time of day, weekday and interval."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,18 +20,18 @@ from bitseg.segment.nodes import And, Comparison, Condition, IsSet, Not, Or, Tim
 from bitseg.segment.windows import Interval
 
 Mask = NDArray[np.bool_]
-# Rows by number, ascending; None stands for all.
+# Row numbers, ascending; None stands for all rows.
 Selection = NDArray[np.int64] | None
 
 _WEEKDAYS = {day: number for number, day in enumerate(Weekday)}
 _MINUTE_MS = 60_000
-# Below this many users, their events are looked up; from it on, every row is tested.
+# The events of fewer users than this are looked up; for more users, every row is tested.
 _MANY_USERS = 10_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MatchingEvents:
-    """Events of one partition: all of its rows, or those selected."""
+    """Events of one partition: all of its rows, or a selection."""
 
     event: Event
     day: int
@@ -59,14 +59,14 @@ class MatchingEvents:
         return self.offsets_ms.astype(np.int64) + self.rows.start_ms
 
     def column(self, name: str) -> tuple[Property, NDArray[Any]] | None:
-        """A property and its values, one an event; None where no event of the day has it."""
+        """A property and its values, one an event; None where no event of the day has the property."""
         packed = self.rows.columns.get(name)
         if packed is None:
             return None
         return self.event.properties[name], packed.values(slice(None) if self.selection is None else self.selection)
 
     def has_gaps(self, name: str) -> bool:
-        """Whether some of the partition's events may lack a property that others have."""
+        """Whether some events of the partition may lack a property."""
         packed = self.rows.columns.get(name)
         return packed is None or packed.has_gaps
 
@@ -75,7 +75,7 @@ class MatchingEvents:
         return self.rows_bitmap if self.selection is None else from_array(self.users)
 
     def narrowed(self, mask: Mask) -> "MatchingEvents":
-        """Those of the events that a mask, one item an event, selects."""
+        """The events that a mask selects; it has one item an event."""
         places = np.flatnonzero(mask)
         return replace(self, selection=places if self.selection is None else self.selection[places])
 
@@ -85,7 +85,7 @@ class MatchingEvents:
 
 @dataclass(frozen=True, slots=True)
 class Criteria:
-    """Which events count: those of some names, within an interval, that satisfy `where`, time of day and weekdays."""
+    """Which events count: their names, interval, `where`, time of day and weekdays."""
 
     events: Sequence[Event]
     interval: Interval
@@ -95,20 +95,20 @@ class Criteria:
 
     @property
     def is_timed(self) -> bool:
-        """Whether days of the week or times of day count, beside the interval."""
+        """Whether weekdays or a time of day restrict the events, beside the interval."""
         return self.time_of_day is not None or bool(self.weekdays)
 
     @property
     def needs_rows(self) -> bool:
-        """Whether even a partition that lies in the interval may have events that do not count."""
+        """Whether a partition may have events that do not count although it lies in the interval."""
         return self.where is not None or self.time_of_day is not None
 
     def weekday_numbers(self) -> frozenset[int]:
-        """The days of the week that count, Monday 0; empty for all."""
+        """The weekdays that count, Monday as 0; empty for all."""
         return frozenset(_WEEKDAYS[day] for day in self.weekdays)
 
     def partitions(self) -> Iterator[tuple[Event, Partition, bool]]:
-        """The partitions that may have such events, and whether each lies in the interval whole."""
+        """The partitions that may have events that count, and whether all events of each lie in the interval."""
         weekdays = self.weekday_numbers()
         for event in self.events:
             for partition, is_whole in event.within(self.interval):
@@ -133,14 +133,14 @@ class Criteria:
 
 
 class Among:
-    """Some users: a bitmap, and a mask by dense id, made once when it is first asked for."""
+    """Some users as a bitmap and as a mask by dense id, which is made on first use."""
 
     def __init__(self, bitmap: BitMap) -> None:
         self.bitmap = bitmap
         self._mask: Mask | None = None
 
     def mask(self) -> Mask:
-        """Which users are meant, up to the last of them."""
+        """A mask by dense id, which ends with the last user."""
         if self._mask is None:
             mask = np.zeros(self.bitmap.max() + 1, bool)
             mask[to_array(self.bitmap)] = True
@@ -162,7 +162,7 @@ class _CapturedDay:
 
     @classmethod
     def of(cls, event: Event, partition: Partition, is_whole: bool) -> "_CapturedDay":
-        """The partition as it is now."""
+        """A view of the present partition."""
         return cls(
             event,
             partition.day,
@@ -176,10 +176,9 @@ class _CapturedDay:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Occurrences:
-    """The events that meet some criteria, of all users or of those `among` some.
+    """The events that meet some criteria, of all users or of the users in `among`.
 
-    `of` is called with the engine's lock held. What it returns has the events of that moment, whatever is ingested
-    later, and needs no lock.
+    Call `of` with the engine's lock held. Its result has the events of that moment and needs no lock.
     """
 
     criteria: Criteria
@@ -213,7 +212,7 @@ class Occurrences:
         return not self.criteria.needs_rows and not self.criteria.is_timed
 
     def until(self, instant_ms: int) -> "Occurrences":
-        """The same without what came after an instant."""
+        """The occurrences up to and including an instant."""
         end_ms = min(self.interval.end_ms, instant_ms + 1)
         days = (
             replace(day, is_whole=day.is_whole and day.end_ms <= end_ms) for day in self._days if day.start_ms < end_ms
@@ -221,7 +220,7 @@ class Occurrences:
         return self._within(Interval(self.interval.start_ms, end_ms), days)
 
     def after(self, instant_ms: int) -> "Occurrences":
-        """The same without what came up to an instant."""
+        """The occurrences after an instant."""
         start_ms = max(self.interval.start_ms, instant_ms + 1)
         days = (
             replace(day, is_whole=day.is_whole and day.start_ms >= start_ms)
@@ -234,7 +233,7 @@ class Occurrences:
         return replace(self, criteria=replace(self.criteria, interval=interval), _days=tuple(days))
 
     def only(self, users: Among) -> "Occurrences":
-        """The same without all other users."""
+        """The occurrences of some users only."""
         return replace(self, among=users if self.among is None else Among(self.among.bitmap & users.bitmap))
 
     def blocks(self) -> Iterator[MatchingEvents]:
@@ -246,7 +245,7 @@ class Occurrences:
         return self.users_with(())
 
     def users_with(self, others: Iterable[BitMap]) -> BitMap:
-        """The users who did any of the events or are in other bitmaps, without those who are not `among` the users."""
+        """The users who did any of the events or are in one of `others`, restricted to `among`."""
         bitmaps = list(others)
         runs: list[NDArray[np.uint32]] = []
         for day in self._days:
@@ -259,7 +258,7 @@ class Occurrences:
         return union([*bitmaps, from_runs(runs)] if runs else bitmaps)
 
     def gather(self) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-        """Users and instants of all the events, by user, then time; two arrays of shape (n,)."""
+        """Users and instants of all the events, sorted by user, then time; two arrays of shape (n,)."""
         blocks = list(self.blocks())
         if not blocks:
             return np.empty(0, np.uint32), np.empty(0, np.int64)
@@ -291,19 +290,19 @@ class Occurrences:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OccurrenceUsers:
-    """The users who did any event that meets some criteria: of whole days no more is read than their bitmaps.
+    """The users who did any event that meets some criteria. Days that count whole are answered from their bitmaps.
 
-    `of` is called with the engine's lock held; `users` needs no lock.
+    Call `of` with the engine's lock held; `users` needs no lock.
     """
 
-    # Users of whole days, of several days in one bitmap where there are rollups.
+    # Users of the days that count whole; a rollup stands for several days.
     _whole_days: tuple[BitMap, ...]
     # The other days, whose rows have to be tested.
     _others: Occurrences
 
     @classmethod
     def of(cls, criteria: Criteria, context: Context, among: BitMap | None = None) -> "OccurrenceUsers":
-        """The users who did such an event up to now, or those of them among some."""
+        """The users who did an event that meets the criteria; `among` restricts the users."""
         if criteria.needs_rows:
             return cls((), Occurrences.of(criteria, context, among))
         whole_days: dict[str, list[int]] = {event.name: [] for event in criteria.events}
@@ -325,7 +324,7 @@ class OccurrenceUsers:
 def _within_interval(block: MatchingEvents, interval: Interval) -> Mask:
     """Which events of a block lie in an interval."""
     start_ms = block.rows.start_ms
-    # A day has few enough milliseconds for 32 bits, which instants need not.
+    # Offsets fit 32 bits, but an interval may begin or end far from the day.
     first = min(max(interval.start_ms - start_ms, 0), 2**31 - 1)
     end = min(max(interval.end_ms - start_ms, 0), 2**31 - 1)
     offsets_ms = block.offsets_ms
@@ -333,7 +332,7 @@ def _within_interval(block: MatchingEvents, interval: Interval) -> Mask:
 
 
 def _rows_among(users: NDArray[np.uint32], is_among: Mask) -> NDArray[np.int64]:
-    """The rows of users in a mask by dense id, given the users of all rows, ascending."""
+    """The rows whose user is in a mask by dense id; `users` are the users of all rows, ascending."""
     end = np.searchsorted(users, len(is_among))
     return np.flatnonzero(is_among[users[:end]])
 
@@ -341,8 +340,8 @@ def _rows_among(users: NDArray[np.uint32], is_among: Mask) -> NDArray[np.int64]:
 def sort_keys(users: NDArray[np.uint32], times_ms: NDArray[np.int64]) -> NDArray[np.uint64]:
     """Numbers in the order of users, then times; shape (n,).
 
-    One number is sorted much faster than a pair. Ten million users leave 40 bits, 34 years of milliseconds, for the
-    times; where instants lie further apart, their ranks stand for them.
+    Sorting one number is much faster than sorting a pair. Ten million users leave 40 bits for the times, which is 34
+    years of milliseconds; ranks replace instants that lie further apart.
     """
     if not len(users):
         return np.empty(0, np.uint64)

@@ -1,4 +1,4 @@
-"""Predicates over columns: which rows satisfy them. Rows without a value satisfy only `is not set`."""
+"""Evaluation of predicates over columns. Rows without a value satisfy only `is not set`."""
 
 import math
 from collections.abc import Callable
@@ -50,7 +50,7 @@ from bitseg.segment.patterns import Part, compile_expression, parse_pattern
 from bitseg.segment.windows import Interval, resolve
 from bitseg.values import DICTIONARY_TYPES, ValueType, present
 
-# The mean radius of the Earth as the IUGG gives it, for the great-circle distance.
+# The mean radius of the Earth according to the IUGG, for great-circle distances.
 EARTH_RADIUS_KM = 6371.0088
 
 Mask = NDArray[np.bool_]
@@ -77,7 +77,7 @@ _ENTRIES_BETWEEN_CHECKS = 2**14
 
 
 def require_fit(subject: str, predicate: Predicate, value_type: ValueType) -> None:
-    """Raise TypeMismatchError unless the predicate can be asked of values of the type.
+    """Raise TypeMismatchError unless the predicate applies to values of the type.
 
     `subject` names the attribute or property in the message.
     """
@@ -91,12 +91,12 @@ def require_fit(subject: str, predicate: Predicate, value_type: ValueType) -> No
         if value_type is ValueType.DATETIME:
             hint += " or a datetime such as 2024-01-31T10:00:00Z"
     elif value_type is ValueType.LIST:
-        hint = 'lists are asked with has: has "vip", has any ("vip", "new")'
+        hint = 'test a list with has: has "vip", has any ("vip", "new")'
     raise TypeMismatchError(f"{subject} is a {value_type.value}", hint=hint)
 
 
 def fitting_types(predicate: Predicate) -> frozenset[ValueType]:
-    """The types of values that a predicate can be asked of."""
+    """The types of values that a predicate applies to."""
     match predicate:
         case IsSet():
             return frozenset(ValueType)
@@ -120,7 +120,7 @@ def fitting_types(predicate: Predicate) -> frozenset[ValueType]:
 
 
 def _is_exact(window: Window) -> bool:
-    """Whether the window cuts days, so that it cannot be asked of dates."""
+    """Whether the window can begin or end within a day, so that it does not apply to dates."""
     if isinstance(window, InLast | InNext | MoreThanAgo):
         return window.duration.unit in (Unit.MINUTES, Unit.HOURS)
     if isinstance(window, Between):
@@ -142,7 +142,7 @@ def test(
         return mask
     wanted = ranges(predicate, value_type, context) if value_type is ValueType.NUMBER else None
     if wanted is not None and not wanted.negated and len(wanted.ranges) == 1:
-        # No number stands for "no value", and nothing compares with it.
+        # "No value" is NaN here, which satisfies no comparison.
         return _in_range(data, *wanted.ranges[0])
     mask = _column_test(predicate, value_type, data, context)
     return mask & present(value_type, data)
@@ -158,7 +158,7 @@ def entry_mask(predicate: Predicate, dictionary: Dictionary, context: Context) -
     if cached is not None and len(cached[1]) == len(dictionary) + 1:
         return cached[1]
     codes = exact_codes(predicate, dictionary)
-    # Read after the codes: a writer may add entries at the same time.
+    # Read after the codes, since a writer may add entries at the same time.
     total = len(dictionary)
     mask = np.zeros(total + 1, bool)
     if codes is not None:
@@ -175,7 +175,7 @@ def entry_mask(predicate: Predicate, dictionary: Dictionary, context: Context) -
 
 
 def exact_codes(predicate: Predicate, dictionary: Dictionary) -> list[int] | None:
-    """The codes that satisfy `=` or `in` over strings, found by look-up; None for other predicates."""
+    """The codes that satisfy `=` or `in` over strings, by look-up; None for other predicates."""
     match predicate:
         case Compare(Operator.EQUAL, Text(value)):
             wanted = [value]
@@ -225,15 +225,15 @@ def _(predicate: Contains) -> EntryTest:
 
 
 def _folded(part: Part) -> str | tuple[str, ...]:
-    """The pieces of a part without case; a single piece stands alone, since a plain search is faster."""
+    """The case-folded pieces of a part; a single piece as a plain string, which is searched faster."""
     pieces = tuple(map(str.casefold, part.pieces))
     return pieces[0] if len(pieces) == 1 else pieces
 
 
 def _contains(alternatives: list[list[str | tuple[str, ...]]], text: str) -> bool:
-    """Whether every part of some alternative occurs; loops as plain as can be, for they run once a distinct value.
+    """Whether every part of some alternative occurs. The loops are plain because they run for every distinct value.
 
-    The pieces of a part follow one another in the text, and taking each as early as possible is always right.
+    The pieces of a part must follow one another in the text; taking the earliest match of each piece is always right.
     """
     for parts in alternatives:
         for part in parts:
@@ -286,7 +286,7 @@ def _(predicate: Has) -> EntryTest:
 
 @singledispatch
 def _column_test(predicate: object, value_type: ValueType, data: NDArray[Any], context: Context) -> Mask:
-    """Which rows of any other type than strings and lists satisfy the predicate; gaps may come out either way."""
+    """Which rows of a column, not of strings or lists, satisfy the predicate; the result for gaps is undefined."""
     raise TypeError(f"no test of a {value_type.value} for the predicate {type(predicate).__name__}")
 
 
@@ -314,15 +314,16 @@ def _in_range(data: NDArray[Any], low: Any, high: Any) -> Mask:
     return mask if low is None or high is None else mask & (data < high)
 
 
-# Types whose values have an order that predicates use.
+# Types whose values predicates compare by order.
 ORDERED_TYPES = frozenset({ValueType.NUMBER, ValueType.DATE, ValueType.DATETIME})
 
 
 @dataclass(frozen=True, slots=True)
 class Ranges:
-    """Values from `low`, included, to `high`, excluded, in any of some ranges, or in none of them where `negated`.
+    """Values in any of some ranges, or outside all of them where `negated`.
 
-    They are in the terms of the column: numbers, days or milliseconds. None is no limit.
+    A range is from `low`, included, to `high`, excluded; None is no limit. The units are those of the column: numbers,
+    days or milliseconds.
     """
 
     ranges: tuple[tuple[Any, Any], ...]
@@ -330,7 +331,7 @@ class Ranges:
 
 
 def ranges(predicate: Predicate, value_type: ValueType, context: Context) -> Ranges | None:
-    """The ranges that a fitting predicate stands for; None for other predicates, and for types without order."""
+    """The ranges that a predicate is equal to; None for other predicates and for types without order."""
     if value_type not in ORDERED_TYPES and value_type is not ValueType.BOOLEAN:
         return None
     match predicate:
@@ -363,7 +364,7 @@ _COMPARED: dict[Operator, Callable[[Any, Any], Ranges]] = {
 
 
 def _bounds(literal: Literal, value_type: ValueType, context: Context) -> tuple[Any, Any]:
-    """The half-open range that a literal is: one number, or all instants of a day."""
+    """The half-open range that a literal covers: one number, or all instants of a day."""
     match literal:
         case Number(value) | Boolean(value):
             return value, math.nextafter(value, math.inf)
@@ -385,7 +386,7 @@ def _day_span(interval: Interval, context: Context) -> tuple[int, int]:
 @_column_test.register
 def _(predicate: Anniversary, value_type: ValueType, data: NDArray[Any], context: Context) -> Mask:
     first, last = _day_span(resolve(predicate.window, context.now_ms, context.calendar), context)
-    # Five years hold every month and day, 29 February and its stand-in included.
+    # Five years have every month and day, 29 February and its replacement included.
     celebrated = np.zeros((13, 32), bool)
     for day in range(first, min(last, first + 5 * 366) + 1):
         date = from_day(day)

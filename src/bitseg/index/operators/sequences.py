@@ -13,7 +13,7 @@ from bitseg.index.operators.occurrences import Among, Occurrences, sort_keys
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The events of one step and how many milliseconds after the step before they may come."""
+    """The events of one step; they may come up to `within_ms` after the previous step."""
 
     occurrences: Occurrences
     within_ms: int
@@ -21,14 +21,14 @@ class Step:
 
 
 def members(first: Occurrences, steps: Sequence[Step], now_ms: int) -> BitMap:
-    """The users with a chain of events, one per step, each at `(t, t + within]` where t is the time of the one before.
+    """The users with a chain of events, one per step, each in `(t, t + within]`, t being the time of the event before.
 
-    An event is reached if some reached event of the step before lies in range, and the latest one before it is the
-    nearest, so one look back per event decides. A negated last step asks for a reached event with no such successor
-    whose time has run out by `now_ms`.
+    An event is reached if a reached event of the previous step lies in range. The latest earlier event is the nearest,
+    so one look back per event decides. A negated last step needs a reached event without a successor in range, whose
+    time has run out by `now_ms`.
 
-    Bitmaps come first: only users who did every step can have a chain, and users who never did the last, negated one
-    need no look at which event came when.
+    Bitmaps come first: only users who did every step can have a chain, and for users who never did a negated last step
+    the order of events does not matter.
     """
     wanted = [step for step in steps if not step.negated]
     if not wanted:
@@ -37,7 +37,7 @@ def members(first: Occurrences, steps: Sequence[Step], now_ms: int) -> BitMap:
         ended = first.until(ended_ms).users()
         candidates = union([ended, first.after(ended_ms).users()])
         followed = candidates & last.occurrences.users()
-        # Everyone else's first events stand as they are, as far as their time has run out.
+        # Users who never did the last step match as soon as the time after their first event has run out.
         return (ended - followed) | _unfollowed(first, wanted, last, followed, now_ms)
     candidates = first.users()
     for step in wanted:
@@ -52,7 +52,7 @@ Times = NDArray[np.int64]
 
 
 def _reached(first: Occurrences, steps: Sequence[Step], candidates: Among) -> tuple[Users, Times]:
-    """Users and instants of the events that end a chain, for some users."""
+    """Users and instants of the events that end a chain, for the candidates."""
     users, times_ms = first.only(candidates).gather()
     for step in steps:
         next_users, next_times_ms = step.occurrences.only(candidates).gather()
@@ -63,7 +63,7 @@ def _reached(first: Occurrences, steps: Sequence[Step], candidates: Among) -> tu
 
 
 def _unfollowed(first: Occurrences, steps: Sequence[Step], last: Step, candidates: BitMap, now_ms: int) -> BitMap:
-    """Of some users, those with a chain that the last step does not follow and whose time has run out."""
+    """The candidates with a chain that the last step does not follow in time, once that time has run out."""
     among = Among(candidates)
     users, times_ms = _reached(first, steps, among)
     next_users, next_times_ms = last.occurrences.only(among).gather()
@@ -72,7 +72,7 @@ def _unfollowed(first: Occurrences, steps: Sequence[Step], last: Step, candidate
     return from_array(users[ended & (follows > times_ms + last.within_ms)])
 
 
-# Far enough from any instant that differences neither match nor overflow.
+# Far enough from any instant that no difference matches, near enough that none overflows.
 _FAR_MS = 2**61
 
 
@@ -94,7 +94,7 @@ def _following_ms(users: Users, times_ms: Times, next_users: Users, next_times_m
 def _keys(
     users: Users, times_ms: Times, next_users: Users, next_times_ms: Times
 ) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """Numbers in the order of users, then times, the same for both lists of events."""
+    """Sort keys for both lists of events, comparable with each other."""
     keys = sort_keys(np.concatenate([users, next_users]), np.concatenate([times_ms, next_times_ms]))
     return keys[: len(users)], keys[len(users) :]
 
@@ -102,7 +102,7 @@ def _keys(
 def _at(
     places: NDArray[np.int64], there_users: Users, there_times_ms: Times, here_users: Users, *, missing: int
 ) -> Times:
-    """The times at places of the other events, or `missing` where there is none or it is another user's."""
+    """The times of the other events at `places`; `missing` where the place is -1 or belongs to another user."""
     if not len(there_users):
         return np.full(len(here_users), missing, np.int64)
     index = np.maximum(places, 0)

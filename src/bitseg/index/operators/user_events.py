@@ -18,7 +18,7 @@ def events_of(user: int, occurrences: Occurrences) -> list[UserEvent]:
 
 
 def summary_of(user: int, event: Event) -> EventSummary | None:
-    """How often the user did an event, and when first and last; None where never."""
+    """How often the user did an event, with the first and last time; None where the user never did it."""
     count, first_ms, last_ms = 0, LAST_INSTANT_MS, FIRST_INSTANT_MS
     for partition in event.partitions.values():
         if user not in partition.bitmap:

@@ -1,1 +1,1 @@
-"""The kinds of leaf: conditions that have no conditions below them, one module per kind."""
+"""The kinds of leaf, which are conditions without conditions below them: one module per kind."""

@@ -1,4 +1,4 @@
-"""The questions that the query layer asks about a kind of leaf."""
+"""The interface of a kind of leaf towards the query layer."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -23,7 +23,7 @@ C = TypeVar("C")
 
 
 class Source(Protocol):
-    """A part of the index that a condition reads: its revision, and whom the latest revisions changed."""
+    """A part of the index that a condition reads: its revision, and the users changed by the latest revisions."""
 
     @property
     def revision(self) -> int: ...
@@ -34,10 +34,10 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Stale:
-    """The users for whom a cached answer has to be worked out again.
+    """The users for whom a cached answer is stale.
 
-    `added` is the interval of the events that arrived since, if nothing else happened; new events cannot take a user
-    out of a plain `did`.
+    `added` is the interval of the events that have arrived since; None if data changed in any other way. Added events
+    cannot take a user out of a plain `did`.
     """
 
     users: BitMap
@@ -55,18 +55,18 @@ class Evidence:
 
 
 class LeafKind(ABC, Generic[C]):
-    """All that the query layer asks about one kind of leaf.
+    """What the query layer needs to know about one kind of leaf.
 
-    Whether a user matches a leaf depends on that user's values and events alone, and on the moment. Every question is
-    abstract, so that a kind without an answer fails when the program starts.
+    Whether a user matches a leaf depends only on that user's values and events, and on the moment. All methods but
+    `refresh` are abstract, so that an incomplete kind fails when the program starts.
     """
 
     @abstractmethod
     def compile(self, condition: C, index: Index, context: Context, among: BitMap | None = None) -> Work:
-        """A function that works out the users in the condition, or those of the users `among`, who are at least one.
+        """A function that computes the users in the condition; `among`, not empty, restricts the users.
 
-        Call `compile` with the engine's lock held. The function keeps the data as they were and may run without the
-        lock, with one exception: values of an attribute that are written meanwhile may be seen or not, and the
+        Call `compile` with the engine's lock held. The function has a consistent view of the data and may run without
+        the lock, with one exception: it may or may not see values of an attribute that are written meanwhile, and the
         attribute's `changes` name their users. The bitmap that it returns must not be changed.
         """
 
@@ -80,7 +80,7 @@ class LeafKind(ABC, Generic[C]):
 
     @abstractmethod
     def estimate(self, condition: C, index: Index, context: Context) -> int:
-        """An upper guess at the number of members, without evaluating. Only the order of work depends on it."""
+        """An upper estimate of the number of members, without evaluation. Only the order of work depends on it."""
 
     @abstractmethod
     def sources(self, condition: C, index: Index) -> Sequence[Source]:
@@ -88,29 +88,29 @@ class LeafKind(ABC, Generic[C]):
 
     @abstractmethod
     def intervals(self, condition: C, index: Index, context: Context) -> tuple[Interval, ...]:
-        """The intervals of events that count. If they alone changed, `moved` gives the users that this concerns."""
+        """The intervals of the events that count. If only they change, `moved` gives the users concerned."""
 
     @abstractmethod
     def inner_windows(self, condition: C, context: Context) -> Hashable:
-        """What the windows within predicates mean. If they changed, any user's answer may have."""
+        """The intervals of the windows in predicates. If they change, the answer for any user may change."""
 
     @abstractmethod
     def moved(self, condition: C, before_ms: int, index: Index, context: Context) -> Iterable[BitMap]:
-        """The users with events that count at only one of two moments, `before_ms` and the context's."""
+        """The users with events that count at `before_ms` or at the context's moment, but not at both."""
 
     @abstractmethod
     def valid_until_ms(self, condition: C, index: Index, context: Context) -> int:
-        """The first instant after the context's at which the answer may differ though no data change."""
+        """The first instant after the context's at which the answer may differ even if no data changes."""
 
     @abstractmethod
     def check_names(self, condition: C, index: Index, warnings: Warnings) -> None:
-        """Raise SegmentError for names or types that do not fit the data; add warnings for what has not arrived yet."""
+        """Raise SegmentError for names or types that do not fit the data; add warnings about data not yet arrived."""
 
     @abstractmethod
     def evidence(self, condition: C, user: int, index: Index, context: Context) -> Evidence:
-        """The values and events of the user with a dense id that decide."""
+        """The values and events that decide for one user, given by dense id."""
 
     def refresh(self, condition: C, before: BitMap, stale: Stale, index: Index, context: Context) -> Work:
-        """As `compile`, given the members before and the users, at least one, who may have changed."""
+        """As `compile`, given the earlier members and the stale users, at least one."""
         again = self.compile(condition, index, context, stale.users)
         return lambda: (before - stale.users) | again()

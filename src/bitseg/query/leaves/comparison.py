@@ -29,7 +29,7 @@ class ComparisonKind(LeafKind[Comparison]):
         return index.attributes[condition.name].is_quick(condition.predicate, context)
 
     def stored(self, condition: Comparison, index: Index) -> BitMap | None:
-        return index.attributes[condition.name].held(condition.predicate)
+        return index.attributes[condition.name].stored(condition.predicate)
 
     def estimate(self, condition: Comparison, index: Index, context: Context) -> int:
         return index.attributes[condition.name].estimate(condition.predicate, context)
@@ -60,7 +60,7 @@ class ComparisonKind(LeafKind[Comparison]):
 
     def evidence(self, condition: Comparison, user: int, index: Index, context: Context) -> Evidence:
         predicate = condition.predicate
-        # The window of an anniversary is of month and day alone, which no interval of instants shows.
+        # The window of an anniversary compares month and day only, which no interval of instants can show.
         window = predicate.window if isinstance(predicate, Falls) else None
         value = index.attributes[condition.name].value(user)
         return Evidence(value, resolved(window, context), note="" if value is not None else "not set")

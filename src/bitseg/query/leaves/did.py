@@ -1,4 +1,4 @@
-"""`did`."""
+"""The leaf `did`."""
 
 import operator
 from functools import reduce
@@ -20,7 +20,7 @@ from bitseg.segment.nodes import Aggregate, Did, FirstTime, Function, LastTime
 
 
 class DidKind(EventLeafKind[Did]):
-    """The users who did an event, so often, so much, or for the first or last time."""
+    """The users who did an event, possibly with a quantity: how often, how much, or for the first or last time."""
 
     def dids(self, condition: Did) -> tuple[Did, ...]:
         return (condition,)
@@ -65,9 +65,9 @@ class DidKind(EventLeafKind[Did]):
 
 
 def _aggregate_note(quantity: Aggregate, events: tuple[UserEvent, ...]) -> str:
-    """The aggregate of the user's own events, added up in order of time as the engine does."""
+    """The aggregate over the events of one user, added in order of time as the engine does."""
     name = quantity.property
-    values = [each.properties[name] for each in events if name in each.properties]
+    values = [event.properties[name] for event in events if name in event.properties]
     if not values:
         return f"none of them has {name}"
     if quantity.function is Function.DISTINCT:

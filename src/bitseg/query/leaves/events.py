@@ -1,4 +1,4 @@
-"""What the two kinds of leaf about events have in common: `did`, and a sequence of several."""
+"""What the two kinds of leaf over events share: `did` and sequences."""
 
 from abc import abstractmethod
 from collections.abc import Hashable, Iterable, Iterator, Sequence
@@ -15,12 +15,12 @@ from bitseg.segment.windows import ALL_TIME, Interval, resolve
 
 
 def past(context: Context) -> Interval:
-    """All that as-of does not hide."""
+    """All instants up to and including the context's; later events are hidden."""
     return Interval(ALL_TIME.start_ms, context.now_ms + 1)
 
 
 def criteria_of(condition: Did, index: Index, context: Context, *, within: Interval = ALL_TIME) -> Criteria:
-    """Which events a `did` is about, or which of them within an interval."""
+    """The criteria of a `did`; `within` restricts the events to an interval."""
     return Criteria(
         index.events_named(condition.event),
         resolve(condition.window, context.now_ms, context.calendar).clipped(past(context)).clipped(within),
@@ -33,22 +33,22 @@ def criteria_of(condition: Did, index: Index, context: Context, *, within: Inter
 def occurrences_of(
     condition: Did, index: Index, context: Context, among: BitMap | None = None, *, within: Interval = ALL_TIME
 ) -> Occurrences:
-    """The events that a `did` is about, or those of them within an interval."""
+    """The events that a `did` selects; `within` restricts them to an interval."""
     return Occurrences.of(criteria_of(condition, index, context, within=within), context, among)
 
 
 def users_with_events(did: Did, interval: Interval, index: Index, context: Context) -> BitMap:
-    """The users with any event of the `did`'s name in an interval, whatever else it asks."""
+    """The users with any event of the `did`'s name in an interval; its other criteria are ignored."""
     return OccurrenceUsers.of(Criteria(index.events_named(did.event), interval), context).users()
 
 
 def between(one_ms: int, other_ms: int) -> Interval:
-    """The instants after the earlier of two up to and including the later."""
+    """The instants after the earlier of two instants, up to and including the later."""
     return Interval(min(one_ms, other_ms) + 1, max(one_ms, other_ms) + 1)
 
 
 class EventLeafKind(LeafKind[C]):
-    """A leaf that is made of one or more `did`, each with its own events."""
+    """A leaf made of one or more `did`, each with its own events."""
 
     @abstractmethod
     def dids(self, condition: C) -> tuple[Did, ...]:
@@ -58,10 +58,10 @@ class EventLeafKind(LeafKind[C]):
         return None
 
     def estimate(self, condition: C, index: Index, context: Context) -> int:
-        """The users of the first step's days, a user counted once a day."""
+        """The number of users per day of the first step, added up over its days."""
         first = self.dids(condition)[0]
         interval = resolve(first.window, context.now_ms, context.calendar)
-        partitions = (each for event in index.events_named(first.event) for each, _ in event.within(interval))
+        partitions = (partition for event in index.events_named(first.event) for partition, _ in event.within(interval))
         total = sum(len(partition.bitmap) for partition in partitions)
         return min(total, len(index.users.everyone))
 
@@ -69,9 +69,9 @@ class EventLeafKind(LeafKind[C]):
         return [event for did in self.dids(condition) for event in index.events_named(did.event)]
 
     def intervals(self, condition: C, index: Index, context: Context) -> tuple[Interval, ...]:
-        """The past and every window, each clipped to the first and the last event there is.
+        """The past and every window, clipped to the first and the last event of the name.
 
-        Between those, moments that see the same events have the same intervals.
+        Clipping makes the intervals equal at all moments that see the same events.
         """
         intervals: list[Interval] = []
         for did in self.dids(condition):
@@ -86,14 +86,14 @@ class EventLeafKind(LeafKind[C]):
         return tuple(intervals)
 
     def inner_windows(self, condition: C, context: Context) -> Hashable:
-        return tuple(resolved(each, context) for did in self.dids(condition) for each in _where_windows(did.where))
+        return tuple(resolved(window, context) for did in self.dids(condition) for window in _where_windows(did.where))
 
     def moved(self, condition: C, before_ms: int, index: Index, context: Context) -> Iterable[BitMap]:
         then = Context(before_ms, context.calendar)
         for did in self.dids(condition):
-            old = resolve(did.window, before_ms, context.calendar).clipped(past(then))
-            new = resolve(did.window, context.now_ms, context.calendar).clipped(past(context))
-            for start_ms, end_ms in ((old.start_ms, new.start_ms), (old.end_ms, new.end_ms)):
+            before = resolve(did.window, before_ms, context.calendar).clipped(past(then))
+            now = resolve(did.window, context.now_ms, context.calendar).clipped(past(context))
+            for start_ms, end_ms in ((before.start_ms, now.start_ms), (before.end_ms, now.end_ms)):
                 yield users_with_events(did, Interval(min(start_ms, end_ms), max(start_ms, end_ms)), index, context)
             if isinstance(did.quantity, FirstTime | LastTime):
                 yield users_with_events(did, between(before_ms, context.now_ms), index, context)
@@ -102,10 +102,10 @@ class EventLeafKind(LeafKind[C]):
         dids = self.dids(condition)
         newest_ms = max((event.last_ms for did in dids for event in index.events_named(did.event)), default=0)
         if newest_ms > context.now_ms:
-            # Every moment may bring one of the later events into the past.
+            # Any later moment may reveal one of the events that are still in the future.
             return context.now_ms + 1
         windows = [did.window for did in dids if did.window is not None]
-        windows += (each for did in dids for each in _where_windows(did.where))
+        windows += (window for did in dids for window in _where_windows(did.where))
         return next_move_ms(windows, context)
 
 

@@ -1,4 +1,4 @@
-"""`everyone`."""
+"""The leaf `everyone`."""
 
 from collections.abc import Hashable, Iterable, Sequence
 

@@ -1,4 +1,4 @@
-"""`in bucket`."""
+"""The leaf `in bucket`."""
 
 from collections.abc import Hashable, Iterable, Sequence
 

@@ -1,4 +1,4 @@
-"""`in list`."""
+"""The leaf `in list`."""
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from bitseg.segment.windows import Interval
 
 @dataclass(frozen=True, slots=True)
 class _Unlogged:
-    """A source of which nobody notes whom a revision changed."""
+    """A source without a change log: after any new revision, all users may have changed."""
 
     revision: int
 

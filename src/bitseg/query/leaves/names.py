@@ -1,4 +1,4 @@
-"""Checking the names of events and properties, and hints for misspelt ones."""
+"""Checks of the names of events and properties, and hints for misspelt names."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -13,14 +13,14 @@ from bitseg.values import ValueType
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """A hint that names the known names nearest to one that is not known; None if none is near."""
-    folded = {each.lower(): each for each in known}
-    near = difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.6)
-    return "did you mean " + " or ".join(f'"{folded[each]}"' for each in near) + "?" if near else None
+    """A hint with the known names nearest to an unknown one; None if no name is near."""
+    by_lower_case = {known_name.lower(): known_name for known_name in known}
+    near = difflib.get_close_matches(name.lower(), by_lower_case, n=3, cutoff=0.6)
+    return "did you mean " + " or ".join(f'"{by_lower_case[match]}"' for match in near) + "?" if near else None
 
 
 def check_event(name: str | None, index: Index, warnings: Warnings) -> Sequence[Event]:
-    """The events of a name, with a warning if none has arrived: it may still do so, and is no error."""
+    """The events of a name; None stands for all. Adds a warning if no such event has arrived, which is no error."""
     events = index.events_named(name)
     if name is not None and not any(event.has_occurred for event in events):
         hint = nearest(name, index.events)
@@ -57,7 +57,7 @@ def _mismatches(
     """The events whose property has a type that does not fit; empty if it fits for at least one of the events."""
     types = [(event.name, event.properties[name].type) for event in events if name in event.properties]
     if events and not types:
-        known = dict.fromkeys(each for event in events for each in event.properties)
+        known = dict.fromkeys(property_name for event in events for property_name in event.properties)
         hint = nearest(name, known)
         of = f' of "{events[0].name}"' if len(events) == 1 else ""
         warnings[f'no property "{name}"{of} has arrived yet' + (f"; {hint}" if hint else "")] = None

@@ -12,7 +12,7 @@ from bitseg.query.leaves.in_list import InListKind
 from bitseg.query.leaves.sequence import SequenceKind
 from bitseg.segment.nodes import Comparison, Condition, Did, Everyone, InBucket, InList, Sequence
 
-# And, Or, Not and InSegment are no leaves: the evaluator answers them from other conditions.
+# And, Or, Not and InSegment are not leaves: the evaluator answers them from other conditions.
 KINDS: Mapping[type, LeafKind[Any]] = {
     Comparison: ComparisonKind(),
     Did: DidKind(),
@@ -24,7 +24,7 @@ KINDS: Mapping[type, LeafKind[Any]] = {
 
 
 def kind_of(condition: Condition) -> LeafKind[Any]:
-    """The kind of a leaf; TypeError for a class that is no leaf."""
+    """The kind of a leaf; TypeError for a condition that is not a leaf."""
     kind = KINDS.get(type(condition))
     if kind is None:
         raise TypeError(f"unknown kind of condition: {type(condition).__name__}")

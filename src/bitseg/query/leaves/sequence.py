@@ -1,4 +1,4 @@
-"""`did … then did …`."""
+"""The leaf `did … then did …`."""
 
 from collections.abc import Iterable
 
@@ -17,7 +17,7 @@ from bitseg.segment.windows import Interval, duration_ms
 
 
 class SequenceKind(EventLeafKind[Sequence]):
-    """The users who did one event after the other, each within a time after the one before."""
+    """The users who did several events in order, each within a time limit after the event before."""
 
     def dids(self, condition: Sequence) -> tuple[Did, ...]:
         return steps(condition)
@@ -29,7 +29,7 @@ class SequenceKind(EventLeafKind[Sequence]):
         end_ms = first.interval.end_ms
         for step, did in zip(condition.steps, following, strict=True):
             within_ms = duration_ms(step.within)
-            # Events before the first step, or too long after it, are in no chain.
+            # Events before the first step, or too long after it, cannot be in a chain.
             end_ms += within_ms
             reachable = Interval(first.interval.start_ms, end_ms)
             occurrences = occurrences_of(did, index, context, among, within=reachable)
@@ -46,7 +46,7 @@ class SequenceKind(EventLeafKind[Sequence]):
     def moved(self, condition: Sequence, before_ms: int, index: Index, context: Context) -> Iterable[BitMap]:
         yield from super().moved(condition, before_ms, index, context)
         if _waits(condition):
-            # The users whose time for the last step has run out since, or is open again.
+            # The users whose time for the last step has run out since, or has not run out yet at an earlier moment.
             awaited = steps(condition)[-2]
             within_ms = duration_ms(condition.steps[-1].within)
             ended = between(before_ms - within_ms, context.now_ms - within_ms)
@@ -62,17 +62,17 @@ class SequenceKind(EventLeafKind[Sequence]):
             check_where(did.where, check_event(did.event, index, warnings), warnings)
 
     def evidence(self, condition: Sequence, user: int, index: Index, context: Context) -> Evidence:
-        """The events of all steps; which of them form the chain is for the reader to follow."""
+        """The events of all steps, in order of time; those that form the chain are not singled out."""
         events = [
             event
             for did in steps(condition)
             for event in events_of(user, occurrences_of(did, index, context, BitMap([user])))
         ]
-        distinct = {(each.event, each.timestamp_ms, str(each.properties)): each for each in events}
-        ordered = tuple(sorted(distinct.values(), key=lambda each: each.timestamp_ms))
+        distinct = {(event.event, event.timestamp_ms, str(event.properties)): event for event in events}
+        ordered = tuple(sorted(distinct.values(), key=lambda event: event.timestamp_ms))
         return Evidence(None, resolved(condition.window, context), ordered)
 
 
 def _waits(condition: Sequence) -> bool:
-    """Whether the last step must not happen, so that time alone makes users match."""
+    """Whether the last step is negated, so that users start to match as time goes by."""
     return condition.steps[-1].negated

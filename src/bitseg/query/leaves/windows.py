@@ -1,4 +1,4 @@
-"""The windows of predicates, and how fast windows move."""
+"""The windows of predicates, and when windows move."""
 
 from bitseg.calendar import LAST_INSTANT_MS
 from bitseg.index.context import Context
