@@ -77,11 +77,11 @@ PROPERTIES = {
     "place": "geo",
 }
 EVENTS = ("A", "B", "Page Viewed")
-# A few do most of what is done.
+# A few users have most of the events.
 USERS = ("u1", "u2", "u3", "u4", "u5", "u6", "ü7", "8", "u9")
 USER_WEIGHTS = (16, 12, 8, 4, 2, 2, 2, 1, 1)
 LISTS = ("vip", "up load")
-# Some of whom never come.
+# Some of these users never appear.
 LISTED = ("u0", "u1", "u2", "u3", "ü7", "8", "nobody")
 SAVED = ("First", "Second", 'Third "é"')
 ODD_VALUES = (None, None, None, "odd", 7, True, ["vip", 3], {"a": 1}, "2020-01-01", float("inf"))
@@ -94,8 +94,8 @@ def to_ms(moment: datetime) -> int:
 class Generator:
     """Draws everything from one seed.
 
-    `zone`, `centre`, `now_ms`, `lists` and `saved` segments, each of which may refer to those before it, are drawn
-    first and hold for the workspace.
+    `zone`, `centre`, `now_ms`, `lists` and `saved` segments are drawn first and hold for the workspace. A saved segment
+    may refer to earlier ones.
     """
 
     def __init__(self, seed: int) -> None:
@@ -169,7 +169,7 @@ class Generator:
         return Track(user, self.pick(("A", *EVENTS)), self.values(PROPERTIES), self.instant_ms(), message)
 
     def nulls(self) -> list[Operation]:
-        """Nulls that come before any value, which `batches` begins with."""
+        """Nulls before any value, with which `batches` begins."""
         users = self.random.sample(USERS, self.random.randint(0, 4))
         return [
             Identify(user, {name: None for name in ATTRIBUTES if self.chance(0.5)}, self.instant_ms()) for user in users
@@ -189,8 +189,8 @@ class Generator:
             properties = {name: self.raw(kind) for name, kind in PROPERTIES.items()} | {"color": "red"}
             seed.append(Track("u0", event, properties, now_ms))
         sizes = [self.random.randint(20, 80) for _ in range(self.random.randint(1, 3))]
-        first, *rest = ([self.operation() for _ in range(size)] for size in sizes)
-        return [seed + first, *rest]
+        first, *following = ([self.operation() for _ in range(size)] for size in sizes)
+        return [seed + first, *following]
 
     # Segments
 
@@ -395,7 +395,7 @@ class Generator:
             self.event_window() if self.chance(0.5) else None,
         )
 
-    # The whole grammar, also what refers to things that do not exist
+    # The whole grammar, including references to things that do not exist
 
     def any_segment(self, depth: int = 3) -> n.Condition:
         if depth and self.chance(0.4):
@@ -427,7 +427,7 @@ class Generator:
 def workspace(generator: Generator) -> Engine:
     """An engine with the lists and saved segments of a generator and nothing else.
 
-    Its clock is so far ahead that the whole history can be ingested; as-of hides what is after `now_ms`.
+    Its clock is so far ahead that the whole history can be ingested; as-of hides everything after `now_ms`.
     """
     engine = Engine(WorkspaceSettings(generator.zone), clock=FixedClock(generator.now_ms + 100 * 24 * HOUR_MS))
     for name, user_ids in generator.lists.items():

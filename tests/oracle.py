@@ -1,6 +1,6 @@
 """The language evaluated with sets, lists and the standard library alone.
 
-The oracle shares no code with the engine: it reads the declarations of nodes and operations and works out days,
+The oracle shares no code with the engine: it reads the declarations of nodes and operations and computes days,
 windows, patterns, versions and types by itself, user by user and event by event, as LANGUAGE rules read.
 """
 
@@ -25,7 +25,7 @@ def instant(ms: int) -> datetime:
 
 
 class Oracle:
-    """A workspace as lists: what users there are, what they are like, what they did."""
+    """A workspace as lists of users, attributes and events."""
 
     def __init__(self, zone: str) -> None:
         self.zone = ZoneInfo(zone)
@@ -69,7 +69,7 @@ class Oracle:
                 self.events.append((op.user_id, op.timestamp_ms, op.event, properties))
 
     def typed(self, event: str | None, name: str, raw: Any) -> tuple[str, Any]:
-        """A value by the type that its name has, or fixes now; rule 11."""
+        """A value by the type of its name, which it fixes if it is the first; rule 11."""
         if raw is None:
             return "null", None
         known = self.types.get((event, name))
@@ -83,7 +83,7 @@ class Oracle:
         return readings[0]
 
     def readings(self, raw: Any) -> Iterable[tuple[str, Any]]:
-        """What a raw value can be read as, what it would fix first."""
+        """The types that a raw value fits; the first one is the type that it would fix."""
         if isinstance(raw, bool):
             yield "boolean", raw
         elif isinstance(raw, (int, float)):

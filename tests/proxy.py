@@ -1,4 +1,4 @@
-"""A way to a server that breaks: a TCP proxy that cuts each connection after so many bytes."""
+"""A way to a server that breaks: a TCP proxy that cuts each connection after a number of bytes."""
 
 import socket
 import threading

@@ -63,7 +63,7 @@ def test_Time_of_day_is_what_the_clock_shows(zone, offset_ms, day):
     assert calendar.time_of_day_ms(number, np.array([instant_ms])).tolist() == [expected]
 
 
-def test_Days_far_apart_are_found_without_a_table():
+def test_Days_far_apart_are_computed_without_a_table():
     calendar = Calendar("America/New_York")
     instants = np.array([-60_000_000_000_000, 0, 200_000_000_000_000], np.int64)
     assert calendar.days_of(instants).tolist() == [calendar.day_of(int(ms)) for ms in instants]

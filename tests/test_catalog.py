@@ -39,7 +39,7 @@ def test_Segment_refers_to_segments_and_follows_their_changes(engine):
     assert engine.catalog.segments["low"].text == "n < 2"
 
 
-def test_References_that_lead_back_are_refused_and_nothing_changes(engine):
+def test_Circular_references_are_refused_and_change_nothing(engine):
     engine.catalog.save_segment("a", "n = 1")
     engine.catalog.save_segment("b", 'in segment "a"')
     engine.catalog.save_segment("c", 'in segment "b" or n = 3')
@@ -81,7 +81,7 @@ def test_Change_that_makes_another_segment_too_deep_is_refused_and_undone(engine
     assert engine.count('in segment "top 29"').count == 5
 
 
-def test_What_others_use_cannot_be_deleted_and_the_error_names_them(engine):
+def test_Entry_in_use_cannot_be_deleted_and_the_error_names_its_referrers(engine):
     engine.catalog.save_list("vip", ["u1"])
     engine.catalog.save_segment("a", 'in list "vip"')
     engine.catalog.save_segment("b", 'in segment "a" or n = 1')
@@ -190,7 +190,7 @@ def test_Event_with_declared_properties_alone_is_still_unseen(engine):
     assert engine.count('did "Charged" with sum(amount) > 1').count == 0
 
 
-def test_All_of_it_is_there_after_reopening(tmp_path):
+def test_Catalog_is_there_after_reopening(tmp_path):
     with Engine.open(tmp_path, clock=FixedClock(NOW_MS)) as engine:
         engine.ingest([Identify("u", {"n": 1, "tags": ["a"]}, NOW_MS)])
         engine.catalog.save_list("vip", ["u", "late"])

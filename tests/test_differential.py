@@ -19,7 +19,7 @@ HISTORIES = int(os.environ.get("BITSEG_FUZZ_HISTORIES", "400"))
 
 @settings(max_examples=HISTORIES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 2**63))
-def test_engine_and_oracle_agree(seed):
+def test_Engine_and_oracle_agree(seed):
     compare(Generator(seed))
 
 

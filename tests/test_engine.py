@@ -26,7 +26,7 @@ from tests.generate import EPOCH, HOUR_MS, Generator, workspace
 DAY_MS = 24 * HOUR_MS
 
 
-def test_What_was_ingested_is_there_after_reopening(tmp_path):
+def test_Ingested_data_is_there_after_reopening(tmp_path):
     generator = Generator(5)
     clock = FixedClock(generator.now_ms + 100 * DAY_MS)
     as_of = EPOCH + timedelta(milliseconds=generator.now_ms)
@@ -47,7 +47,7 @@ def test_What_was_ingested_is_there_after_reopening(tmp_path):
             assert [list(engine.members(each, as_of).pages) for each in segments] == before
 
 
-def test_Repeats_are_known_after_reopening(tmp_path):
+def test_Repeated_message_ids_are_known_after_reopening(tmp_path):
     for duplicates in (0, 1):
         with Engine.open(tmp_path, clock=FixedClock(NOW_MS)) as engine:
             assert engine.ingest([Track("u", "E", {}, NOW_MS, "m1")]).duplicates == duplicates
@@ -67,7 +67,7 @@ def test_Directory_open_elsewhere_is_refused(tmp_path):
         Engine.open(tmp_path)
 
 
-def test_Damaged_snapshot_is_refused_and_the_directory_let_go(tmp_path):
+def test_Damaged_snapshot_is_refused_and_the_directory_unlocked(tmp_path):
     Engine.create(tmp_path).close()
     path = tmp_path / "manifest"
     path.write_bytes(path.read_bytes()[:-1])
@@ -359,7 +359,7 @@ def test_Statistics_cost_does_not_grow_with_the_number_of_events():
 
 
 @pytest.mark.parametrize("work", ["statistics", "verify"])
-def test_Lock_is_let_go_between_attributes_and_events(engine, work):
+def test_Lock_is_released_between_attributes_and_events(engine, work):
     engine.ingest([Identify("u", {name: 1}, NOW_MS) for name in "abc"] + [Track("u", "E", {}, NOW_MS)])
     entered = []
 
@@ -394,7 +394,7 @@ def test_Verify_names_each_difference(engine):
     assert [fault for fault in engine.verify() if "3 users differ" in fault and "event 'E'" in fault]
 
 
-def test_Regular_snapshots_go_on_after_an_error_that_nobody_foresaw(tmp_path, monkeypatch, caplog):
+def test_Regular_snapshots_go_on_after_an_unexpected_error(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(snapshots, "LOOK_SECONDS", 0.01)
     monkeypatch.setattr(snapshots, "RETRY_SECONDS", 0.01)
     with Engine.open(tmp_path, clock=FixedClock(NOW_MS), snapshot_after_bytes=1_000) as engine:
@@ -429,7 +429,7 @@ def test_Writer_wakes_the_regular_snapshots_when_the_journal_has_grown(tmp_path,
         assert (engine.user_count, engine.recovered.records) == (501, 0)
 
 
-def test_Broken_workspace_is_not_snapshotted_again_and_again(tmp_path, monkeypatch, caplog):
+def test_Broken_workspace_is_not_snapshotted_repeatedly(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(snapshots, "LOOK_SECONDS", 0.01)
     monkeypatch.setattr(snapshots, "RETRY_SECONDS", 0.01)
     engine = Engine.open(tmp_path, clock=FixedClock(NOW_MS), snapshot_after_bytes=0)

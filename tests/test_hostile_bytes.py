@@ -158,7 +158,7 @@ def test_File_of_any_bytes_is_an_error(folder, name, source):
 
 @steadily
 @given(st.data())
-def test_Frame_that_says_something_else_is_an_error(folder, source):
+def test_Frame_with_changed_contents_is_an_error(folder, source):
     """The checksums match, as where somebody wrote the file on purpose."""
     target = folder / "b"
     shutil.rmtree(target, ignore_errors=True)
@@ -199,7 +199,7 @@ def misshapen(value, random, depth=0):
 
 @steadily
 @given(st.integers(0, 2**32))
-def test_Part_of_another_shape_is_damage_and_no_fault_of_bitseg(folder, seed):
+def test_Part_of_another_shape_is_damage_and_not_a_bug(folder, seed):
     """Whoever reads "this is a bug of bitseg" looks for it in the code."""
     random = Random(seed)
     target = folder / "b"
@@ -230,7 +230,7 @@ def test_Part_of_another_shape_is_damage_and_no_fault_of_bitseg(folder, seed):
         b"\xc1",
     ],
 )
-def test_Payload_that_promises_what_it_has_not_is_refused(payload):
+def test_Payload_that_is_shorter_than_its_lengths_say_is_refused(payload):
     with pytest.raises(ValueError, match="cannot be unpacked"):
         bounded(lambda: frames.unpack(payload))
 
@@ -334,7 +334,7 @@ value_columns = st.builds(
     st.lists(st.integers(-(2**63), 2**63 - 1) | st.just(NOW_MS), max_size=4),
     st.lists(value_columns, max_size=3),
 )
-def test_Columns_of_any_shape_are_refused_or_taken(event, user_ids, times_ms, values):
+def test_Columns_of_any_shape_are_refused_or_applied(event, user_ids, times_ms, values):
     message = ingest_pb2.Columns(event=event, user_ids=user_ids, times_ms=times_ms, values=values)
     engine = Engine(clock=CLOCK)
     try:
@@ -350,7 +350,7 @@ def test_Columns_of_any_shape_are_refused_or_taken(event, user_ids, times_ms, va
 # Hostile operations
 
 
-def test_Hostile_operations_are_rejected_one_by_one_and_the_rest_stands(tmp_path):
+def test_Hostile_operations_are_rejected_one_by_one_and_the_others_are_applied(tmp_path):
     good = Track("good", "E", {"n": 1}, NOW_MS)
     far, year_1, year_9999 = 2**62, -62_135_596_800_000, 253_370_764_800_000
     hostile = {
@@ -409,7 +409,7 @@ def test_Million_event_names_stop_at_the_limit():
     names = [f"e{number}" for number in range(20_000)]
     result = engine.ingest([Track("u", name, {}, NOW_MS) for name in names])
     assert (result.accepted, len(result.rejections)) == (5_000, 15_000)
-    assert "event names already, the limit" in result.rejections[0].reason
+    assert "event names already, which is the limit" in result.rejections[0].reason
 
 
 def test_Records_are_read_by_their_documented_layout(tmp_path):

@@ -57,7 +57,7 @@ def taken(members, pages):
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32))
 @example(58334)
-def test_Stream_goes_on_whatever_was_ingested_saved_and_opened_again(tmp_path_factory, seed):
+def test_Stream_resumes_whatever_was_ingested_saved_and_reopened(tmp_path_factory, seed):
     random = Random(seed)
     folder = tmp_path_factory.mktemp("stream")
     engine = opened(folder / "0")
@@ -111,7 +111,7 @@ def test_Deleted_users_are_left_out_of_what_follows(engine):
     assert found + rest == [f"u{number}" for number in range(20) if number != 7]
 
 
-def test_Token_is_of_its_query_time_and_kind_of_ids(engine):
+def test_Token_belongs_to_its_query_instant_and_kind_of_ids(engine):
     engine.ingest(users(range(20)))
     _, token = taken(engine.members(QUERY, page_size=5), 1)
     for call in (
@@ -128,7 +128,7 @@ def test_Token_is_of_its_query_time_and_kind_of_ids(engine):
         engine.members()
 
 
-def test_Version_that_is_gone_is_said_so(tmp_path, engine):
+def test_Evicted_version_is_a_clear_error(tmp_path, engine):
     with opened(tmp_path / "a") as kept:
         kept.ingest(users(range(50)))
         _, token = taken(kept.members(QUERY, page_size=5), 2)
@@ -150,7 +150,7 @@ def test_Version_that_is_gone_is_said_so(tmp_path, engine):
         assert len(everyone_of(again.members(resume_token=token))) == 25
 
 
-def test_Version_that_the_journal_lost_is_gone_with_it(tmp_path):
+def test_Version_that_the_journal_lost_cannot_be_resumed(tmp_path):
     """Users whose records a power cut took have their numbers given to others."""
     with opened(tmp_path / "a", sync=SyncPolicy.NEVER) as engine:
         engine.ingest(users(range(30)))
@@ -168,7 +168,7 @@ def test_Version_that_the_journal_lost_is_gone_with_it(tmp_path):
             engine.members(resume_token=token)
 
 
-def test_Members_are_safe_before_a_token_stands_for_them(tmp_path, monkeypatch):
+def test_Members_are_durable_before_their_token_is_sent(tmp_path, monkeypatch):
     with opened(tmp_path / "a") as engine:
         engine.ingest(users(range(30)))
         synced = []
@@ -194,7 +194,7 @@ def test_Disk_that_failed_does_not_stop_a_stream_either(tmp_path, monkeypatch):
         again.members(resume_token=token)
 
 
-def test_Number_of_kept_results_is_bounded(monkeypatch):
+def test_Number_of_stored_results_is_bounded(monkeypatch):
     monkeypatch.setattr(cursors, "MAX_KEPT", 3)
     store = CursorStore()
     ids = [store.keep(1, b"abc") for _ in range(5)]
@@ -220,7 +220,7 @@ def test_Least_recently_used_results_are_evicted_when_all_take_too_much(tmp_path
     assert len([*(tmp_path / "members").iterdir()]) == 2
 
 
-def test_Result_that_is_larger_than_the_bound_is_kept_until_the_next_one(tmp_path):
+def test_Result_that_is_larger_than_the_bound_stays_until_the_next_one(tmp_path):
     store = CursorStore(tmp_path, max_bytes=10)
     first = store.keep(1, b"a" * 100)
     assert store.find(first, 1) == b"a" * 100
@@ -326,7 +326,7 @@ def test_Disk_that_refuses_does_not_stop_a_stream(tmp_path, caplog):
         (tmp_path / "a" / "members").write_text("not a folder")
         found, token = taken(engine.members(QUERY, page_size=5), 1)
         assert len(found + everyone_of(engine.members(resume_token=token))) == 21
-        assert "will not survive a restart" in caplog.text
+        assert "cannot be resumed after a restart" in caplog.text
 
 
 @settings(max_examples=int(os.environ.get("BITSEG_FUZZ_FILES", "150")), deadline=None)
@@ -365,7 +365,7 @@ def test_Changed_tokens_are_refused_or_mean_what_they_say(data):
 # Over the wire
 
 
-def test_Clients_go_on_over_connections_that_break(server, engine):
+def test_Clients_resume_over_connections_that_break(server, engine):
     engine.ingest(users(range(5_000)))
     expected = everyone_of(engine.members(QUERY))
 
@@ -409,7 +409,7 @@ def serve(folder, address="127.0.0.1:0"):
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped"])
-def test_Client_goes_on_when_the_server_is_started_again(tmp_path, number, monkeypatch):
+def test_Client_resumes_after_a_restart_of_the_server(tmp_path, number, monkeypatch):
     resumed = []
     resume = Client._resumed
     monkeypatch.setattr(Client, "_resumed", lambda *arguments: resumed.append(arguments) or resume(*arguments))

@@ -110,7 +110,7 @@ def test_Segments_follow_what_is_saved_and_deleted(filled):
     assert filled.user_segments("ann").segments == ("gold payers", "payers", "seen")
 
 
-def test_Segment_that_cannot_be_answered_is_a_warning(filled):
+def test_Segment_that_cannot_be_evaluated_is_a_warning(filled):
     filled.catalog.save_segment("broken", "no_such_attribute = 1")
     found = filled.user_segments("ann")
     assert found.segments == ("gold payers", "payers")

@@ -1,7 +1,7 @@
 """bitseg: exact, live user segments from bitmaps.
 
 `Engine` embeds a workspace, `Client` and `AsyncClient` call a server, and `Identify`, `Track`, `Page`, `Delete` and
-`Columns` are what they ingest. Every error is a `BitsegError`:
+`Columns` are the operations that they ingest. Every error is a `BitsegError`:
 
     from bitseg import Client, Track
 
@@ -108,7 +108,7 @@ _MODULES = {name: module for module, names in _NAMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    """A public name, from the module that defines it; all that `_NAMES` does not have are errors."""
+    """A public name, imported from its module; AttributeError for any other name."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(_MODULES.get(name, "bitseg.errors")), name)

@@ -1,11 +1,11 @@
-"""What a workspace can do, wherever it is: the protocols that `Engine` and `Client` both fulfil.
+"""The protocols of a workspace that `Engine` and `Client` both implement.
 
 A program written against `Workspace` works with an embedded engine and with a server. `AsyncClient` has the same
 methods with the same parameters; they return awaitables, and so do its properties.
 
-Only an engine has what no call of the protocol carries: `dense_members`, `last_sequence` (a client's `producer` has
-it), `schema`, `declare`, `window`, `explain_plan`, `tables`, `verify`, `flush`, `version`, and the counts of users and
-events. Only a client has `producer`.
+Only an engine has the methods without a call in the protocol: `dense_members`, `last_sequence` (a client's `producer`
+has it), `schema`, `declare`, `window`, `explain_plan`, `tables`, `verify`, `flush`, `version`, and the counts of users
+and events. Only a client has `producer`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -40,8 +40,8 @@ Labels = Mapping[str, str]
 class Catalog(Protocol):
     """Saved segments and static lists. An `etag` must equal the current one; an empty one skips the check.
 
-    A call that changes something returns when the change is safe, with the entry as it is then. Names that are not
-    there raise NotFoundError, names that are taken AlreadyExistsError, other etags StaleEtagError.
+    A call that changes something returns the changed entry, once the change is durable. Unknown names raise
+    NotFoundError, names in use AlreadyExistsError, stale etags StaleEtagError.
     """
 
     @property
@@ -122,10 +122,10 @@ class Catalog(Protocol):
 
 
 class Workspace(Protocol):
-    """Users and events that are ingested, and segments that are answered over them.
+    """Ingests users and events, and answers segments over them.
 
-    A query is text or a tree. `as_of` stands for now and hides later events; without an offset it is a local time of
-    the workspace. Instants in answers are milliseconds since 1970-01-01T00:00:00Z.
+    A query is text or a tree. `as_of` replaces the present and hides later events; without an offset it is local to
+    the workspace's zone. Instants in answers are milliseconds since 1970-01-01T00:00:00Z.
     """
 
     @property

@@ -1,4 +1,4 @@
-"""Reading files that a caller names."""
+"""Reads files that a caller names."""
 
 from pathlib import Path
 
@@ -6,9 +6,9 @@ from bitseg.errors import BitsegError
 
 
 def read_file(path: Path, error_class: type[BitsegError], what: str = "") -> bytes:
-    """The content of a file; an error of the class, with the path and the reason, where it cannot be read.
+    """The content of a file; `error_class`, with the path and the reason, if it cannot be read.
 
-    `what` says in the error what the file is for.
+    `what` names the purpose of the file in the error.
     """
     try:
         return path.read_bytes()

@@ -1,4 +1,4 @@
-"""The operations under the module's name of 0.1, for programs written for 0.1. Others import them from `bitseg`."""
+"""The operations under their module name in 0.1, for old programs. Other programs import them from `bitseg`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,5 +12,5 @@ __all__ = ["Columns", "Delete", "Identify", "Operation", "Rejection", "Track", "
 def page(
     user_id: str, name: str | None, properties: Mapping[str, Any], timestamp_ms: int, message_id: str | None = None
 ) -> Page:
-    """The view of a page; the class `Page` makes the same."""
+    """The view of a page; the same as the class `Page`."""
     return Page(user_id, name, properties, timestamp_ms, message_id)

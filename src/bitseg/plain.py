@@ -1,6 +1,6 @@
-"""Values as callers have them, brought to the plain ones of JSON, which the journal and the protocol can hold.
+"""Converts values of callers to plain JSON values, which the journal and the protocol can represent.
 
-numpy's numbers become Python's, and dates and datetimes become ISO-8601 text. Other objects are no values.
+numpy numbers become Python numbers, and dates and datetimes become ISO-8601 text. Other objects are invalid.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,20 +17,20 @@ _SEQUENCES = (list, tuple)
 
 
 def are_plain(values: Sequence[Any]) -> bool:
-    """Whether every value is plain already, found without looking at each in Python where all are scalars."""
+    """Whether every value is plain already; scalars are checked without a loop in Python."""
     kinds = set(map(type, values)) - _SCALARS
     if not kinds:
         return True
     if kinds - {list, tuple, dict}:
         return False
     inner = chain.from_iterable(
-        each.values() if type(each) is dict else each for each in values if type(each) not in _SCALARS
+        item.values() if type(item) is dict else item for item in values if type(item) not in _SCALARS
     )
     return set(map(type, inner)) <= _SCALARS
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it; InvalidValueError, with the reason, where there is no such value."""
+    """The JSON value of a value; InvalidValueError, with the reason, if there is none."""
     if type(value) in _SCALARS:
         return value
     if isinstance(value, np.generic) and not isinstance(item := value.item(), np.generic):
@@ -38,10 +38,10 @@ def plain(value: Any) -> Any:
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, _SEQUENCES):
-        return [plain(each) for each in value]
+        return [plain(item) for item in value]
     if isinstance(value, Mapping):
-        return {name: plain(each) for name, each in value.items()}
-    # Members of enumerations and the like, as what they derive from: they may print and compare as they please.
+        return {name: plain(item) for name, item in value.items()}
+    # Subclasses, such as enumerations, become their base type, because they may print and compare differently.
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, int):
@@ -52,7 +52,7 @@ def plain(value: Any) -> Any:
 
 
 def exact(value: Any) -> Any:
-    """A plain value that a message can hold; InvalidValueError for integers that a double rounds, and for bad text."""
+    """A plain value that a message can represent; InvalidValueError for integers beyond 2^53 and for invalid text."""
     value = plain(value)
     if isinstance(value, str) and not fits(value):
         raise InvalidValueError(f"a string must be valid Unicode of at most {MAX_STRING_BYTES:,} bytes")

@@ -1,4 +1,4 @@
-"""The services of the protocol: what a server has to offer and a client can call."""
+"""The services of the protocol, which a server implements and a client calls."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

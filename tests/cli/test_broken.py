@@ -44,7 +44,7 @@ def test_Server_with_a_broken_workspace_ends_with_an_error_and_saves_nothing_of_
             assert isinstance(raised.value, WorkspaceBrokenError) or "no bitseg server answers" in str(raised.value)
         assert process.wait(timeout=20) == 1
         rest = process.stderr.read()
-    assert "a change failed half-way (MemoryError: no memory for the second half)" in rest
+    assert "a change failed midway (MemoryError: no memory for the second half)" in rest
     with Engine.open(data, create=False) as engine:
         assert [user for page in engine.members("everyone").pages for user in page] == ["safe"]
         assert engine.count('did "Paid"').count == 1

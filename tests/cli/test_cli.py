@@ -1,4 +1,4 @@
-"""The command line as people run it: in processes of its own, with files, sockets and signals."""
+"""The command line as users run it: in its own processes, with files, sockets and signals."""
 
 import io
 import json
@@ -74,7 +74,7 @@ def test_Count_prints_the_number_alone(folder):
     assert "Ordered" in answer["warnings"][0]
 
 
-def test_Members_prints_ids_one_a_line(folder):
+def test_Members_prints_ids_one_per_line(folder):
     assert bitseg(folder, "members", 'plan = "gold"').stdout == "ann\ncyd\n"
     assert bitseg(folder, "members", 'plan = "gold"', "--limit", "1").stdout == "ann\n"
     assert bitseg(folder, "members", 'plan = "gold"', "--limit", "0").stdout == ""
@@ -96,7 +96,7 @@ def test_Error_shows_where_and_what_to_do(folder):
     assert 'did you mean "country"?' in bitseg(folder, "count", 'contry = "US"', status=1).stderr
 
 
-def test_Explain_shows_every_condition_with_what_is_behind_it(folder):
+def test_Explain_shows_every_condition_with_its_values_and_events(folder):
     text = 'country = "US" and did "Ordered" with sum(amount) > 30 in last 3 days'
     done = bitseg(folder, "explain", "ann", text, "--as-of", "2024-01-31")
     assert done.stdout.splitlines() == [
@@ -157,7 +157,7 @@ def test_New_workspace_has_default_segments_that_can_be_counted(folder):
 
 @pytest.fixture
 def inline(folder, monkeypatch, capsys):
-    """The command as `bitseg` runs it, but in this process, which takes a hundredth of the time."""
+    """The command as `bitseg` runs it, but in this process, which is a hundred times faster."""
     monkeypatch.chdir(folder)
 
     def run(*arguments, status=0, stdin=""):
@@ -187,7 +187,7 @@ def test_Segments_and_lists_of_a_server_too(folder, inline, engine, server):
 
 
 def catalog(folder, inline, *target):
-    """Goes through what can be done with segments and lists, of which there are none."""
+    """Runs all commands for segments and lists on an empty catalog."""
 
     def run(*arguments, **options):
         return inline(*arguments, *target, **options)
@@ -260,7 +260,7 @@ def test_Schema_is_declared_and_listed(folder):
         (["count", "--definition", "missing.json"], 1, "cannot read"),
         (["count", "everyone", "--data", "nowhere"], 1, "no workspace"),
         (["count", "everyone", "--server", "127.0.0.1:1"], 1, "no bitseg server"),
-        (["count", "everyone", "--as-of", "soon"], 2, "no instant"),
+        (["count", "everyone", "--as-of", "soon"], 2, "not an instant"),
         (["count", "everyone", "--as-of", "2024-01-31", "--server", "127.0.0.1:1"], 1, "no bitseg server"),
         (["import", "missing.jsonl"], 1, "cannot read"),
         (["import", "users.xyz"], 2, "format"),
@@ -297,7 +297,7 @@ def test_Environment_names_the_data_directory(folder):
     assert done.stdout == "3\n"
 
 
-def test_Reader_that_leaves_early_is_no_error(folder):
+def test_Reader_that_leaves_early_is_not_an_error(folder):
     done = subprocess.run(
         f"{COMMAND} members everyone | head -1", shell=True, cwd=folder, capture_output=True, text=True, check=True
     )
@@ -312,7 +312,7 @@ def wait_for_address(process):
     raise AssertionError(f"the server ended with {process.wait()}")
 
 
-def test_Server_answers_the_same_commands_and_keeps_what_it_took(folder):
+def test_Server_answers_the_same_commands_and_saves_changes(folder):
     serve = [COMMAND, "serve", "--listen", "127.0.0.1:0"]
     with subprocess.Popen(serve, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
         address = wait_for_address(process)
@@ -351,7 +351,7 @@ def test_Backup_is_verified_and_restored(folder):
     assert json.loads(bitseg(folder, "statistics", "--json").stdout)["snapshot_bytes"] > 0
     bitseg(folder, "backup", "kept")
     assert "3 users, 3 events, all sound" in bitseg(folder, "verify", "kept").stdout
-    assert "holds a workspace already" in bitseg(folder, "restore", "kept", status=1).stderr
+    assert "has a workspace already" in bitseg(folder, "restore", "kept", status=1).stderr
     bitseg(folder, "restore", "kept", "--data", "again")
     assert bitseg(folder, "count", 'country = "US"', "--data", "again").stdout == "2\n"
     parts = max((folder / "kept").glob("parts-*"))
@@ -408,7 +408,7 @@ def test_Export_is_read_back_by_import(folder):
     assert texts[0] == texts[1]
 
 
-def test_Interrupted_import_keeps_what_it_took_and_says_so(tmp_path):
+def test_Interrupted_import_keeps_whole_batches_and_says_so(tmp_path):
     lines = "".join(f'{{"type": "identify", "userId": "u{number}"}}\n' for number in range(30_000))
     with subprocess.Popen(
         [COMMAND, "import", "-", "--format", "jsonl"],

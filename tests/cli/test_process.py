@@ -1,4 +1,4 @@
-"""Switches of the whole process: set by commands, never by the library."""
+"""Settings of the whole process: changed by commands, never by the library."""
 
 import gc
 import sys

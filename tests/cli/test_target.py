@@ -1,4 +1,4 @@
-"""What commands do with a server as with a data directory: local times, and commands made from a kind."""
+"""Commands work on a server as on a data directory: local times, and commands made from a kind."""
 
 import io
 import json
@@ -25,7 +25,7 @@ def engine():
 
 @pytest.fixture
 def run(server, tmp_path, monkeypatch):
-    """A command with the server as its target; its standard output."""
+    """Run a command on the server; returns its standard output."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments):
@@ -61,7 +61,11 @@ def test_Kind_makes_the_commands_of_a_group(engine, server):
     resource_commands(
         group,
         Kind(
-            "list", "lists", fields=lambda each: {"ids": each.size}, line=lambda each: f"{each.size} ids", used_by="x"
+            "list",
+            "lists",
+            fields=lambda user_list: {"ids": user_list.size},
+            line=lambda user_list: f"{user_list.size} ids",
+            used_by="x",
         ),
     )
     engine.catalog.create_list("vip", ["a", "b"])

@@ -1,4 +1,4 @@
-"""What the asyncio client does by itself: members, a producer, and what is kept by name."""
+"""The parts that only the asyncio client has: members, a producer, and the catalog."""
 
 import asyncio
 from datetime import datetime
@@ -53,7 +53,7 @@ def test_Iteration_by_id_goes_on_after_the_page_of_the_last_one(engine, server):
             assert [*workspace.members(resume_token=members.resume_token)] == IDS[300:]
 
 
-def test_Members_come_once_each_over_connections_that_break(engine, server):
+def test_Members_arrive_exactly_once_over_connections_that_break(engine, server):
     engine.ingest(USERS)
 
     async def members(client):
@@ -80,7 +80,7 @@ def test_Producer_applies_each_batch_once_over_connections_that_break(engine, se
     assert (engine.user_count, engine.last_sequence("p")) == (1_000, 20)
 
 
-def test_Producer_waits_for_a_server_that_is_started_again(engine):
+def test_Producer_waits_for_a_server_that_restarts(engine):
     first = Server(engine, Settings(address="127.0.0.1:0"))
     first.start()
 
@@ -140,13 +140,13 @@ def test_Properties_are_awaited(engine, server):
     assert (segments, lists, description, calendar.zone_name) == (["S", "T"], ["L"], "d", "UTC")
 
 
-def test_Time_zone_is_asked_for_once_and_only_for_local_times(engine, server, monkeypatch):
-    asked = []
+def test_Time_zone_is_requested_once_and_only_for_local_times(engine, server, monkeypatch):
+    requests = []
     statistics = Engine.statistics
-    monkeypatch.setattr(Engine, "statistics", lambda self: (asked.append(1), statistics(self))[1])
+    monkeypatch.setattr(Engine, "statistics", lambda self: (requests.append(1), statistics(self))[1])
     with Client(server.address) as client:
         client.count("everyone")
-        assert asked == []
+        assert requests == []
         for _ in range(3):
             client.count("everyone", datetime(2024, 1, 31))
-        assert asked == [1]
+        assert requests == [1]

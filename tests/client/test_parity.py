@@ -76,7 +76,7 @@ def test_Calls_of_both_clients_are_documented_as_their_description_is():
 
 
 class Asynchronous:
-    """An AsyncClient whose every call is waited for."""
+    """An AsyncClient that waits for every call."""
 
     def __init__(self, target, loop):
         self._target, self._loop = target, loop
@@ -93,7 +93,7 @@ class Asynchronous:
         async def answer():
             found = await awaitable
             if isinstance(found, AsyncMembers):
-                # The members come through before the loop stands still again.
+                # The members are read before the loop stops again.
                 ids = [user async for user in found]
                 return (found.total, found.version, found.warnings, ids)
             return found
@@ -102,7 +102,7 @@ class Asynchronous:
 
 
 class Workspaces:
-    """The same content in an engine, behind a client and behind an asyncio client, each of its own."""
+    """The same contents in three engines: used directly, by a client and by an asyncio client."""
 
     def __init__(self, zone):
         self.engines = [Engine(WorkspaceSettings(zone), clock=FixedClock(NOW_MS)) for _ in range(3)]
@@ -133,7 +133,7 @@ def workspaces():
 
 
 def comparable(answer):
-    """An answer without the time that it took."""
+    """An answer without its elapsed time."""
     if isinstance(answer, BitsegError):
         return (type(answer), answer.message)
     if isinstance(answer, Members):

@@ -1,4 +1,4 @@
-"""How long clients wait before they call again."""
+"""How long clients wait before a retry."""
 
 import asyncio
 import itertools
@@ -36,7 +36,7 @@ def test_Channels_have_the_same_policy():
 
 
 class Failing:
-    """An attempt that fails so many times."""
+    """An attempt that fails a number of times."""
 
     def __init__(self, times, error):
         self.times, self.error, self.made = times, error, 0
@@ -52,7 +52,7 @@ class Failing:
 
 
 def both(attempt, seconds):
-    """What both loops of retries come to, the second with the same attempt made anew."""
+    """The outcome of both retry loops, the second one with a fresh attempt."""
     yield lambda: retried(attempt, "server:1", seconds)
     yield lambda: asyncio.run(async_retried(attempt.wait, "server:1", seconds))
 
@@ -63,7 +63,7 @@ def short_waits(monkeypatch):
     monkeypatch.setattr(retrying, "RETRY", policy)
 
 
-def test_Attempt_is_made_again_while_the_server_is_away():
+def test_Attempt_is_retried_while_the_server_is_unavailable():
     attempt = Failing(5, ServerUnavailableError("away"))
     for run in both(attempt, 10):
         attempt.made = 0
@@ -110,7 +110,7 @@ def _rpc_error(code):
     return Failed()
 
 
-def test_Server_that_stops_cancels_and_is_called_again():
+def test_Cancellation_by_a_stopping_server_is_retried():
     attempt = Failing(2, _rpc_error("CANCELLED"))
     for run in both(attempt, 10):
         attempt.made = 0

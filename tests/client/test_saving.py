@@ -1,4 +1,4 @@
-"""What clients save by name: in one step, and as a whole or not at all."""
+"""Clients save catalog entries atomically."""
 
 import threading
 

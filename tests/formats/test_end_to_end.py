@@ -17,9 +17,9 @@ from tests.oracle import Oracle
 
 
 def as_call(operation):
-    """The line of the Segment spec that stands for an operation."""
+    """The JSONL line of an operation in the Segment spec."""
     if isinstance(operation, Delete):
-        return {"type": "delete", "userId": operation.user_id}
+        return {"type": "delete", "userId": operation.user_id, "messageId": operation.message_id}
     moment = EPOCH + timedelta(milliseconds=operation.timestamp_ms)
     call = {"userId": operation.user_id, "timestamp": moment.isoformat(), "messageId": operation.message_id}
     if isinstance(operation, Identify):
@@ -63,5 +63,5 @@ def test_Imported_and_reopened_history_answers_as_the_oracle(tmp_path_factory, s
     with Engine.open(folder / "data", clock=clock) as engine:
         for _ in range(15):
             segment = generator.segment()
-            found = {user for page in engine.members(segment, as_of).pages for user in page}
-            assert found == oracle.members(segment, generator.now_ms)
+            members = {user for page in engine.members(segment, as_of).pages for user in page}
+            assert members == oracle.members(segment, generator.now_ms)

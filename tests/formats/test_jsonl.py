@@ -1,4 +1,4 @@
-"""JSONL in the Segment spec: what is taken, and what is rejected with its line."""
+"""JSONL in the Segment spec: which lines are imported, and which are rejected with their number."""
 
 import gzip
 import json
@@ -74,7 +74,7 @@ def test_Time_without_offset_is_local_to_the_workspace(tmp_path):
         (b"x" * (jsonl.MAX_LINE_BYTES + 5), "longer than"),
     ],
 )
-def test_Bad_line_is_rejected_and_the_rest_taken(tmp_path, line, words):
+def test_Bad_line_is_rejected_and_the_others_are_imported(tmp_path, line, words):
     good = {"type": "delete", "userId": "u"}
     operations, rejects = read(tmp_path / "in.jsonl", good, line, b"", good)
     assert operations == [Delete("u"), Delete("u")]

@@ -105,14 +105,14 @@ def test_Bad_rows_are_rejected_with_their_line(tmp_path, engine):
     assert "future" in reasons[10]
 
 
-def test_Value_unlike_the_first_batch_loses_only_itself(tmp_path, engine, monkeypatch):
+def test_Value_of_another_type_than_the_first_batch_is_rejected_alone(tmp_path, engine, monkeypatch):
     monkeypatch.setattr(csv_importer, "BATCH_ROWS", 2)
     summary = load_csv(tmp_path, engine, "user,size\na,10\nb,12\nc,XL\nd,14\n", USERS)
     assert (summary.accepted, summary.rejected_values) == (4, 1)
     assert rejected(tmp_path) == [{"line": 4, "reason": "expected a number, got 'XL'", "name": "size"}]
 
 
-def test_Types_can_be_said(tmp_path, engine):
+def test_Types_can_be_given(tmp_path, engine):
     mapping = ColumnMapping("user", types={"zip": ValueType.STRING, "tags": ValueType.LIST, "home": ValueType.GEO})
     load_csv(tmp_path, engine, 'user,zip,tags,home\na,10001,vip|new,"40.7,-74"\n', mapping)
     assert who(engine, 'zip = "10001" and tags has all ("vip", "new") and home within 1 km of (40.7, -74)') == ["a"]
@@ -140,7 +140,7 @@ def test_Table_without_its_columns_is_one_clear_error(tmp_path, engine, content,
 
 
 @pytest.mark.parametrize("arguments", [{"event": "E"}, {"event": "E", "event_column": "e", "time_column": "t"}])
-def test_Mapping_that_cannot_be_is_refused(arguments):
+def test_Contradictory_mapping_is_refused(arguments):
     with pytest.raises(InvalidArgumentError):
         ColumnMapping("user", **arguments)
 
@@ -197,14 +197,14 @@ def test_Parquet_rejects_bad_values_and_rows_by_number(tmp_path, engine):
     ]
 
 
-def test_Parquet_with_a_type_that_makes_no_values_names_the_column(tmp_path, engine):
+def test_Parquet_with_an_unsupported_type_names_the_column(tmp_path, engine):
     with pytest.raises(ImportFileError, match="'raw'"):
         load_parquet(tmp_path, engine, {"user": ["a"], "raw": pa.array([b"x"])}, USERS)
     ignoring = ColumnMapping("user", ignored=frozenset({"raw"}))
     assert load_parquet(tmp_path, engine, {"user": ["a"], "raw": pa.array([b"x"])}, ignoring).accepted == 1
 
 
-def test_File_that_is_no_parquet_is_one_clear_error(tmp_path, engine):
+def test_File_that_is_not_Parquet_is_one_clear_error(tmp_path, engine):
     (tmp_path / "in.parquet").write_bytes(b"PAR1nonsense")
     with pytest.raises(ImportFileError, match="cannot read"):
         list(read_parquet(tmp_path / "in.parquet", USERS, engine.calendar, NOW_MS))

@@ -40,7 +40,7 @@ USERS = [Identify(f"u{number}", {"n": number}, NOW_MS) for number in range(10)]
 
 
 class SteppingClock:
-    """A clock that moves by a second whenever it is read."""
+    """A clock that advances by a second whenever it is read."""
 
     def __init__(self):
         self.ms = NOW_MS
@@ -65,7 +65,7 @@ def client(server):
 
 @pytest.fixture(params=["engine", "client"])
 def catalog(request, engine):
-    """What is kept by name, as the engine has it and as a client sees it."""
+    """The catalog of the engine and the catalog of a client."""
     if request.param == "engine":
         return engine.catalog
     return request.getfixturevalue("client").catalog
@@ -413,7 +413,7 @@ def test_Upload_that_breaks_off_or_is_out_of_order_changes_nothing(stub, engine)
 
 
 @pytest.mark.parametrize("head", [{}, {"is_complete": False}])
-def test_Upload_that_the_server_stops_in_is_not_taken_for_whole(engine, head):
+def test_Upload_during_the_stop_of_a_server_changes_nothing(engine, head):
     engine.catalog.create_list("L", ["u1"])
     server = Server(engine, Settings(address="127.0.0.1:0"))
     server.start()
@@ -436,7 +436,7 @@ def test_Upload_that_the_server_stops_in_is_not_taken_for_whole(engine, head):
 
 
 class Uploads:
-    """What the service sees of uploads: messages as they arrive, and the errors that the calls end with."""
+    """Records uploads in the service: arriving messages, and the errors of calls."""
 
     def __init__(self):
         self.messages, self.ended = queue.SimpleQueue(), queue.SimpleQueue()
@@ -491,7 +491,7 @@ def test_Upload_whose_caller_dies_changes_nothing(engine, head, uploads):
 
 
 @pytest.mark.parametrize("head", [{}, {"is_complete": False}])
-def test_Upload_with_bytes_that_are_no_protobuf_changes_nothing(server, engine, head, uploads):
+def test_Upload_of_invalid_protobuf_changes_nothing(server, engine, head, uploads):
     before = engine.catalog.create_list("L", [f"u{number}" for number in range(1_000)])
     messages = [
         catalog_pb2.UploadListRequest(list={"name": "L"}, **head).SerializeToString(),
@@ -502,7 +502,7 @@ def test_Upload_with_bytes_that_are_no_protobuf_changes_nothing(server, engine, 
         call = channel.stream_unary("/bitseg.v1.CatalogService/UploadList")
         with pytest.raises(grpc.RpcError):
             call(iter(messages), timeout=20)
-    # Longer than the service waits for a caller to turn out to be gone.
+    # Longer than the service waits for a broken connection to be detected.
     with suppress(queue.Empty):
         assert isinstance(uploads.ended.get(timeout=2), BitsegError)
     assert engine.catalog.get_list("L") == before
@@ -565,7 +565,7 @@ def test_Queries_name_saved_segments(server, engine):
         refused(lambda: query.Count(query_pb2.CountRequest(segment="none")), grpc.StatusCode.NOT_FOUND)
 
 
-def test_Asyncio_client_manages_the_same(server, engine):
+def test_Asyncio_client_manages_the_catalog(server, engine):
     async def manage():
         async with AsyncClient(server.address) as client:
             catalog = client.catalog
@@ -593,7 +593,7 @@ def test_Asyncio_client_manages_the_same(server, engine):
 # On disk
 
 
-def test_Everything_of_it_is_journaled_and_in_snapshots(tmp_path):
+def test_Catalog_is_in_journal_and_snapshots(tmp_path):
     with Engine.open(tmp_path / "0", clock=SteppingClock()) as engine:
         catalog = engine.catalog
         assert {*catalog.segments} == {name for name, _, _ in DEFAULT_SEGMENTS}
@@ -619,7 +619,7 @@ def test_Everything_of_it_is_journaled_and_in_snapshots(tmp_path):
     assert expected[0]["T"].text == 'in segment "R"'
 
 
-def test_Default_segments_come_to_new_workspaces_alone(tmp_path):
+def test_Default_segments_are_only_in_new_workspaces(tmp_path):
     with Engine.open(tmp_path / "a") as engine:
         for name in engine.catalog.segments:
             engine.catalog.delete_segment(name)
@@ -632,7 +632,7 @@ def test_Default_segments_come_to_new_workspaces_alone(tmp_path):
     assert Engine().catalog.segments == {}
 
 
-def test_Default_segments_mean_what_they_are_called():
+def test_Default_segments_match_their_names():
     day = 86_400_000
     engine = Engine(clock=FixedClock(NOW_MS))
     engine.catalog.add_default_segments()

@@ -1,4 +1,4 @@
-"""What the clients do by themselves: calls made again, deadlines, and connections that stay alive."""
+"""Retries, deadlines and keep-alive of the clients."""
 
 import asyncio
 import threading
@@ -21,7 +21,7 @@ USERS = [Identify("u1", {}, NOW_MS)]
 
 
 class Flaky:
-    """Services that fail so many times before they answer; `seen` counts the calls."""
+    """Services that fail a number of times before they answer; `seen` counts the calls."""
 
     def __init__(self, failures, code=grpc.StatusCode.UNAVAILABLE, wait_seconds=0.0):
         self.failures, self.code, self.wait_seconds, self.seen = failures, code, wait_seconds, 0
@@ -60,14 +60,14 @@ def flaky(request):
 
 
 @pytest.mark.parametrize("flaky", [{"failures": 2}], indirect=True)
-def test_Call_that_changes_nothing_is_made_again(flaky):
+def test_Call_that_changes_nothing_is_retried(flaky):
     with Client(flaky.address) as client:
         assert client.count("everyone").count == 7
     assert flaky.seen == 3
 
 
 @pytest.mark.parametrize("flaky", [{"failures": 2}], indirect=True)
-def test_Asyncio_client_makes_it_again_too(flaky):
+def test_Asyncio_client_retries_too(flaky):
     async def count():
         async with AsyncClient(flaky.address) as client:
             return (await client.count("everyone")).count
@@ -77,14 +77,14 @@ def test_Asyncio_client_makes_it_again_too(flaky):
 
 
 @pytest.mark.parametrize("flaky", [{"failures": 9}], indirect=True)
-def test_Call_is_not_made_for_ever(flaky):
+def test_Call_is_not_retried_for_ever(flaky):
     with Client(flaky.address) as client, pytest.raises(ServerUnavailableError):
         client.count("everyone")
     assert flaky.seen == 4
 
 
 @pytest.mark.parametrize("flaky", [{"failures": 2}], indirect=True)
-def test_Call_that_changes_something_is_made_once(flaky):
+def test_Call_that_changes_something_is_not_retried(flaky):
     with Client(flaky.address) as client:
         for number, call in enumerate((lambda: client.ingest(USERS), lambda: client.catalog.delete_segment("S")), 1):
             with pytest.raises(ServerUnavailableError):
@@ -93,7 +93,7 @@ def test_Call_that_changes_something_is_made_once(flaky):
 
 
 @pytest.mark.parametrize("flaky", [{"failures": 2, "code": grpc.StatusCode.INTERNAL}], indirect=True)
-def test_Other_failures_are_told_at_once(flaky):
+def test_Other_failures_are_raised_at_once(flaky):
     with Client(flaky.address) as client, pytest.raises(RequestError, match="INTERNAL: not now"):
         client.count("everyone")
     assert flaky.seen == 1
@@ -107,7 +107,7 @@ def test_Call_ends_at_its_deadline(flaky):
     assert time.monotonic() - started < 0.9
 
 
-def test_Protocol_says_which_calls_are_made_again():
+def test_Protocol_says_which_calls_are_retried():
     (config,) = connection._service_config()["methodConfig"]
     repeated = {f"/{each['service']}/{each['method']}" for each in config["name"]}
     writes = {"Create", "Update", "Rename", "Clone", "Delete", "Upload", "Ingest"}
@@ -119,7 +119,7 @@ def test_Protocol_says_which_calls_are_made_again():
     }
 
 
-def test_Client_waits_for_a_server_that_is_started_again(engine):
+def test_Client_waits_for_a_server_that_restarts(engine):
     first = Server(engine, Settings(address="127.0.0.1:0"))
     first.start()
     with Client(first.address) as client:

@@ -1,4 +1,4 @@
-"""The Ingest stream and AdminService through real sockets: exactly once, whatever becomes of connection and server."""
+"""The Ingest stream and AdminService over sockets: exactly once, even if the connection or the server fails."""
 
 import asyncio
 import socket
@@ -62,7 +62,7 @@ def request(sequence, *operations):
     return ingest_pb2.IngestRequest(sequence=sequence, batch=batch)
 
 
-def test_Producer_goes_on_where_it_was(client, durable):
+def test_Producer_continues_after_its_last_batch(client, durable):
     with client.producer("shop") as producer:
         assert producer.last_sequence == 0
         assert producer.ingest([track(1), Track("", "E", {}, NOW_MS)]).rejections[0].reason == "the user id is empty"
@@ -129,7 +129,7 @@ def test_Batch_sent_again_changes_nothing_and_a_gap_is_refused(serving, durable)
         ):
             with pytest.raises(grpc.RpcError, match="first message"):
                 next(stub.Ingest(iter([first])))
-        with pytest.raises(grpc.RpcError, match="sequence number from 1 on"):
+        with pytest.raises(grpc.RpcError, match="needs a sequence of 1 or more"):
             list(stub.Ingest(iter([opening, request(0, track(1))])))
         with pytest.raises(grpc.RpcError, match="257 bytes"):
             list(stub.Ingest(iter([ingest_pb2.IngestRequest(producer="x" * 257), request(1, track(1))])))
@@ -137,8 +137,8 @@ def test_Batch_sent_again_changes_nothing_and_a_gap_is_refused(serving, durable)
     assert durable.event_count == 2
 
 
-def test_Producer_outlives_the_server(tmp_path):
-    """It waits for another server on the same port and the same directory, and every batch is there once."""
+def test_Producer_survives_a_restart_of_the_server(tmp_path):
+    """The producer waits for another server on the same port and directory, and every batch is applied once."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -208,24 +208,24 @@ def test_Snapshots_and_backups_are_taken_while_serving(client, durable, tmp_path
     assert client.backup(tmp_path / "backup").size_bytes == result.size_bytes
     with Engine.open(tmp_path / "backup", clock=CLOCK) as engine:
         assert (engine.user_count, engine.event_count) == (1, 1)
-    with pytest.raises(DataDirectoryError, match="holds a workspace already"):
+    with pytest.raises(DataDirectoryError, match="has a workspace already"):
         client.backup(tmp_path / "backup")
     with pytest.raises(InvalidArgumentError, match="absolute"):
         client.backup("backup")
 
 
-def test_Statistics_tell_what_there_is_in_memory_and_on_disk(client, durable):
+def test_Statistics_have_sizes_in_memory_and_on_disk(client, durable):
     client.ingest([track(1), track(2)])
     client.count('did "E"')
-    found = client.statistics()
-    assert found == durable.statistics()
-    assert (found.version, found.users, found.events) == (2, 2, 2)
-    assert found.journal_bytes > 0
+    statistics = client.statistics()
+    assert statistics == durable.statistics()
+    assert (statistics.version, statistics.users, statistics.events) == (2, 2, 2)
+    assert statistics.journal_bytes > 0
     client.snapshot()
     after = client.statistics()
-    assert (after.journal_bytes, after.snapshot_bytes > found.snapshot_bytes) == (0, True)
-    assert found.event_bytes > 0
-    assert found.materialised_conditions == 1
+    assert (after.journal_bytes, after.snapshot_bytes > statistics.snapshot_bytes) == (0, True)
+    assert statistics.event_bytes > 0
+    assert statistics.materialised_conditions == 1
 
 
 def test_Asyncio_client_takes_snapshots_and_backups(serving, durable, tmp_path):
@@ -240,12 +240,12 @@ def test_Asyncio_client_takes_snapshots_and_backups(serving, durable, tmp_path):
 
 
 def test_Workspace_in_memory_has_nothing_to_snapshot(server):
-    with Client(server.address) as client, pytest.raises(InvalidArgumentError, match="memory alone"):
+    with Client(server.address) as client, pytest.raises(InvalidArgumentError, match="only in memory"):
         client.snapshot()
 
 
 def test_Hostile_operations_over_the_wire_are_rejected_one_by_one(serving, durable):
-    """A reason for each, the rest accepted, and the limits on messages named by their status."""
+    """Every invalid operation gets a reason, the others are accepted, and statuses name the limits on messages."""
     from google.protobuf.timestamp_pb2 import Timestamp
 
     good = ingest_pb2.Operation(track={"user_id": "good", "event": "E", "properties": {"n": 1.0}})

@@ -62,7 +62,7 @@ class Noting:
 
 
 class Door:
-    """An authentication that lets in everybody but "/refused"."""
+    """An authentication that admits every call except "/refused"."""
 
     def admit(self, call):
         if call.method == "/refused":
@@ -91,7 +91,7 @@ def threads():
 
 
 def piped(threads, notes, method, requests):
-    """What a call ends with that passes a pipeline of noting interceptors, and the pool that it would run on."""
+    """The result of a call through a pipeline of noting interceptors, and the pool on which it would run."""
 
     def count(request, context):
         notes.append(f"count {request}")
@@ -117,7 +117,7 @@ def test_Admitted_call_passes_all_interceptors_outermost_first(threads):
     assert notes == [*(f"into {name}" for name in names), "count request", *(f"out of {each}" for each in names[::-1])]
 
 
-def test_Refused_call_is_logged_and_nothing_of_its_request_is_read(threads):
+def test_Refused_call_is_logged_and_its_request_is_not_read(threads):
     notes, requests = [], iter(["request"])
     with pytest.raises(UnauthenticatedError, match="not you"):
         piped(threads, notes, "/refused", requests)
@@ -157,7 +157,7 @@ def test_Request_id_of_a_caller_is_taken_if_it_is_printable_and_short(metadata, 
 
 
 @pytest.mark.parametrize("method", [MEMBERS, UPLOAD], ids=["responses", "requests"])
-def test_Stream_holds_its_place_until_it_ends_however_it_ends(metrics, method):
+def test_Stream_counts_against_its_limit_until_it_ends_in_any_way(metrics, method):
     def fail(*_):
         raise ZeroDivisionError
         yield

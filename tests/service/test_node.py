@@ -49,7 +49,7 @@ def test_Node_client_counts_evaluates_streams_ingests_and_manages_segments(node_
         expected = [user for page in engine.members("n >= 10").pages for user in page]
         dense = [int(user) for page in engine.dense_members("n >= 10").pages for user in page]
         try:
-            # So that a few pages come over each connection.
+            # So that every connection carries a few pages.
             with BreakingProxy(server.address, cut_after_bytes=8_000) as proxy:
                 arguments = [str(PROTO), server.address, proxy.address, token]
                 done = subprocess.run(
@@ -63,18 +63,22 @@ def test_Node_client_counts_evaluates_streams_ingests_and_manages_segments(node_
         finally:
             server.stop(0)
         assert done.returncode == 0, done.stderr
-        found = json.loads(done.stdout)
-        assert found["count"] == len(expected) == USERS // 2
-        assert found["wrong"]["code"] == "INVALID_ARGUMENT"
-        assert found["evaluated"] == {"count": len(expected), "sample": 3}
-        assert found["bitmap"] == dense
-        assert found["streamed"]["connections"] > 2
-        assert found["streamed"]["total"] == len(expected)
-        assert found["streamed"]["user_ids"] == expected
-        assert found["ingested"] == [{"last": 0, "accepted": 0}, {"last": 1, "accepted": 1}, {"last": 2, "accepted": 1}]
-        assert found["bought"] == 1
+        output = json.loads(done.stdout)
+        assert output["count"] == len(expected) == USERS // 2
+        assert output["wrong"]["code"] == "INVALID_ARGUMENT"
+        assert output["evaluated"] == {"count": len(expected), "sample": 3}
+        assert output["bitmap"] == dense
+        assert output["streamed"]["connections"] > 2
+        assert output["streamed"]["total"] == len(expected)
+        assert output["streamed"]["user_ids"] == expected
+        assert output["ingested"] == [
+            {"last": 0, "accepted": 0},
+            {"last": 1, "accepted": 1},
+            {"last": 2, "accepted": 1},
+        ]
+        assert output["bought"] == 1
         assert engine.last_sequence("node") == 2
-        catalog = found["catalog"]
+        catalog = output["catalog"]
         assert catalog["expression"] == "n < 10"
         assert catalog["description"] == "Written by Node"
         assert catalog["stale"]["code"] == "ABORTED"

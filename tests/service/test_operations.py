@@ -1,4 +1,4 @@
-"""What those who run a server see of it: metrics, logs, traces, readiness, configuration, and how it stops."""
+"""A server as its operators see it: metrics, logs, traces, readiness, configuration, and stopping."""
 
 import json
 import logging
@@ -120,7 +120,7 @@ def test_Request_ids_go_through_logs_and_answers(server, caplog):
         assert re.fullmatch("[0-9a-f]{16}", caplog.records[0].fields["request_id"])
 
 
-def test_Unforeseen_error_is_internal_and_told_to_the_log_alone(server, engine, monkeypatch, caplog):
+def test_Unexpected_error_is_internal_and_only_the_log_has_details(server, engine, monkeypatch, caplog):
     def broken(*_):
         raise RuntimeError("secret of the house")
 
@@ -188,7 +188,7 @@ def test_Calls_are_traced_below_the_span_of_the_caller(server, engine):
 
 
 def test_Server_works_where_opentelemetry_is_not_installed(tmp_path):
-    """In a process of its own, in which importing it fails."""
+    """Runs in another process in which the import fails."""
     program = """
 import sys
 sys.modules["opentelemetry"] = None
@@ -219,13 +219,13 @@ def test_Server_is_not_ready_until_it_has_its_workspace(engine):
     with grpc.insecure_channel(server.address) as channel, Client(server.address) as client:
         health = health_pb2_grpc.HealthStub(channel)
         for service in ("", "bitseg.v1.QueryService"):
-            asked = health_pb2.HealthCheckRequest(service=service)
-            assert health.Check(asked).status == health_pb2.HealthCheckResponse.NOT_SERVING
+            health_request = health_pb2.HealthCheckRequest(service=service)
+            assert health.Check(health_request).status == health_pb2.HealthCheckResponse.NOT_SERVING
         with pytest.raises(NotReadyError, match="is opening its workspace"):
             client.count("everyone")
-        # A client that asks meanwhile gets its answer when there is one.
+        # A client that calls meanwhile gets its answer once the workspace is open.
         threading.Timer(0.1, server.serve, [engine]).start()
-        until(lambda: health.Check(asked).status == health_pb2.HealthCheckResponse.SERVING)
+        until(lambda: health.Check(health_request).status == health_pb2.HealthCheckResponse.SERVING)
         assert client.count("everyone").count == 0
     server.stop(0)
 
@@ -316,7 +316,7 @@ def test_Configuration_comes_from_flags_then_environment_then_file(tmp_path):
         "# tls_key is not set",
     ):
         assert line in text.splitlines()
-    # What is printed is a configuration.
+    # The output is itself a configuration.
     (tmp_path / "again.toml").write_text(text)
     assert tomllib.loads(printed(tmp_path, "--config", "again.toml")) == found
     assert tomllib.loads(printed(tmp_path, BITSEG_CONFIG="c.toml"))["max_streams"] == 3
@@ -325,7 +325,7 @@ def test_Configuration_comes_from_flags_then_environment_then_file(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("listne = 1", "sets listne, which bitseg serve does not know"),
+        ("listne = 1", "has unknown options: listne"),
         ("listen =", "cannot read the configuration"),
         ('max_streams = "many"', "'many' is not a valid integer"),
         ('sync = "sometimes"', "'sometimes' is not one of"),

@@ -69,7 +69,7 @@ def test_Client_answers_what_the_engine_answers(engine, client):
     assert client.count("even = true").elapsed_seconds > 0
 
 
-def test_As_of_travels(client):
+def test_As_of_reaches_the_server(client):
     client.ingest([Track("u", "E", {}, NOW_MS)])
     assert client.count('did "E"', datetime(2024, 1, 31, 12, tzinfo=UTC)).count == 1
     assert client.count('did "E"', datetime(2024, 1, 31, 11, 59, 59, 999_000, tzinfo=UTC)).count == 0
@@ -77,7 +77,7 @@ def test_As_of_travels(client):
     assert client.count('did "E"', datetime(2024, 1, 31, 12)).count == 1
 
 
-def test_Warnings_travel(client):
+def test_Warnings_reach_the_client(client):
     client.ingest([Track("u", "Charged", {}, NOW_MS)])
     for answer in (client.count, client.evaluate, client.members):
         assert "Charged" in answer('did "Chargd"').warnings[0]
@@ -244,7 +244,7 @@ def test_Oversize_message_is_refused(client):
         client.ingest([Identify(f"u{number}", {"a": "x" * 8_000}, NOW_MS) for number in range(2_200)])
 
 
-def test_Explanation_travels_whole(engine, client):
+def test_Explanation_reaches_the_client_complete(engine, client):
     at_ms = NOW_MS - 3_600_000
     engine.ingest(
         [
@@ -354,8 +354,8 @@ def columns(event, total, **values):
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_Columns_of_every_kind_travel(engine, client, whole):
-    """Against an engine that got them as they are."""
+def test_Columns_of_every_kind_reach_the_server(engine, client, whole):
+    """Compared with an engine that ingests them directly."""
     sent = {
         "number": Column(ValueType.NUMBER, np.array([1.5, -2.0, 3.0])),
         "text": Column(ValueType.STRING, np.array([1, 0, 1], np.int32), ["unused" if whole else "a", "ü"]),
@@ -375,7 +375,7 @@ def test_Columns_of_every_kind_travel(engine, client, whole):
             assert client.explain(user, text).explanation == local.explain(user, text).explanation
 
 
-def test_Columns_that_have_no_place_in_the_protocol_go_as_operations(engine, client):
+def test_Columns_without_a_message_in_the_protocol_are_sent_as_operations(engine, client):
     points = Column(ValueType.GEO, np.array([[40.7, -74.0], [0.0, 0.0]]))
     assert client.ingest_columns(columns(None, 2, home=points)).accepted == 2
     assert client.count("home within 10 km of (40.71, -74.0)").count == 1
@@ -401,10 +401,10 @@ def test_Many_rows_are_sent_in_messages_that_fit(client):
     ("message", "reason"),
     [
         ({"user_ids": ["a"], "times_ms": []}, "1 user ids and 0 times"),
-        ({"values": [{"name": "n", "numbers": {"values": [1.0, 2.0]}}]}, "2 values, 1 rows"),
+        ({"values": [{"name": "n", "numbers": {"values": [1.0, 2.0]}}]}, "2 values for 1 rows"),
         ({"values": [{"name": "n", "numbers": {"values": [float("inf")]}}]}, "not finite"),
-        ({"values": [{"name": "n", "rows": [3], "numbers": {"values": [1.0]}}]}, "beyond the last"),
-        ({"values": [{"name": "n", "rows": [0, 0], "numbers": {"values": [1.0, 1.0]}}]}, "not ascending"),
+        ({"values": [{"name": "n", "rows": [3], "numbers": {"values": [1.0]}}]}, "must ascend and end at 0"),
+        ({"values": [{"name": "n", "rows": [0, 0], "numbers": {"values": [1.0, 1.0]}}]}, "must ascend"),
         ({"values": [{"name": "s", "strings": {"entries": ["x"], "codes": [1]}}]}, "beyond its 1 entries"),
         ({"values": [{"name": "s", "strings": {"entries": ["x" * 9_000], "codes": [0]}}]}, "too long"),
         ({"values": [{"name": "d", "dates": {"days": [2**31 - 1]}}]}, "outside the years"),
@@ -412,7 +412,7 @@ def test_Many_rows_are_sent_in_messages_that_fit(client):
         ({"values": [{"name": "n", "numbers": {"values": [1.0]}}] * 2}, "two value columns"),
     ],
 )
-def test_Columns_that_do_not_fit_together_are_refused_whole(channel, engine, message, reason):
+def test_Inconsistent_columns_are_refused_whole(channel, engine, message, reason):
     version = engine.version
     block = ingest_pb2.Columns(**({"user_ids": ["a"], "times_ms": [NOW_MS]} | message))
     with pytest.raises(grpc.RpcError) as caught:

@@ -1,4 +1,4 @@
-"""Several shards as one workspace, without any network: what a cluster's router does to records and answers."""
+"""Several shards as one workspace, without a network: splits records and merges answers like a cluster's router."""
 
 from dataclasses import replace
 from functools import reduce
@@ -31,7 +31,7 @@ class Router:
         return xxhash.xxh3_64_intdigest(user_id.encode()) % len(self.shards)
 
     def ingest(self, operations, limits=None):
-        """Apply operations as one record of every shard, which may have no rows of it."""
+        """Apply operations as one record of every shard; a shard's record may have no rows."""
 
         def is_repeated(message_id):
             is_known = message_id in self._message_ids
@@ -70,13 +70,13 @@ class Router:
         def moment(_):
             return Moment(now_ms, is_live=False)
 
-        found = set()
+        members = set()
         for shard in self.shards:
             stream = shard.queries.stream(condition, None, moment, 0, "", is_dense=False)
             for page in stream.members(shard.queries.external_ids).pages:
-                assert found.isdisjoint(page), "a user is on two shards"
-                found.update(page)
-        return found
+                assert members.isdisjoint(page), "a user is on two shards"
+                members.update(page)
+        return members
 
     def _split(self, change):
         owners = np.array([self.shard_of(user_id) for user_id in change.user_ids], np.int64)
@@ -95,7 +95,7 @@ class Router:
 
 
 def _taken(values, rows, total):
-    """The values of some of a block's rows, given ascending."""
+    """The values of some rows of a block; the rows ascend."""
     places = np.full(total, -1)
     places[rows] = np.arange(len(rows))
     own = np.arange(total) if values.rows is None else values.rows

@@ -1,4 +1,4 @@
-"""Exports read one version; snapshots wait for those that are read, and end those that are not."""
+"""Exports read one version; snapshots wait for active readers, and end the exports of inactive ones."""
 
 import threading
 import time
@@ -76,7 +76,7 @@ def test_Snapshot_waits_for_an_export_that_is_read(opened):
     assert done[0].version == opened.version
 
 
-def test_Block_that_is_being_made_is_not_taken_away(opened):
+def test_Capture_is_not_released_while_a_block_is_built(opened):
     exports, entered, go_on = Exports(idle_seconds=0), threading.Event(), threading.Event()
     released = []
 
@@ -88,9 +88,9 @@ def test_Block_that_is_being_made_is_not_taken_away(opened):
         yield 2
 
     export = exports.begin(1, lambda: released.append(None))
-    found = export.blocks(blocks())
-    assert next(found) == 1
-    reader, read = in_thread(lambda: next(found))
+    export_blocks = export.blocks(blocks())
+    assert next(export_blocks) == 1
+    reader, read = in_thread(lambda: next(export_blocks))
     assert entered.wait(30)
     waiter, _ = in_thread(exports.give_way)
     time.sleep(0.05)
@@ -100,12 +100,12 @@ def test_Block_that_is_being_made_is_not_taken_away(opened):
     waiter.join(20)
     assert (read, released) == ([2], [None])
     with pytest.raises(VersionGoneError):
-        next(found)
+        next(export_blocks)
 
 
 def test_Reader_that_takes_a_snapshot_ends_its_own_export(opened):
     started = time.monotonic()
-    with pytest.raises(VersionGoneError, match="needs a capture of its own"):  # noqa: PT012
+    with pytest.raises(VersionGoneError, match="needs another capture"):  # noqa: PT012
         for _ in opened.tables():
             opened.snapshot()
     assert time.monotonic() - started < 5
@@ -139,7 +139,7 @@ def test_Closing_ends_an_export_at_once(tmp_path):
         assert (again.user_count, again.recovered.records) == (10, 0)
 
 
-def test_Export_given_up_lets_go_of_its_capture(opened):
+def test_Abandoned_export_releases_its_capture(opened):
     tables = opened.tables()
     next(tables)
     opened.ingest([Delete("u3")])

@@ -50,19 +50,19 @@ def test_Unknown_type_of_record_raises_everywhere(engine):
         pack_record(1, "record")
     with pytest.raises(TypeError, match="str"):
         engine._shard.state.apply("record")
-    with pytest.raises(ValueError, match="'unheard of' are not known"):
+    with pytest.raises(ValueError, match="unknown kind of record 'unheard of'"):
         unpack_record(["unheard of", 1])
 
 
 @pytest.mark.parametrize("kind", RECORD_KINDS, ids=lambda kind: kind.name)
-def test_Record_with_other_parts_is_refused(kind):
+def test_Record_with_unexpected_parts_is_refused(kind):
     _, _, *parts = frames.unpack(pack_record(1, EXAMPLES[kind.type]))
     for others in ([], parts[:-1], [*parts, None], *([*parts[:at], 0.5, *parts[at + 1 :]] for at in range(len(parts)))):
         with pytest.raises(ValueError, match=r"\w"):
             unpack_record([kind.name, 1, *others])
 
 
-def test_Every_section_of_a_snapshot_is_taken_back_by_its_own(engine):
+def test_Every_section_of_a_snapshot_is_restored(engine):
     operations = [
         operation
         for user in ("u", "v")
@@ -81,7 +81,7 @@ def test_Every_section_of_a_snapshot_is_taken_back_by_its_own(engine):
     sections = set()
     for part in captured.parts():
         sections.add(part.key[0])
-        # As it comes from a file.
+        # As read from a file.
         state.restore(part.key, frames.unpack(frames.pack(part.state())), part.revision)
     state.index.version = captured.version
     state.restored()
@@ -95,7 +95,7 @@ def test_Every_section_of_a_snapshot_is_taken_back_by_its_own(engine):
 
 @pytest.mark.parametrize("key", [(), ("unheard of",), (7,), (None,), ("users",), ("users", "0"), ("list", 1)], ids=str)
 def test_Unknown_part_of_a_snapshot_is_refused(engine, key):
-    with pytest.raises(ValueError, match="not known"):
+    with pytest.raises(ValueError, match="unknown part"):
         engine._shard.state.restore(key, {}, 0)
 
 

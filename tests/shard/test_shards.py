@@ -46,7 +46,7 @@ def compare(generator, count):
     for number, batch in enumerate(batches):
         router.ingest(batch)
         oracle.take(batch)
-        # All shards are at one version: that of the records that they have in common.
+        # All shards have the same version, because they apply the same records.
         assert {shard.state.version for shard in router.shards} == {
             number + 1 + len(generator.lists) + len(generator.saved)
         }
@@ -57,15 +57,15 @@ def compare(generator, count):
             assert router.count(segment, generator.now_ms) == len(expected), format(segment)
 
 
-def test_Attribute_that_no_user_of_a_shard_has_is_known_there():
+def test_Attribute_without_users_on_a_shard_is_known_there():
     router = Router(5, "UTC")
     router.ingest([Identify("u", {"plan": "gold"}, NOW_MS), Track("u", "Paid", {"amount": 1}, NOW_MS)])
     assert router.count(parse('plan = "gold" and did "Paid" where amount = 1'), NOW_MS) == 1
     assert router.count(parse("plan is not set"), NOW_MS) == 0
 
 
-def test_Type_is_one_for_all_shards():
-    """The value that comes first fixes it, on whichever shard its user lives."""
+def test_Type_is_the_same_on_all_shards():
+    """The first value fixes the type, whichever shard has its user."""
     router = Router(5, "UTC")
     users = [f"u{number}" for number in range(20)]
     router.ingest([Identify(users[0], {"zip": 12345}, NOW_MS)])
@@ -74,7 +74,7 @@ def test_Type_is_one_for_all_shards():
     assert router.count(parse("zip = 12345"), NOW_MS) == 11
 
 
-def test_Shards_stand_at_the_moment_they_are_given():
+def test_Shards_answer_at_the_given_moment():
     router = Router(2, "UTC")
     router.ingest([Track("u", "Paid", {}, NOW_MS), Track("v", "Paid", {}, NOW_MS - 7_200_000)])
     report = Count(parse('did "Paid" in last 1 hours'))
@@ -84,14 +84,14 @@ def test_Shards_stand_at_the_moment_they_are_given():
     assert sum(live) == 1
 
 
-def test_Record_without_rows_for_a_shard_is_a_version_of_it_as_well():
+def test_Record_without_rows_for_a_shard_still_raises_its_version():
     router = Router(2, "UTC")
     router.ingest([Track("u", "Paid", {}, NOW_MS)])
     router.ingest([Delete("nobody")])
     assert [shard.state.version for shard in router.shards] == [2, 2]
 
 
-def test_Field_that_begins_twice_is_the_same():
+def test_Field_that_is_added_twice_is_the_same():
     engine = Engine(WorkspaceSettings(), clock=FixedClock(NOW_MS))
     engine.ingest([Identify("u", {"plan": "gold"}, NOW_MS)])
     engine._shard.write(Batch([Field(None, "plan", ValueType.STRING), Field("Paid", "amount", ValueType.NUMBER)], []))

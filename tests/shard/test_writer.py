@@ -1,4 +1,4 @@
-"""The writer: a change is made whole, or nothing of it is served, saved or recovered, whatever fails on the way."""
+"""The writer: a change is applied completely, or not served, saved or recovered at all, whatever fails."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ from bitseg.values import Column, SparseValues, ValueType
 from tests.conftest import NOW_MS
 
 DAY_MS = 86_400_000
-# Every how manieth call inside applying fails in `make test`; 1 tries all of them.
+# `make test` lets every n-th call inside applying fail; 1 tries all of them.
 STRIDE = int(os.environ.get("BITSEG_FAULT_STRIDE", "5"))
 ERRORS = [KeyboardInterrupt(), MemoryError(), ValueError("a mistake")]
 
@@ -39,7 +39,7 @@ def opened(path, now_ms=NOW_MS, **options):
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    """A workspace with a bit of everything, part of it in a snapshot and part in the journal."""
+    """A workspace with data of every kind, part of it in a snapshot and part in the journal."""
     path = tmp_path_factory.mktemp("source") / "data"
     with Engine.create(
         path,
@@ -105,7 +105,7 @@ def counted(engine, text):
 
 
 def content(engine):
-    """Everything that can be asked of a small workspace."""
+    """The answers to all queries on a small workspace."""
     users = sorted(user for page in engine.members("everyone").pages for user in page)
     return {
         "version": engine.version,
@@ -123,7 +123,7 @@ def content(engine):
 
 @contextmanager
 def failing(engine, number, error):
-    """Raise an error at the `number`-th call, of Python or of C, between journalling a record and telling of it."""
+    """Raise an error at the `number`-th call, of Python or C, between journalling a record and calling observers."""
     state, calls = engine._shard.state, [0]
     apply = state.apply
 
@@ -156,7 +156,7 @@ def copied(source, tmp_path):
 
 
 def recovered(path, tmp_path):
-    """What another process finds when this one is killed now."""
+    """The state that another process reads if this one is killed now."""
     copy = tmp_path / "crashed"
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(path, copy, ignore=shutil.ignore_patterns("lock"))
@@ -168,7 +168,7 @@ def recovered(path, tmp_path):
 
 
 def require_broken(engine):
-    """Nothing is answered, written or saved."""
+    """The workspace refuses queries, writes and snapshots."""
     for ask in (
         lambda: engine.count("everyone"),
         lambda: engine.ingest([Track("x", "Paid", {}, NOW_MS)]),
@@ -178,14 +178,14 @@ def require_broken(engine):
         engine.statistics,
         engine.schema,
     ):
-        with pytest.raises(WorkspaceBrokenError, match="failed half-way"):
+        with pytest.raises(WorkspaceBrokenError, match="failed midway"):
             ask()
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("change", CHANGES, ids=str)
-def test_Error_at_every_call_of_applying_leaves_nothing_of_the_change(source, tmp_path, change):
+def test_Error_at_any_call_of_applying_leaves_no_trace_of_the_change(source, tmp_path, change):
     make = CHANGES[change]
     path = copied(source, tmp_path)
     engine = opened(path)
@@ -203,7 +203,7 @@ def test_Error_at_every_call_of_applying_leaves_nothing_of_the_change(source, tm
         error = ERRORS[number % len(ERRORS)]
         path = copied(source, tmp_path)
         engine = opened(path)
-        # Libraries raise errors of their own for it, and Python ignores what is raised while it closes a generator.
+        # Libraries raise other errors for it, and Python ignores errors while it closes a generator.
         is_made = True
         try:
             with failing(engine, number, error):
@@ -221,7 +221,7 @@ def test_Error_at_every_call_of_applying_leaves_nothing_of_the_change(source, tm
             assert content(again) == before, f"call {number} of {total}, after closing"
 
 
-def test_Workspace_that_was_opened_again_takes_the_change(source, tmp_path):
+def test_Reopened_workspace_accepts_the_change(source, tmp_path):
     path = copied(source, tmp_path)
     engine = opened(path)
     with failing(engine, 5, MemoryError()), pytest.raises(MemoryError):
@@ -240,7 +240,7 @@ def test_Broken_workspace_says_why_and_what_to_do(source, tmp_path):
     with pytest.raises(WorkspaceBrokenError) as raised:
         engine.count("everyone")
     assert "ValueError: a mistake" in raised.value.message
-    assert "open it again" in raised.value.hint
+    assert "reopen the workspace" in raised.value.hint
     engine.close()
 
 
@@ -265,7 +265,7 @@ def test_Workspace_in_memory_is_broken_as_well(source):
 
 
 def test_Error_while_the_journal_is_written_changes_nothing(source, tmp_path, monkeypatch):
-    """And the workspace goes on: nothing was applied."""
+    """Nothing is applied, and the workspace stays usable."""
     path = copied(source, tmp_path)
     with opened(path) as engine:
         before = content(engine)
@@ -312,7 +312,9 @@ def test_Write_after_closing_is_refused(source, tmp_path):
     ],
 )
 @pytest.mark.parametrize("with_others", [False, True])
-def test_What_is_not_text_is_refused_by_name_and_the_rest_stands(tmp_path, operation, name, reason, with_others):
+def test_Value_that_is_not_text_is_rejected_by_name_and_others_are_applied(
+    tmp_path, operation, name, reason, with_others
+):
     others = [Track("other", "Paid", {"amount": 10}, NOW_MS)] if with_others else []
     with Engine.open(tmp_path / "a", clock=FixedClock(NOW_MS)) as engine:
         result = engine.ingest([*others, operation, *others])
@@ -387,7 +389,7 @@ def strings(codes, entries):
         (columns(rows=np.arange(3)), "2 row numbers"),
     ],
 )
-def test_Columns_that_do_not_fit_together_are_refused_before_anything_changes(engine, block, reason):
+def test_Inconsistent_columns_are_refused_before_anything_changes(engine, block, reason):
     engine.ingest([Track("u", "Paid", {"amount": 1}, NOW_MS)])
     before = content(engine)
     with pytest.raises(InvalidArgumentError, match=reason):
@@ -403,12 +405,12 @@ def test_Columns_with_ids_that_are_not_text_lose_those_rows(engine):
     assert "is of type bytes" in result.rejections[0].reason
 
 
-def test_Batch_that_takes_more_memory_than_there_is_is_refused_before_the_journal(tmp_path, monkeypatch):
+def test_Batch_beyond_the_available_memory_is_refused_before_the_journal(tmp_path, monkeypatch):
     with Engine.open(tmp_path / "a", clock=FixedClock(NOW_MS), default_segments=False) as engine:
         engine.ingest([Track(f"u{number}", "E", {}, NOW_MS) for number in range(20_000)])
         version = engine.version
         monkeypatch.setattr(ingest_module, "available_bytes", lambda: 200 * 2**20)
-        with pytest.raises(OverloadedError, match=r"may take [\d,]+ MiB of memory, 180 MiB are left"):
+        with pytest.raises(OverloadedError, match=r"may take [\d,]+ MiB of memory, and 180 MiB are available"):
             engine.ingest([Identify("u1", {f"name{number}": number for number in range(1_000)}, NOW_MS)])
         assert engine.version == version
         assert engine.schema() == []
@@ -435,7 +437,7 @@ def test_Version_is_the_number_of_the_record(tmp_path):
             change()
             versions.append(engine.version)
         assert versions == list(range(8))
-        # Nothing to record: no version.
+        # Without a change, there is no record and no version.
         engine.ingest([])
         engine.ingest_all([], (), producer="p", sequence=1)
         assert engine.version == 7
@@ -447,15 +449,15 @@ def test_Version_is_the_number_of_the_record(tmp_path):
 
 
 def test_Record_of_an_unknown_type_raises_and_is_not_journalled(engine):
-    with pytest.raises(TypeError, match="nothing applies a str"):
+    with pytest.raises(TypeError, match="no applier for str"):
         engine._shard.write("record")
 
 
-def test_Record_that_does_not_follow_is_damage(tmp_path, monkeypatch):
+def test_Record_out_of_sequence_is_damage(tmp_path, monkeypatch):
     with Engine.open(tmp_path / "a", clock=FixedClock(NOW_MS), default_segments=False) as engine:
         engine.ingest([Track("u", "E", {}, NOW_MS)])
         with monkeypatch.context() as patch:
-            patch.setattr("bitseg.shard.writer.pack_record", lambda version, *rest: b"\x93\xa4type\x05\xc0")
+            patch.setattr("bitseg.shard.writer.pack_record", lambda version, *_: b"\x93\xa4type\x05\xc0")
             engine.ingest([Track("u", "E", {}, NOW_MS)])
         engine.flush()
         shutil.copytree(tmp_path / "a", tmp_path / "b", ignore=shutil.ignore_patterns("lock"))
@@ -590,7 +592,7 @@ def test_Rejected_value_fixes_no_type(engine):
 
 
 @pytest.mark.parametrize("is_late", [False, True])
-def test_Value_that_lost_is_kept_nowhere(tmp_path, is_late):
+def test_Outdated_value_is_stored_nowhere(tmp_path, is_late):
     with Engine.create(tmp_path / "a", clock=FixedClock(NOW_MS), default_segments=False) as engine:
         winner, loser = Identify("u", {"mail": "winner"}, NOW_MS), Identify("u", {"mail": "loser"}, NOW_MS - 1)
         if is_late:

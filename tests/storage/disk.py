@@ -1,7 +1,7 @@
-"""A disk that records what is done to it, and makes what a power cut at any moment could have left.
+"""A disk that records all operations, and builds the states that a power cut at any moment could leave.
 
-A file has what was written when it was last fsynced, and of what was written since any of the 512-byte sectors, as they
-were at any time since. A directory has the names it had when it was last fsynced, and any of the changes since.
+After a power cut, a file has the contents of its last fsync, and any of the 512-byte sectors written later, as they
+were at any time since. A directory has the names of its last fsync, and any of the later changes.
 """
 
 import errno
@@ -18,7 +18,7 @@ SECTOR = 512
 
 @dataclass(frozen=True)
 class Write:
-    """What a file has after a change of its contents."""
+    """The contents of a file after a change."""
 
     file: int
     contents: bytes
@@ -26,7 +26,7 @@ class Write:
 
 @dataclass(frozen=True)
 class Enter:
-    """A name in a directory that stands for a file, or a directory, from now on; `old` is the name it had before."""
+    """A file or directory gets a name in a directory; `old` is its previous name."""
 
     folder: Path
     name: str
@@ -36,7 +36,7 @@ class Enter:
 
 @dataclass(frozen=True)
 class Leave:
-    """A name that is removed from a directory."""
+    """A name is removed from a directory."""
 
     folder: Path
     name: str
@@ -44,16 +44,16 @@ class Leave:
 
 @dataclass(frozen=True)
 class Sync:
-    """An fsync of a file or a directory."""
+    """A file or a directory is fsynced."""
 
     entry: "int | Path"
 
 
 @dataclass
 class Disk:
-    """Records operations below a folder while `recording`; what there is at first is durable.
+    """Records operations below a folder while `recording`; the initial contents are durable.
 
-    `note` puts anything else between them. A write fails after `room` more bytes, where that is set; the next write is
+    `note` records anything else between them. A write fails after `room` more bytes, if that is set; the next write is
     followed by Ctrl-C if `is_interrupted` is set.
     """
 
@@ -81,13 +81,13 @@ class Disk:
                     self._base_names[path.parent][path.name] = number
 
     def note(self, what):
-        """Put something between the operations."""
+        """Record a note between the operations."""
         self._observe()
         self.operations.append(what)
 
     @contextmanager
     def recording(self):
-        """Records what this thread does with files."""
+        """Record the file operations of this thread."""
         real = {name: getattr(os, name) for name in _PATCHED}
         with pytest.MonkeyPatch.context() as patch:
             for name in _PATCHED:
@@ -103,7 +103,7 @@ class Disk:
         return Path(path).is_relative_to(self.folder.parent)
 
     def _observe(self):
-        """Note what was written to open files."""
+        """Record the writes to open files."""
         for path in set(self._descriptors.values()):
             number = self._files.get(path)
             if number is not None and path.is_file():
@@ -208,7 +208,7 @@ class Disk:
         return mkdir
 
     def power_cut(self, moment, target, random):
-        """Make, as `target`, a state of the folder that a power cut before the operation `moment` could leave."""
+        """Build, as `target`, a state that a power cut before the operation `moment` could leave."""
         names = {folder: [dict(entries)] for folder, entries in self._base_names.items()}
         contents = {number: [data] for number, data in self._base_contents.items()}
         changes = {}
@@ -260,7 +260,7 @@ def _some(entries, changes, way, random):
 
 
 def _torn(versions, way, random):
-    """One of the states of a file between what was fsynced, the first version, and what was written, the last."""
+    """One possible state of a file: `versions` begin with the fsynced contents and end with the last written ones."""
     if way in ("all", "contents"):
         return versions[-1]
     if way == "none":

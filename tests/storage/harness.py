@@ -1,4 +1,4 @@
-"""A store of plain records, an engine in a directory, and what goes wrong with either."""
+"""A store of plain records, an engine in a directory, and faults for both."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ CLOCK = FixedClock(NOW_MS)
 
 
 class Records:
-    """A store whose records are plain values, and those it has; opened as an engine opens one."""
+    """A store whose records are plain values, and its records; opened as an engine opens one."""
 
     def __init__(self, path, policy=SyncPolicy.ALWAYS):
         self.values = []
@@ -45,12 +45,12 @@ class Records:
         return number
 
     def parts(self):
-        """The parts of a snapshot of the records there are now."""
+        """The parts of a snapshot of the current records."""
         values = list(self.values)
         return [Part(("records",), len(values), lambda: values)]
 
     def snapshot(self):
-        """Take a snapshot of all there is."""
+        """Take a snapshot of all records."""
         self.store.publish(self.store.cut(), self.parts(), purge=False)
 
     def __enter__(self):
@@ -61,7 +61,7 @@ class Records:
 
 
 def records_in(path):
-    """The records that are found in a directory."""
+    """The records that a store reads from a directory."""
     with Records(path) as opened:
         return opened.values
 
@@ -72,7 +72,7 @@ def journals(path):
 
 
 def frame_offsets(path):
-    """Where the frames of records are in a file of a journal, and where the last ends."""
+    """The offsets of the record frames in a journal file, and the end of the last one."""
     data, offsets = path.read_bytes(), []
     place = frames.MAGIC_BYTES
     with path.open("rb") as file:
@@ -84,12 +84,12 @@ def frame_offsets(path):
 
 
 def opened(path, clock=CLOCK, **options):
-    """An engine in a directory, without segments of its own."""
+    """An engine in a directory, without default segments."""
     return Engine.open(path, clock=clock, default_segments=False, **options)
 
 
 def crash(path, copy, clock=CLOCK):
-    """What a process that is killed at this moment leaves behind, opened by another."""
+    """Opens the directory as another process would after a kill at this moment."""
     shutil.copytree(path, copy)
     return opened(copy, clock)
 
@@ -108,12 +108,12 @@ def batches(engine, count=6):
 
 
 def users(engine):
-    """All users, in the order of their ids inside."""
+    """All users, in the order of their dense ids."""
     return [user for page in engine.members("everyone").pages for user in page]
 
 
 class RefusingOs:
-    """Stands in for `os` in a module: calls named in `failing` raise the error with that number."""
+    """Replaces `os` in a module: the calls in `failing` raise the error with that number."""
 
     def __init__(self):
         self.failing = {}

@@ -1,4 +1,4 @@
-"""Every state that a power cut can leave opens with all that was acknowledged, and with nothing that never was.
+"""Every state that a power cut can leave opens with all acknowledged records, and with no record that never existed.
 
 `BITSEG_CRASH_STATES` says how many states are tried.
 """
@@ -21,15 +21,15 @@ STATES_OF_A_RUN = 20
 
 
 class Acknowledged(int):
-    """How many records were acknowledged."""
+    """The number of acknowledged records."""
 
 
 class History(tuple):
-    """The records of which any first ones may be there, unless more of them were acknowledged."""
+    """The written records; any prefix of them may survive that includes the acknowledged ones."""
 
 
 def opened(path, policy=SyncPolicy.ALWAYS):
-    """A store and its records; a store that was just made where there is none."""
+    """A store and its records; an empty directory gets a store first."""
     store, records = Store.open(path, policy), []
     if store is None:
         return Store.create(path, {}, state_of([]), policy, is_empty=True), records
@@ -44,14 +44,14 @@ def opened(path, policy=SyncPolicy.ALWAYS):
 
 
 def state_of(records, during=lambda: None):
-    """Parts that have some records; `during` is called while they are written."""
+    """Parts with the given records; `during` is called while they are written."""
     records = list(records)
     yield Part(("records",), len(records), lambda: records)
     during()
 
 
 class Run:
-    """What a process does with a store, over and over, each time with other choices."""
+    """A process that uses a store, with random choices."""
 
     def __init__(self, disk, path, random):
         self._disk, self._path, self._random = disk, path, random
@@ -69,7 +69,7 @@ class Run:
         self._store.close()
 
     def append(self):
-        """A few records, of which the last is acknowledged by the policy, or not yet."""
+        """A few records; the policy decides whether the last one is acknowledged."""
         for _ in range(self._random.choice([1, 1, 1, 3])):
             self._written(self._payload())
         if self._random.random() < 0.6:
@@ -80,13 +80,13 @@ class Run:
             self._acknowledge(len(self._records))
 
     def snapshot(self):
-        """With records that come while it is written."""
+        """A snapshot during which records are appended."""
         version, cut = len(self._records), self._store.cut()
         parts = state_of(self._records, self.append if self._random.random() < 0.7 else lambda: None)
         self._store.publish(cut, parts, version=version, purge=self._random.random() < 0.5)
 
     def reopen(self):
-        """As another process, with the system going on."""
+        """A restart of the process, without a power cut."""
         if self._random.random() < 0.5:
             self._store.close()
             self._acknowledge(len(self._records))
@@ -117,7 +117,7 @@ class Run:
             self._disk.room = None
 
     def append_interrupted(self):
-        """By Ctrl-C after the write, so that a record of the same size comes to the same place."""
+        """Ctrl-C after the write, so that a record of the same size is written in the same place."""
         size = self._random.choice([5, 600])
         payload = self._payload(size)
         self._disk.note(History([*self._records, frames.unpack(payload)]))
@@ -143,7 +143,7 @@ class Run:
 
 
 def promised(disk, moment):
-    """How many records were acknowledged before a moment, and the records that may be there; None for no workspace."""
+    """The number of records acknowledged before a moment, and all written ones; None without a workspace."""
     acknowledged, history = None, ()
     for operation in disk.operations[:moment]:
         if isinstance(operation, Acknowledged):
@@ -154,7 +154,7 @@ def promised(disk, moment):
 
 
 def check(path, acknowledged, history):
-    """Open what a power cut left, and go on with it; the records, and the last that was acknowledged then."""
+    """Open the state after a power cut and append to it; the records, and the number of acknowledged ones."""
     if acknowledged is None:
         # The first call never returned.
         store, records = opened(path)
@@ -171,13 +171,13 @@ def check(path, acknowledged, history):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Where no real fsync takes time."""
+    """Without real fsyncs, to save time."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     return tmp_path
 
 
 @pytest.mark.parametrize("seed", range(-(-STATES // STATES_OF_A_RUN)))
-def test_Every_state_after_a_power_cut_opens_with_what_was_acknowledged(folder, seed):
+def test_Every_state_after_a_power_cut_opens_with_the_acknowledged_records(folder, seed):
     source = random.Random(seed)
     disk = Disk(folder / "disk")
     (folder / "disk").mkdir()
@@ -192,7 +192,7 @@ def test_Every_state_after_a_power_cut_opens_with_what_was_acknowledged(folder, 
         shutil.copytree(state, copy)
         records = check(copy / "data", acknowledged, history)
         shutil.rmtree(copy)
-        # The same with another power cut, while it is recovered or goes on.
+        # The same with another power cut, during the recovery or afterwards.
         with again.recording():
             assert check(state / "data", acknowledged, history) == records
             again.note(Acknowledged(len(records)))

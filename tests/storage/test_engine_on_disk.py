@@ -1,4 +1,4 @@
-"""An engine in a directory answers as one in memory, however often it is closed, killed and opened again."""
+"""An engine in a directory answers like one in memory, however often it is closed, killed and reopened."""
 
 import threading
 from datetime import timedelta
@@ -38,7 +38,7 @@ def test_History_survives_snapshots_closings_and_crashes(tmp_path_factory, seed)
     for name, condition in generator.saved.items():
         engine.catalog.save_segment(name, condition)
     with pytest.MonkeyPatch.context() as patch:
-        # Small parts, so that there are many.
+        # Small parts, to have many of them.
         patch.setattr(attributes, "_STRETCH_BITS", 2)
         patch.setattr(users, "_PART_USERS", 4)
         patch.setattr(dictionary, "_PART_ENTRIES", 3)
@@ -71,8 +71,8 @@ def test_History_survives_snapshots_closings_and_crashes(tmp_path_factory, seed)
     engine.close()
 
 
-def test_Whatever_a_batch_may_hold_is_done_again_as_it_was(tmp_path):
-    """Values that are refused, or of types that JSON has not, are refused again, and fix the same types."""
+def test_Batch_of_any_values_is_replayed_exactly(tmp_path):
+    """Rejected values, and values of types that JSON lacks, have the same effect when they are replayed."""
     odd = [
         2**70, -(2**70), float("nan"), float("inf"), 1e308, "x" * 9_000, "\ud800", b"bytes", {1, 2},
         {"lat": 1, "lon": 2}, {"lat": "x", "lon": {}}, {(1, 2): 3}, [1, 2], ["a", "b"], ("a",), [[[[]]]], None,
@@ -110,7 +110,7 @@ def test_Whatever_a_batch_may_hold_is_done_again_as_it_was(tmp_path):
 
 
 def test_Queries_and_writes_go_on_while_a_snapshot_is_taken(tmp_path):
-    """A snapshot has exactly what was there when it began, whatever is changed while it is written."""
+    """A snapshot has exactly the state at its start, whatever is changed while it is written."""
     engine = opened(tmp_path / "a")
     engine.ingest([Identify(f"u{number}", {"n": number, "s": f"s{number}"}, NOW_MS) for number in range(5_000)])
     engine.ingest([track(f"u{number}", number) for number in range(5_000)])
@@ -164,7 +164,7 @@ def test_Batches_of_a_producer_are_taken_once_and_in_order(tmp_path):
         assert (result.accepted, result.duplicates) == (0, 1)
         with pytest.raises(InvalidArgumentError, match="batch 4 after batch 2"):
             engine.ingest_all([track("u", 4)], (), producer="p", sequence=4)
-        # A batch of which nothing was taken counts as well.
+        # A batch whose rows were all rejected counts as well.
         engine.ingest_all([], (), producer="p", sequence=3)
         with crash(tmp_path / "a", tmp_path / "b") as survivor:
             assert survivor.last_sequence("p") == 3

@@ -49,7 +49,7 @@ def test_Refused_write_changes_nothing_and_later_ones_succeed(tmp_path, disk, co
 
 @pytest.fixture
 def largest_file():
-    """A function that limits how large files may become, as a disk that is full does."""
+    """A function that limits the size of files, like a full disk."""
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     yield lambda size_bytes: resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
@@ -92,7 +92,7 @@ def test_Closing_where_no_snapshot_fits_keeps_the_journal(tmp_path, largest_file
     batches(engine)
     largest_file(100)
     engine.close()
-    assert "the journal has what changed" in caplog.text
+    assert "the changes are in the journal" in caplog.text
     largest_file(resource.RLIM_INFINITY)
     with opened(tmp_path / "a") as engine:
         assert (engine.user_count, engine.recovered.records) == (6, 8)
@@ -131,7 +131,7 @@ def test_Batch_that_fails_in_the_engine_is_not_in_the_journal(tmp_path, monkeypa
 
 @pytest.fixture
 def nobody():
-    """A folder of a user without rights beyond those that permissions give, who does what the test does."""
+    """A folder that belongs to an unprivileged user, as whom the test runs."""
     folder = Path(tempfile.mkdtemp())
     if os.geteuid() == 0:
         os.chown(folder, 65_534, 65_534)
@@ -168,7 +168,7 @@ def test_Directory_that_becomes_read_only_refuses_writes_until_it_is_not(nobody)
     batches(engine)
     engine.snapshot()
     data.chmod(0o500)
-    with pytest.raises(DataDirectoryError, match=r"cannot begin a journal .*: Permission denied"):
+    with pytest.raises(DataDirectoryError, match=r"cannot create a journal file .*: Permission denied"):
         engine.ingest([track("later")])
     assert engine.count("everyone").count == 6
     with pytest.raises(DataDirectoryError, match="Permission denied"):
@@ -176,7 +176,7 @@ def test_Directory_that_becomes_read_only_refuses_writes_until_it_is_not(nobody)
     data.chmod(0o700)
     engine.ingest([track("later")])
     data.chmod(0o500)
-    # The journal is open, and takes more; a snapshot needs a file of its own.
+    # The open journal accepts records; a snapshot needs another file.
     engine.ingest([track("latest")])
     with pytest.raises(DataDirectoryError, match=r"cannot write a snapshot .*: Permission denied"):
         engine.snapshot()
@@ -186,13 +186,13 @@ def test_Directory_that_becomes_read_only_refuses_writes_until_it_is_not(nobody)
         assert (engine.user_count, engine.verify()) == (8, [])
 
 
-def test_Snapshot_whose_leftovers_cannot_be_removed_succeeds_and_tells(tmp_path, monkeypatch, caplog):
+def test_Snapshot_whose_leftovers_cannot_be_removed_succeeds_and_logs_it(tmp_path, monkeypatch, caplog):
     with Records(tmp_path / "a") as records:
         records.add("first")
         with monkeypatch.context() as patch:
             patch.setattr("pathlib.Path.unlink", lambda *_, **__: (_ for _ in ()).throw(OSError(5, "I/O error")))
             records.snapshot()
-        assert "cannot remove what a snapshot has replaced" in caplog.text
+        assert "cannot delete obsolete files" in caplog.text
         assert records.store.version == 1
         assert (tmp_path / "a" / "journal-00000001").exists()
         records.add("second")

@@ -1,4 +1,4 @@
-"""Records are on disk before they are acknowledged, whatever refuses or interrupts the writing of them."""
+"""Records are on disk before they are acknowledged, whatever refuses or interrupts the writes."""
 
 import hashlib
 import os
@@ -33,13 +33,13 @@ def disk(monkeypatch):
 
 
 def killed(records, copy):
-    """The records that another process finds after this one is killed."""
+    """The records that another process reads after this one is killed."""
     shutil.copytree(records.store.path, copy)
     return records_in(copy)
 
 
 def test_Journal_is_read_by_its_documented_layout(tmp_path):
-    """Frames as the module says, by hand: another program could read them."""
+    """Reads the frames by the module's description, without its code."""
     with Records(tmp_path / "a") as records:
         for value in ("first", ["second", 2]):
             records.add(value)
@@ -154,7 +154,7 @@ def test_Part_of_a_record_is_cut_before_the_next(tmp_path, disk, share, error):
         assert killed(records, tmp_path / "b") == ["first", "second"]
 
 
-def test_Journal_that_cannot_be_cut_takes_no_more_until_a_snapshot(tmp_path, disk):
+def test_Journal_that_cannot_be_cut_refuses_records_until_a_snapshot(tmp_path, disk):
     with Records(tmp_path / "a") as records:
         records.add("first")
 
@@ -178,15 +178,15 @@ def test_Journal_that_cannot_be_cut_takes_no_more_until_a_snapshot(tmp_path, dis
     assert records_in(tmp_path / "a") == ["first", "second"]
 
 
-def test_Failed_fsync_is_never_taken_for_one_that_worked(tmp_path, disk):
-    """The record is not acknowledged, further ones are refused, and a snapshot makes it good."""
+def test_Failed_fsync_never_counts_as_successful(tmp_path, disk):
+    """The record is not acknowledged, further ones are refused, and a snapshot heals the journal."""
     with Records(tmp_path / "a") as records:
         records.add("first")
         disk.failing = {"fsync": 5}
         with pytest.raises(NotDurableError, match="Input/output error"):
             records.add("unsure")
         disk.failing = {}
-        # The disk seems well again, which says nothing of what was written before.
+        # The disk works again, but earlier writes may still be lost.
         for attempt in (lambda: records.add("refused"), lambda: records.store.sync(1), records.store.flush):
             with pytest.raises(NotDurableError):
                 attempt()
@@ -198,8 +198,8 @@ def test_Failed_fsync_is_never_taken_for_one_that_worked(tmp_path, disk):
         assert survivor.recovered.records == 1
 
 
-def test_Fsync_that_fails_after_the_cut_is_not_made_good_by_its_snapshot(tmp_path, disk):
-    """The snapshot lacks the record, so that only the next one can stand for it."""
+def test_Failed_fsync_after_the_cut_is_not_healed_by_its_snapshot(tmp_path, disk):
+    """The snapshot lacks the record; only the next one has it."""
     with Records(tmp_path / "a") as records:
         records.add("first")
         cut, parts = records.store.cut(), records.parts()
@@ -215,7 +215,7 @@ def test_Fsync_that_fails_after_the_cut_is_not_made_good_by_its_snapshot(tmp_pat
     assert records_in(tmp_path / "a") == ["first", "unsure", "second"]
 
 
-def test_Interrupted_fsync_is_not_taken_for_one_that_worked_and_nobody_waits_for_it(tmp_path, disk):
+def test_Interrupted_fsync_never_counts_as_successful_and_blocks_nobody(tmp_path, disk):
     with Records(tmp_path / "a") as records:
         records.add("first")
         entered = threading.Event()
@@ -246,7 +246,7 @@ def test_Interrupted_fsync_is_not_taken_for_one_that_worked_and_nobody_waits_for
 
 
 class Interrupt:
-    """Raises KeyboardInterrupt before the n-th line of the journal's code that is run."""
+    """Raises KeyboardInterrupt before the n-th executed line of the journal's code."""
 
     def __init__(self, line):
         self.left = line
@@ -284,7 +284,7 @@ def take_snapshot(records, payload):
 
 
 def interruptions(tmp_path, step, payload, first):
-    """Stores with some records, in which a step was interrupted at every line of it."""
+    """Stores with some records, in which a step was interrupted at every one of its lines."""
     for line in range(1, 200):
         with Records(tmp_path / f"{line}") as records:
             for value in first:
@@ -301,13 +301,13 @@ def interruptions(tmp_path, step, payload, first):
 
 @pytest.fixture
 def fast(monkeypatch):
-    """Without real fsyncs, of which there are hundreds."""
+    """Replaces fsync, because the test would make hundreds of them."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 @pytest.mark.parametrize("first", [[], ["first", "second"]])
 @pytest.mark.parametrize("step", [append, sync, cut, take_snapshot])
-def test_Step_that_is_interrupted_anywhere_leaves_a_journal_that_agrees_or_refuses(tmp_path, fast, step, first):
+def test_Step_interrupted_anywhere_leaves_a_journal_that_is_consistent_or_refuses_records(tmp_path, fast, step, first):
     for records in interruptions(tmp_path, step, frames.pack("interrupted"), first):
         path, refused = records.store.path, False
         records.values += ["interrupted"] * (records.store.last_record - len(first))
@@ -319,17 +319,17 @@ def test_Step_that_is_interrupted_anywhere_leaves_a_journal_that_agrees_or_refus
         if not refused:
             assert survivors == records.values
             continue
-        # What was acknowledged is there, and perhaps what was interrupted.
+        # The acknowledged records are there, and perhaps the interrupted one.
         assert survivors in (first, [*first, "interrupted"], [*records.values, "later"])
         if records.store.last_record > len(records.values):
             records.values.append("later")
-        # A snapshot makes it good.
+        # A snapshot heals the journal.
         records.snapshot()
         records.add("latest")
         assert killed(records, path.with_name(f"{path.name}-again")) == records.values
 
 
-def test_Withdrawing_that_is_interrupted_anywhere_leaves_a_journal_that_takes_no_more(tmp_path, fast):
+def test_Withdrawal_interrupted_anywhere_leaves_a_journal_that_refuses_records(tmp_path, fast):
     payload = frames.pack("withdrawn")
 
     for line in range(1, 50):
@@ -349,7 +349,7 @@ def test_Withdrawing_that_is_interrupted_anywhere_leaves_a_journal_that_takes_no
     raise AssertionError("the step did not end")
 
 
-def test_Withdrawn_record_is_gone_and_none_follows_it(tmp_path):
+def test_Withdrawn_record_is_gone_and_later_ones_are_refused(tmp_path):
     with Records(tmp_path / "a") as records:
         records.add("first")
         payload = frames.pack("withdrawn")
@@ -358,7 +358,7 @@ def test_Withdrawn_record_is_gone_and_none_follows_it(tmp_path):
         assert records.store.last_record == 1
         with pytest.raises(InternalError, match="was withdrawn"):
             records.add("refused")
-        # What came before can be acknowledged.
+        # Earlier records can be acknowledged.
         records.store.sync(1)
         assert not records.store.has_failed
     with Records(tmp_path / "a") as records:
@@ -380,7 +380,7 @@ def test_Record_that_is_too_long_is_refused(tmp_path, monkeypatch):
 
 
 def older(path, values, from_snapshot):
-    """A directory as bitseg wrote it before records had numbers: the manifest counts records."""
+    """A directory of a format without record numbers, whose manifest counts records."""
     with Records(path) as records:
         for value in values[:from_snapshot]:
             records.add(value)
@@ -407,7 +407,7 @@ def test_Older_directory_is_read_and_numbered_by_its_first_snapshot(tmp_path):
     with Records(tmp_path / "a") as records:
         assert records.values == ["one", "two", "three"]
         assert (records.recovered.records, records.store.last_record, records.store.needs_upgrade) == (1, 3, True)
-        # Three records made version 40.
+        # Three records led to version 40.
         records.store.publish(records.store.cut(), records.parts(), version=40, purge=False)
         assert (records.store.version, records.store.last_record, records.store.needs_upgrade) == (40, 40, False)
         assert records.add("four") == 41
@@ -419,7 +419,7 @@ def test_Older_directory_is_read_and_numbered_by_its_first_snapshot(tmp_path):
 
 
 def test_Older_directory_goes_on_without_an_upgrade(tmp_path):
-    """A process that is killed before its snapshot has written records of the current format after older ones."""
+    """A process killed before its snapshot leaves records of the current format after older ones."""
     older(tmp_path / "a", ["one", "two", "three"], 2)
     with Records(tmp_path / "a") as records:
         assert records.add("four") == 4
@@ -431,15 +431,15 @@ def test_Older_directory_goes_on_without_an_upgrade(tmp_path):
         assert (records.values, records.store.last_record) == (["one", "two", "three", "four"], 40)
 
 
-def test_Older_journal_whose_end_is_cut_or_empty_loses_that_alone(tmp_path):
-    for number, (kept, added) in enumerate([(-1, b""), (-600, bytes(600)), (0, bytes(100)), (0, b"\x05")]):
+def test_Older_journal_with_a_torn_end_loses_only_its_end(tmp_path):
+    for number, (cut, added) in enumerate([(-1, b""), (-600, bytes(600)), (0, bytes(100)), (0, b"\x05")]):
         path = tmp_path / f"{number}"
         older(path, ["one", "two", "x" * 2_000], 1)
         (file,) = journals(path)
         whole = file.read_bytes()
-        file.write_bytes(whole[: len(whole) + kept] + added)
+        file.write_bytes(whole[: len(whole) + cut] + added)
         with Records(path) as records:
-            assert records.values == ["one", "two", "x" * 2_000][: 3 if kept == 0 else 2]
+            assert records.values == ["one", "two", "x" * 2_000][: 3 if cut == 0 else 2]
             assert records.recovered.torn_bytes > 0
     older(tmp_path / "damaged", ["one", "two", "x" * 2_000], 1)
     (file,) = journals(tmp_path / "damaged")
@@ -448,7 +448,7 @@ def test_Older_journal_whose_end_is_cut_or_empty_loses_that_alone(tmp_path):
         Records(tmp_path / "damaged")
 
 
-def test_Snapshot_that_numbers_records_anew_is_of_the_last_of_them(tmp_path):
+def test_Snapshot_that_renumbers_records_has_the_number_of_the_last(tmp_path):
     older(tmp_path / "a", ["one"], 1)
     with Records(tmp_path / "a") as records:
         cut, parts = records.store.cut(), records.parts()
@@ -457,11 +457,11 @@ def test_Snapshot_that_numbers_records_anew_is_of_the_last_of_them(tmp_path):
             records.store.publish(cut, parts, version=40, purge=False)
     with Records(tmp_path / "b") as records:
         records.add("one")
-        with pytest.raises(InternalError, match="a snapshot of version 40 is of record 1"):
+        with pytest.raises(InternalError, match="a snapshot of version 40 was cut at record 1"):
             records.store.publish(records.store.cut(), records.parts(), version=40, purge=False)
 
 
-def test_Store_of_a_workspace_in_memory_counts_and_keeps_nothing(tmp_path):
+def test_Store_of_a_workspace_in_memory_counts_records_and_stores_nothing(tmp_path):
     store, names = NullStore(7), {name for name in dir(Store) if not name.startswith("_")} - {"create", "open"}
     assert {name for name in dir(store) if not name.startswith("_")} == names
     assert store.append(b"payload") == store.last_record == 8

@@ -1,4 +1,4 @@
-"""What was acknowledged is read again; damage to it is an error with file and byte, and changes nothing."""
+"""Acknowledged records are read again; damage to them is an error with file and byte, and changes nothing."""
 
 import os
 import shutil
@@ -31,7 +31,7 @@ def data(tmp_path):
 
 @pytest.fixture
 def unsynced(tmp_path):
-    """The same, but no record was ever made durable; two files, of six records each."""
+    """Two files of six records each, none of which was made durable."""
     with Records(tmp_path / "data", SyncPolicy.NEVER) as records:
         for value in VALUES[:6]:
             records.add(value)
@@ -46,7 +46,7 @@ def files(path):
     return {file.name: file.read_bytes() for file in path.iterdir()}
 
 
-# Short functions of damage: path of the journal, its bytes, and where its frames are.
+# Each function damages a journal, given its path, its bytes, and the offsets of its frames.
 
 
 def flip_a_bit_of_a_payload(whole, offsets):
@@ -95,7 +95,7 @@ ACKNOWLEDGED = [
 
 
 @pytest.mark.parametrize("damage", ACKNOWLEDGED)
-def test_Damage_to_what_was_acknowledged_is_an_error_and_changes_nothing(data, damage):
+def test_Damage_to_acknowledged_records_is_an_error_and_changes_nothing(data, damage):
     (path,) = journals(data)
     path.write_bytes(damage(path.read_bytes(), frame_offsets(path)))
     before = files(data)
@@ -105,7 +105,7 @@ def test_Damage_to_what_was_acknowledged_is_an_error_and_changes_nothing(data, d
 
 
 @pytest.mark.parametrize("damage", [*ACKNOWLEDGED[:4], lose_the_opening])
-def test_Damage_to_what_was_never_durable_is_cut_with_all_after_it(unsynced, damage):
+def test_Damage_to_records_that_were_never_durable_is_cut_with_all_later_ones(unsynced, damage):
     first, second = journals(unsynced)
     whole, offsets = first.read_bytes(), frame_offsets(first)
     first.write_bytes(damage(whole, offsets))
@@ -146,7 +146,7 @@ def test_Journal_cut_at_every_byte_gives_the_last_whole_record(data, tmp_path):
 
 
 def test_Flipped_bit_is_an_error_or_changes_nothing(tmp_path):
-    """One bit in every byte of every file: what is opened is what was there, up to the last record."""
+    """Flips one bit in every byte of every file: the directory opens unchanged, or without its last record."""
     with Records(tmp_path / "data") as records:
         for value in VALUES[:3]:
             records.add(value)
@@ -167,7 +167,7 @@ def test_Flipped_bit_is_an_error_or_changes_nothing(tmp_path):
                     if records.values == VALUES[:7]:
                         outcomes["same"] += 1
                         continue
-                # Nothing tells that the last record of all was acknowledged.
+                # No later frame says that the last record was acknowledged.
                 assert (path, records.values) == (journal, VALUES[:6])
                 assert place >= last
                 assert records.recovered.torn_bytes == len(whole) - last
@@ -184,7 +184,7 @@ def test_Flipped_bit_is_an_error_or_changes_nothing(tmp_path):
     assert outcomes["same"] == 0
 
 
-def test_File_that_another_process_began_proves_that_what_came_before_was_durable(data, tmp_path):
+def test_File_of_a_later_process_proves_that_earlier_records_were_durable(data, tmp_path):
     with Records(data) as records:
         records.add("later")
     first, second = journals(data)
@@ -192,16 +192,16 @@ def test_File_that_another_process_began_proves_that_what_came_before_was_durabl
     for length in (0, 1, offsets[3], offsets[-2] + 1, len(whole) - 1):
         first.write_bytes(whole[:length])
         before = files(data)
-        with pytest.raises(CorruptJournalError, match=f"{first.name}|{second.name} .* goes on after record 12"):
+        with pytest.raises(CorruptJournalError, match=f"{first.name}|{second.name} .* continues after record 12"):
             Records(data)
-        # What there is stays as it is, for whoever looks into it.
+        # The files stay unchanged, for an investigation.
         assert files(data) == before
     first.unlink()
-    with pytest.raises(CorruptJournalError, match=rf"{second.name} .*goes on after record 12, not 0; .* was durable"):
+    with pytest.raises(CorruptJournalError, match=rf"{second.name} .*continues after record 12, not 0; .* was durable"):
         Records(data)
 
 
-def test_Later_file_that_reached_the_disk_first_goes_with_what_it_follows(unsynced):
+def test_Later_file_that_reached_the_disk_first_is_saved_aside_with_the_torn_one(unsynced):
     first, second = journals(unsynced)
     later = second.read_bytes()
     first.unlink()
@@ -214,7 +214,7 @@ def test_Later_file_that_reached_the_disk_first_goes_with_what_it_follows(unsync
 
 
 @pytest.mark.parametrize("begun", [b"", b"BITS", b"BITSEGJ\x03", bytes(8), bytes(600), b"BITSEGJ\x03" + bytes(90)])
-def test_File_that_was_only_begun_is_cut(data, begun):
+def test_File_without_a_record_is_cut(data, begun):
     path = journal_format.path_of(data, 9)
     path.write_bytes(begun)
     with Records(data) as records:
@@ -243,7 +243,7 @@ def test_Journal_of_another_workspace_is_refused(data, tmp_path):
 
 
 def test_Payload_that_contains_frames_proves_nothing(tmp_path):
-    """Whoever sends a payload does not know the workspace's id, which the markers are made of."""
+    """A sender of payloads does not know the workspace's id, from which the markers are computed."""
     forged = journal_format.frame(journal_format.marker("a guess"), b"payload", 2**40, 2**40)
     with Records(tmp_path / "data", SyncPolicy.NEVER) as records:
         records.add(["forged", forged * 40], is_synced=False)
@@ -253,20 +253,20 @@ def test_Payload_that_contains_frames_proves_nothing(tmp_path):
     assert records_in(tmp_path / "copy") == []
 
 
-def test_Recovery_that_is_cut_off_can_be_made_again(unsynced, monkeypatch):
-    """The first file is damaged; its end is saved, the later file moved, and then nothing more happens."""
+def test_Interrupted_recovery_can_be_repeated(unsynced, monkeypatch):
+    """The first file is damaged. Its end is saved and the later file renamed, and then the recovery fails."""
     first, _ = journals(unsynced)
     offsets = frame_offsets(first)
     first.write_bytes(overwritten(first.read_bytes(), offsets[3], bytes(100)))
     with monkeypatch.context() as patch:
         patch.setattr("os.truncate", lambda *_: (_ for _ in ()).throw(OSError(5, "Input/output error")))
-        with pytest.raises(DataDirectoryError, match="cannot save what a crash left"):
+        with pytest.raises(DataDirectoryError, match="cannot save the torn bytes of"):
             Records(unsynced)
     assert records_in(unsynced) == VALUES[:3]
 
 
-def test_What_was_read_is_durable_before_more_is_written(data, monkeypatch):
-    """A killed process may have left it in the memory of the system alone."""
+def test_Recovered_records_are_durable_before_more_are_written(data, monkeypatch):
+    """The records of a killed process may be only in the page cache."""
     synced = []
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", lambda descriptor: synced.append(os.readlink(f"/proc/self/fd/{descriptor}")))
@@ -298,9 +298,9 @@ def test_Missing_manifest_is_named_and_nothing_is_written_over_its_workspace(dat
 
 
 @pytest.mark.parametrize("create", [False, True])
-def test_Half_a_copy_is_told_and_nothing_is_written_over_it(data, tmp_path, monkeypatch, create):
+def test_Incomplete_copy_is_an_error_and_is_not_overwritten(data, tmp_path, monkeypatch, create):
     class KilledError(BaseException):
-        """As a kill: nothing is cleaned up."""
+        """Acts like a kill: nothing is cleaned up."""
 
     target = tmp_path / "copy"
 
@@ -316,10 +316,10 @@ def test_Half_a_copy_is_told_and_nothing_is_written_over_it(data, tmp_path, monk
         monkeypatch.undo()
         before = files(tmp_path / "left")
         assert "manifest" not in before
-        with pytest.raises(DataDirectoryError, match=r"manifest is missing: a backup or restore into .* did not end"):
+        with pytest.raises(DataDirectoryError, match=r"manifest is missing: a backup .* was interrupted"):
             opened(tmp_path / "left", create=create)
         assert files(tmp_path / "left") == before
-        # A copy that fails in a process that lives leaves nothing, and can be made again once there is room.
+        # A copy that fails without a kill leaves nothing, and can be repeated once the disk has room.
         shutil.rmtree(target)
         monkeypatch.setattr(frames, "write_beside", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
         with pytest.raises(DataDirectoryError, match="No space left"):
@@ -330,20 +330,20 @@ def test_Half_a_copy_is_told_and_nothing_is_written_over_it(data, tmp_path, monk
     assert records_in(target) == VALUES
 
 
-def test_Copy_is_not_put_beside_other_files(data, tmp_path):
+def test_Copy_into_a_directory_with_files_is_refused(data, tmp_path):
     with Records(data) as records:
         records.snapshot()
         (tmp_path / "other").mkdir()
         (tmp_path / "other" / "notes.txt").write_text("mine")
-        with pytest.raises(DataDirectoryError, match=r"other is not empty, it has notes\.txt"):
+        with pytest.raises(DataDirectoryError, match=r"other is not empty: it has notes\.txt"):
             records.store.copy_to(tmp_path / "other")
         records.store.copy_to(tmp_path / "copy")
-        with pytest.raises(DataDirectoryError, match="holds a workspace already"):
+        with pytest.raises(DataDirectoryError, match="has a workspace already"):
             records.store.copy_to(tmp_path / "copy")
     assert files(tmp_path / "other") == {"notes.txt": b"mine"}
 
 
-def test_Empty_workspace_whose_making_was_cut_off_is_made_again(tmp_path, monkeypatch):
+def test_Empty_workspace_is_made_again_after_an_interruption(tmp_path, monkeypatch):
     data = tmp_path / "data"
 
     def killed(*_):
@@ -364,7 +364,7 @@ def test_Empty_workspace_whose_making_was_cut_off_is_made_again(tmp_path, monkey
 # Contents
 
 
-def test_Contents_that_make_no_sense_are_damage_of_their_file(data):
+def test_Unexpected_contents_are_damage_to_their_file(data):
     for error in (ValueError("no"), DataDirectoryError("no")):
         for kind, name in ((CorruptSnapshotError, "parts-00000001"), (CorruptJournalError, "journal-00000001")):
             store = Store.open(data, SyncPolicy.ALWAYS)
@@ -373,14 +373,14 @@ def test_Contents_that_make_no_sense_are_damage_of_their_file(data):
                 raise error
 
             ways = [fail, lambda *_: None] if kind is CorruptSnapshotError else [lambda *_: None, fail]
-            with pytest.raises(kind, match=rf"{name} is damaged at byte \d+: its contents make no sense .*no"):
+            with pytest.raises(kind, match=rf"{name} is damaged at byte \d+: unexpected contents .*no"):
                 store.recover(*ways, lambda done, total: None)
             store.abandon()
 
 
 @pytest.mark.parametrize("error", [TypeError, AttributeError, AssertionError, KeyError, IndexError, RuntimeError])
-def test_Fault_of_the_code_that_reads_is_no_damage(data, error):
-    """An operator who is told of damage throws data away."""
+def test_Bug_in_the_reading_code_is_not_damage(data, error):
+    """A bug must not be reported as damage, because the operator would then discard data."""
     before = files(data)
 
     def fail(*_):
@@ -388,7 +388,7 @@ def test_Fault_of_the_code_that_reads_is_no_damage(data, error):
 
     for ways in ([fail, lambda *_: None], [lambda *_: None, fail]):
         store = Store.open(data, SyncPolicy.ALWAYS)
-        with pytest.raises(InternalError, match="this is a bug of bitseg, the files are unchanged") as raised:
+        with pytest.raises(InternalError, match="this is a bug in bitseg, and the files are unchanged") as raised:
             store.recover(*ways, lambda done, total: None)
         assert not isinstance(raised.value, DataDirectoryError)
         store.abandon()

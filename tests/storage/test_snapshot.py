@@ -1,4 +1,4 @@
-"""Parts and manifests come back as they were, or are refused with file and byte."""
+"""Parts and manifests are read unchanged, or are refused with file and byte."""
 
 import shutil
 import threading
@@ -38,17 +38,17 @@ def read(folder):
     return {key: state for key, _, state, _ in snapshot.read_parts(folder, manifest)}
 
 
-def test_Snapshot_comes_back_and_the_next_one_has_what_did_not_change(tmp_path):
+def test_Snapshot_is_read_back_and_the_next_one_has_its_unchanged_parts(tmp_path):
     first = published(tmp_path)
     second = published(tmp_path, 2, first.parts)
     assert snapshot.read_manifest(tmp_path) == second
     assert [stored.file for stored in second.parts.values()] == [1, 2]
-    found = read(tmp_path)
-    assert list(found) == [("column", 1), ("text",)]
-    assert found["text",] == ["é", None, True, 1.5, 2]
+    parts = read(tmp_path)
+    assert list(parts) == [("column", 1), ("text",)]
+    assert parts["text",] == ["é", None, True, 1.5, 2]
     for name, data in COLUMN.items():
-        assert found["column", 1][name].dtype == data.dtype
-        assert found["column", 1][name].tolist() == data.tolist()
+        assert parts["column", 1][name].dtype == data.dtype
+        assert parts["column", 1][name].tolist() == data.tolist()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest", "parts-00000001", "parts-00000002"]
 
 
@@ -110,7 +110,7 @@ def test_Foreign_file_or_later_format_is_refused(tmp_path, name, start):
 
 @contextmanager
 def before_it_is_written(change):
-    """Makes a change after a snapshot has begun, and before any of its parts is written."""
+    """Makes a change between the start of a snapshot and the writing of its parts."""
     publish = Store.publish
 
     def changed(store, *arguments, **options):
@@ -142,7 +142,7 @@ def test_Snapshot_writes_what_changed_only(tmp_path):
 
 
 def test_Journal_that_has_grown_is_shortened_by_itself(tmp_path):
-    """Also one that a killed process left behind."""
+    """Also the files that a killed process left."""
     with opened(tmp_path / "a", snapshot_after_bytes=2**40) as engine:
         for number in range(50):
             engine.ingest([track(f"u{number}", text="x" * 1_000)])
@@ -183,7 +183,7 @@ def test_Snapshot_that_fails_leaves_the_one_before_it(tmp_path, monkeypatch):
         assert (engine.user_count, engine.event_count) == (7, 10)
 
 
-def test_Snapshot_of_which_it_is_not_known_whether_it_was_published_keeps_its_files(tmp_path, monkeypatch):
+def test_Snapshot_that_may_have_been_published_keeps_its_files(tmp_path, monkeypatch):
     with opened(tmp_path / "a") as engine:
         batches(engine)
         calls = []
@@ -191,7 +191,7 @@ def test_Snapshot_of_which_it_is_not_known_whether_it_was_published_keeps_its_fi
         def sync(folder):
             calls.append(folder)
             if len(calls) == 2:
-                # The new manifest is in place, and may or may not be after a power cut.
+                # The manifest is in place, but a power cut may undo the rename.
                 raise OSError(5, "Input/output error")
 
         with monkeypatch.context() as patch:
@@ -210,7 +210,7 @@ def test_Snapshot_of_which_it_is_not_known_whether_it_was_published_keeps_its_fi
 
 
 def test_User_deleted_while_a_snapshot_is_written_is_whole_in_it(tmp_path):
-    """And gone after the journal, which finds the user by id."""
+    """The user is deleted again by the journal, which finds the user by id."""
     with opened(tmp_path / "a") as engine:
         batches(engine)
         engine.snapshot()
@@ -243,7 +243,7 @@ def test_Deleted_user_leaves_no_trace_in_a_file_that_is_mostly_current(tmp_path)
 
 
 def test_Deleted_user_leaves_no_trace(tmp_path):
-    """Neither id, nor values that only they had, are in any byte on disk after the next snapshot."""
+    """After the next snapshot, neither the user's id nor values that only this user had are on disk."""
     secrets = ["id-of-alice", "alice@example.org", "alice@old.example.org", "order-of-alice", "tag-of-alice"]
     with opened(tmp_path) as engine:
         engine.ingest([Identify("id-of-alice", {"email": "alice@old.example.org"}, NOW_MS - 1)])
@@ -270,7 +270,7 @@ def test_Deleted_user_leaves_no_trace(tmp_path):
                 assert secret.encode() not in path.read_bytes(), (path.name, secret)
         assert engine.count('did "Bought" where order = "o7"').count == 1
         assert engine.count('email = "u7@x.org"').count == 1
-        # The same value again is another's.
+        # The same value belongs to another user.
         engine.ingest([Identify("bob", {"email": "alice@example.org"}, NOW_MS)])
         assert list(engine.members('email = "alice@example.org"').pages) == [["bob"]]
     with opened(tmp_path) as engine:
@@ -280,7 +280,7 @@ def test_Deleted_user_leaves_no_trace(tmp_path):
 
 
 def test_Value_given_again_while_a_snapshot_drops_it_stays(tmp_path):
-    """The dictionary entry nobody had when the snapshot began has an owner when it ends."""
+    """A dictionary entry is unused when the snapshot begins, and used when it ends."""
     with opened(tmp_path / "a") as engine:
         engine.ingest([Identify("a", {"s": "rare"}, NOW_MS), Identify("b", {"s": "common"}, NOW_MS)])
         engine.ingest([Identify("a", {"s": "other"}, NOW_MS)])
@@ -295,12 +295,12 @@ def test_Value_given_again_while_a_snapshot_drops_it_stays(tmp_path):
         assert engine.verify() == []
 
 
-def test_Backup_is_a_workspace_and_is_not_put_over_another(tmp_path):
+def test_Backup_is_a_workspace_and_never_replaces_another(tmp_path):
     with opened(tmp_path / "a") as engine:
         batches(engine)
         engine.backup(tmp_path / "backup")
         engine.ingest([track("later")])
-        with pytest.raises(DataDirectoryError, match="holds a workspace already"):
+        with pytest.raises(DataDirectoryError, match="has a workspace already"):
             engine.backup(tmp_path / "backup")
     with opened(tmp_path / "backup") as engine:
         assert engine.user_count == 6

@@ -26,7 +26,7 @@ operations = st.one_of(
 
 
 @given(st.lists(operations, max_size=5))
-def test_Operations_come_back_as_they_were(given_operations):
+def test_Operations_survive_the_round_trip(given_operations):
     messages, refused = to_operations(given_operations)
     assert refused == []
     assert [from_operation(each, 0) for each in messages] == given_operations
@@ -65,7 +65,7 @@ def test_Values_of_numpy_and_datetimes_are_sent_as_plain_ones():
     }
 
 
-def test_Value_that_no_message_holds_is_refused_by_row_and_name():
+def test_Unsupported_value_is_rejected_by_row_and_name():
     operations = [
         Identify("u", {"good": 1, "bad": {1}}, NOW_MS),
         Track("u", "E", {"large": 2**53 + 1, "exact": 2**53}, NOW_MS),
@@ -79,7 +79,7 @@ def test_Value_that_no_message_holds_is_refused_by_row_and_name():
     ]
 
 
-def test_Row_that_no_message_holds_is_refused_and_keeps_its_place():
+def test_Unsupported_row_is_rejected_and_keeps_its_place():
     messages, refused = to_operations([Identify("u", {}, NOW_MS), Identify(b"v", {}, NOW_MS), Delete("w")])
     assert [each.WhichOneof("operation") for each in messages] == ["identify", None, "delete_user"]
     assert refused == [Rejection(1, "the user id b'v' is of type bytes, not text")]

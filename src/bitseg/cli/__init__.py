@@ -1,1 +1,1 @@
-"""The command line: flags and printing alone."""
+"""The command line: only options and printing."""

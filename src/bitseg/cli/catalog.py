@@ -1,4 +1,4 @@
-"""`bitseg segments`, `bitseg lists` and `bitseg schema`: what a workspace keeps beside users and events."""
+"""`bitseg segments`, `bitseg lists` and `bitseg schema`: the contents of a workspace beside users and events."""
 
 import sys
 from collections.abc import Callable
@@ -55,7 +55,7 @@ def create_segment(
     data: Path,
     server: Remote | None,
 ) -> None:
-    """Save a segment under NAME, which no other has."""
+    """Save a segment under NAME, which must be unused."""
     query = query_of(expression, definition)
     with Target(data, server).opened(create=True) as target:
         target.catalog.create_segment(name, query, description=description or "", labels=labels)
@@ -71,7 +71,7 @@ def create_segment(
 def set_segment(
     name: str, expression: str | None, definition: Path | None, data: Path, server: Remote | None, **details: Any
 ) -> None:
-    """Save a segment under NAME, in place of the definition that it had."""
+    """Save a segment under NAME, replacing its definition if it exists."""
     query = query_of(expression, definition)
     with Target(data, server).opened(create=True) as target:
         target.catalog.save_segment(name, query, **details)
@@ -95,8 +95,8 @@ def lists_group() -> None:
 LISTS: Kind[StaticList] = Kind(
     "list",
     "lists",
-    fields=lambda each: {"size": each.size},
-    line=lambda each: each.size,
+    fields=lambda user_list: {"size": user_list.size},
+    line=lambda user_list: user_list.size,
     used_by="segments",
 )
 resource_commands(lists_group, LISTS)
@@ -106,13 +106,13 @@ def _file_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add FILE and --column."""
     file = click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
     column = click.option(
-        "--column", metavar="COLUMN", help="FILE is CSV with a header, and the ids are in this column."
+        "--column", metavar="COLUMN", help="Read the ids from this column of FILE, which is CSV with a header."
     )
     return file(column(command))
 
 
 def _user_ids(file: Path, column: str | None) -> list[str]:
-    """The ids in a file: one a line, or in a column of CSV."""
+    """The ids in a file: one per line, or in a column of CSV."""
     content = sys.stdin.buffer.read() if str(file) == "-" else read_file(file, ImportFileError)
     if column is not None:
         return list(read_user_ids(content, column))
@@ -136,7 +136,7 @@ def create_list(
     data: Path,
     server: Remote | None,
 ) -> None:
-    """Save the ids in FILE, one a line ("-" is standard input), under NAME, which no other list has; print how many."""
+    """Save the ids in FILE, one per line ("-" is standard input), under the unused NAME; print how many."""
     user_ids = _user_ids(file, column)
     with Target(data, server).opened(create=True) as target:
         saved = target.catalog.create_list(name, user_ids, description=description or "", labels=labels)
@@ -150,7 +150,7 @@ def create_list(
 @etag_option
 @target_options
 def set_list(name: str, file: Path, column: str | None, data: Path, server: Remote | None, **details: Any) -> None:
-    """Save the ids in FILE, one a line ("-" is standard input), in place of the list NAME; print how many."""
+    """Save the ids in FILE, one per line ("-" is standard input), as the list NAME, replacing it; print how many."""
     user_ids = _user_ids(file, column)
     with Target(data, server).opened(create=True) as target:
         saved = target.catalog.save_list(name, user_ids, **details)
@@ -165,7 +165,7 @@ def schema_group() -> None:
 @schema_group.command("set")
 @click.argument("name")
 @click.argument("type_", metavar="TYPE", type=click.Choice([kind.value for kind in ValueType]))
-@click.option("--event", metavar="EVENT", help="The event whose property it is; without one, NAME is an attribute.")
+@click.option("--event", metavar="EVENT", help="The event of the property NAME; without one, NAME is an attribute.")
 @data_option
 def set_type(name: str, type_: str, event: str | None, data: Path) -> None:
     """Fix the type of an attribute or a property before its first value does."""

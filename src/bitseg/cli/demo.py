@@ -1,4 +1,4 @@
-"""`bitseg demo`: a made-up store, imported as any file is, counted and served."""
+"""`bitseg demo`: a made-up store: imported from files, counted and served."""
 
 import statistics
 import sys
@@ -40,7 +40,7 @@ _WARM_RUNS = 21
 def demo_command(users: int, write: Path | None, listen: str, no_serve: bool) -> None:
     """Make up a store of 90 days, import it, count five well-known segments, and serve it.
 
-    The same number of users makes the same counts, on whatever day.
+    The same number of users gives the same counts on every day.
     """
     calendar = Calendar("UTC")
     today = calendar.day_of(SystemClock().now_ms())
@@ -96,5 +96,5 @@ def _suggest(address: str) -> None:
         """count 'in segment "Lapsed" and not in segment "Have not logged in recently"'""",
         """count 'home within 10 km of (51.51, -0.13) and app_version >= version "4.10"' --json""",
     ):
-        # As this command was called, so that what is printed runs where it is on no path.
+        # The path of this command, so that the printed commands also run when bitseg is not on PATH.
         click.echo(f"  {sys.argv[0]} {command} --server {address}")

@@ -23,7 +23,7 @@ from bitseg.segment import parse_window
 def explain_command(
     user: str, query: Query, as_json: bool, as_of: datetime | None, data: Path, server: Remote | None
 ) -> None:
-    """Print why USER is in a segment or not: every condition, with the values and events behind it."""
+    """Print why USER is in a segment or not: each condition, with the values and events behind it."""
     with Target(data, server).opened() as target:
         result = target.explain(user, query, as_of)
     calendar = Calendar(result.timezone)
@@ -43,22 +43,22 @@ def explain_command(
 
 
 def _as_json(explanation: Explanation) -> dict[str, object]:
-    found: dict[str, object] = {"condition": explanation.condition, "matches": explanation.matches}
+    fields: dict[str, object] = {"condition": explanation.condition, "matches": explanation.matches}
     if explanation.value is not None:
-        found["value"] = explanation.value
+        fields["value"] = explanation.value
     if explanation.interval_ms is not None:
-        found["interval"] = [format_instant(each) for each in explanation.interval_ms]
+        fields["interval"] = [format_instant(instant_ms) for instant_ms in explanation.interval_ms]
     if explanation.events:
-        found["event_count"] = explanation.event_count
-        found["events"] = [
-            {"event": each.event, "time": format_instant(each.timestamp_ms), "properties": each.properties}
-            for each in explanation.events
+        fields["event_count"] = explanation.event_count
+        fields["events"] = [
+            {"event": event.event, "time": format_instant(event.timestamp_ms), "properties": event.properties}
+            for event in explanation.events
         ]
     if explanation.note:
-        found["note"] = explanation.note
+        fields["note"] = explanation.note
     if explanation.conditions:
-        found["conditions"] = [_as_json(each) for each in explanation.conditions]
-    return found
+        fields["conditions"] = [_as_json(condition) for condition in explanation.conditions]
+    return fields
 
 
 def _lines(explanation: Explanation, calendar: Calendar, depth: int = 0) -> Iterator[str]:
@@ -74,9 +74,9 @@ def _lines(explanation: Explanation, calendar: Calendar, depth: int = 0) -> Iter
     left_out = explanation.event_count - len(explanation.events)
     if left_out:
         yield f"{indent}({left_out:,} earlier events are not shown)"
-    for each in explanation.events:
-        properties = orjson.dumps(each.properties).decode()
-        yield f"{indent}{calendar.format_local(each.timestamp_ms)}  {each.event}  {properties}"
+    for event in explanation.events:
+        properties = orjson.dumps(event.properties).decode()
+        yield f"{indent}{calendar.format_local(event.timestamp_ms)}  {event.event}  {properties}"
     for below in explanation.conditions:
         yield from _lines(below, calendar, depth + 1)
 

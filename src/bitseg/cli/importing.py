@@ -42,8 +42,10 @@ _FORMATS = {
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
 @click.option("--format", "format_", type=click.Choice(["jsonl", "csv", "parquet"]), help="Default: by file name.")
 @click.option("--user-column", metavar="NAME", help="Column of user ids (CSV, Parquet).")
-@click.option("--event", metavar="NAME", help="The event that every row is.")
-@click.option("--event-column", metavar="NAME", help="Column of event names. Without an event, rows are users.")
+@click.option("--event", metavar="NAME", help="The event of every row.")
+@click.option(
+    "--event-column", metavar="NAME", help="Column of event names. Without --event and --event-column, rows are users."
+)
 @click.option("--time-column", metavar="NAME", help="Column of times.")
 @click.option(
     "--time-format",
@@ -57,12 +59,16 @@ _FORMATS = {
     "types",
     multiple=True,
     metavar="COLUMN=TYPE",
-    help=f"Type of a column: {', '.join(kind.value for kind in ValueType)}. Default: what its values show.",
+    help=f"Type of a column: {', '.join(kind.value for kind in ValueType)}. Default: inferred from its values.",
 )
 @click.option("--ignore", multiple=True, metavar="COLUMN", help="Leave a column out.")
-@click.option("--delimiter", default=None, metavar="CHARACTER", help=f"Of CSV: a character, tab, or {WHITESPACE}.")
 @click.option(
-    "--rejects", type=click.Path(path_type=Path, dir_okay=False), help="Where refused lines go: FILE.rejects.jsonl."
+    "--delimiter", default=None, metavar="CHARACTER", help=f"Delimiter of CSV: a character, tab, or {WHITESPACE}."
+)
+@click.option(
+    "--rejects",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File for rejected lines. Default: FILE.rejects.jsonl.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @target_options
@@ -86,16 +92,16 @@ def import_command(
 
     JSONL holds calls of the Segment spec. In CSV (with a header line) and Parquet, name the user column and, for
     events, the event and the time column; all other columns become properties, or attributes of users. Parquet files
-    that bitseg exported say so themselves.
+    that bitseg exported need no options.
 
-    A bad line never stops the import: it goes to a rejects file with its number and the reason.
+    An invalid line does not stop the import: it is written to a rejects file, with its number and the reason.
     """
     mapping = None
     if user_column is not None:
         mapping = ColumnMapping(
             user_column, event, event_column, time_column, time_format, _types(types), frozenset(ignore)
         )
-    # The import is acknowledged file by file, not batch by batch.
+    # An import is acknowledged per file, not per batch.
     with Target(data, server).opened_with_engine(create=True, sync=SyncPolicy.NEVER) as (target, engine):
         for path in files:
             batches = _batches(path, format_, mapping, target.calendar, delimiter)
@@ -119,7 +125,7 @@ def import_command(
 
 
 class _WholeBatches:
-    """A target whose batches Ctrl-C cannot cut: half of one would be kept, with message ids that keep out the rest."""
+    """Shields batches from Ctrl-C: the message ids of a partly applied batch would block its retry."""
 
     def __init__(self, target: Workspace) -> None:
         self._target = target
@@ -139,14 +145,14 @@ def _batches(
     suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
     kind = format_ or _FORMATS.get(suffix.lower())
     if kind is None:
-        raise InvalidArgumentError(f"the format of {path} is not known", hint="say --format jsonl, csv or parquet")
+        raise InvalidArgumentError(f"the format of {path} is unknown", hint="set --format to jsonl, csv or parquet")
     now_ms = SystemClock().now_ms()
     if kind == "jsonl":
         return read_jsonl(path, calendar, now_ms)
     if mapping is None and kind == "parquet":
         mapping = exported_mapping(path)
     if mapping is None:
-        raise InvalidArgumentError(f"which column of {path} holds the user ids?", hint="say --user-column NAME")
+        raise InvalidArgumentError(f"the column of user ids in {path} is not named", hint="set --user-column NAME")
     if kind == "parquet":
         return read_parquet(path, mapping, calendar, now_ms)
     default = "\t" if suffix.lower() == ".tsv" else ","
@@ -168,7 +174,7 @@ def _types(pairs: tuple[str, ...]) -> dict[str, ValueType]:
 
 
 def _print_types(engine: Engine, event: str | None) -> None:
-    """What the columns were taken for: a type that is not the one meant is best noticed now."""
+    """Print the inferred types, so that a wrong one is noticed early."""
     fields = [field for field in engine.schema() if field.event == event]
     owner = "attributes" if event is None else f'properties of "{event}"'
     if fields:
@@ -185,4 +191,4 @@ def _print_summary(path: Path, summary: Summary, rejects_path: Path, as_json: bo
             f"{summary.rejected_lines:,} rejected, {summary.rejected_values:,} single values left out"
         )
     if refused:
-        message(f"what was refused, and why, is in {rejects_path}")
+        message(f"the rejected lines and values, with reasons, are in {rejects_path}")

@@ -43,12 +43,12 @@ def cli() -> None:
 
 @cli.command("init")
 @data_option
-@click.option("--timezone", default="UTC", show_default=True, metavar="ZONE", help="IANA zone whose days count.")
+@click.option("--timezone", default="UTC", show_default=True, metavar="ZONE", help="IANA time zone of the days.")
 @click.option("--retention-days", type=int, metavar="N", help="Keep events of the last N days only.")
 def init_command(data: Path, timezone: str, retention_days: int | None) -> None:
-    """Make a workspace; its time zone is fixed from then on.
+    """Make a workspace; its time zone cannot be changed later.
 
-    Without this, the first import makes one in UTC that keeps all events.
+    Without this, the first import makes one in UTC that retains all events.
     """
     Engine.create(data, WorkspaceSettings(timezone, retention_days)).close()
     message(f"made a workspace in {data}, time zone {timezone}")
@@ -56,7 +56,7 @@ def init_command(data: Path, timezone: str, retention_days: int | None) -> None:
 
 @cli.command("count")
 @query_options("Print count, version, time and warnings as JSON.")
-@click.option("--explain", "with_plan", is_flag=True, help="Print how the count comes about (not with --server).")
+@click.option("--explain", "with_plan", is_flag=True, help="Print how the count is computed (not with --server).")
 def count_command(
     query: Query, as_json: bool, with_plan: bool, as_of: datetime | None, data: Path, server: Remote | None
 ) -> None:
@@ -88,7 +88,7 @@ def count_command(
 def members_command(
     query: Query, limit: int | None, as_json: bool, as_of: datetime | None, data: Path, server: Remote | None
 ) -> None:
-    """Print the ids of the users in a segment, one a line."""
+    """Print the ids of the users in a segment, one per line."""
     with Target(data, server).opened() as target:
         members = target.members(query, as_of)
         left = members.total if limit is None else limit
@@ -141,7 +141,7 @@ for command in (
 
 
 def main() -> None:
-    """Run the command line; exit status 0, 1 where it failed, 2 where it was called wrongly."""
+    """Run the command line. Exits with status 0, 1 for a failure, or 2 for wrong usage."""
     context: click.Context | None = None
     try:
         with cli.make_context("bitseg", sys.argv[1:]) as context:
@@ -155,7 +155,7 @@ def main() -> None:
         message("interrupted")
         sys.exit(1)
     except BrokenPipeError:
-        # The reader has seen enough; without this, Python complains again while it closes the stream.
+        # The reader of a pipe has closed it; without this, Python reports it again when it closes the stream.
         sys.stdout = None
         sys.exit(1)
     except BitsegError as error:

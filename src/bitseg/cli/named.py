@@ -1,4 +1,4 @@
-"""The commands that everything kept by name has: show, list, rename, delete and update, made from a `Kind`."""
+"""The commands for every kind of catalog entry: show, list, rename, delete and update, made from a `Kind`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ T = TypeVar("T", bound=Entry)
 Command = Callable[..., Any]
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-etag_option = click.option("--etag", default="", help="Refuse unless this is the current etag.")
+etag_option = click.option("--etag", default="", help="Fail unless this is the current etag.")
 contains_option = click.option(
-    "--contains", default="", metavar="TEXT", help="Only those with TEXT in their names, whatever the case."
+    "--contains", default="", metavar="TEXT", help="Only entries with TEXT in their names, ignoring case."
 )
 
 
 def _labels(context: click.Context, parameter: click.Parameter, given: Sequence[str]) -> dict[str, str] | None:
-    pairs = [each.partition("=") for each in given]
+    pairs = [label.partition("=") for label in given]
     if not all(separator for _, separator, _ in pairs):
         raise click.BadParameter("write KEY=VALUE")
     return {key: value for key, _, value in pairs} or None
@@ -38,13 +38,13 @@ label_option = click.option(
 
 def details_options(command: Command) -> Command:
     """Add --description and --label."""
-    description = click.option("--description", metavar="TEXT", help="What it is for.")
+    description = click.option("--description", metavar="TEXT", help="A description.")
     return description(label_option(command))
 
 
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[T]):
-    """One kind of what is kept by name: its methods of the catalog, and how an entry is printed.
+    """A kind of catalog entry: its methods of the catalog, and how an entry is printed.
 
     `fields` are printed by `show` between the name and the details, `line` by `list` after the name.
     `update_options` are options of `update` beside --description, --label and --etag, and `update_values` turns their
@@ -66,7 +66,7 @@ class Kind(Generic[T]):
         return method
 
     def all_fields(self, entry: T) -> dict[str, object]:
-        """All that is known of an entry, by the names that JSON output has."""
+        """All fields of an entry, by their names in the JSON output."""
         details = entry.details
         return {
             "name": entry.name,
@@ -98,7 +98,7 @@ def resource_commands(group: click.Group, kind: Kind[Any]) -> None:
             entry = kind.method(target.catalog, "get")(name)
         _print_fields(kind.all_fields(entry), as_json)
 
-    @add("list", f"Print the {kind.plural} by name, one a line.", contains_option, label_option, json_option)
+    @add("list", f"Print the {kind.plural} by name, one per line.", contains_option, label_option, json_option)
     def list_all(
         contains: str, labels: dict[str, str] | None, as_json: bool, data: Path, server: Remote | None
     ) -> None:
@@ -106,14 +106,14 @@ def resource_commands(group: click.Group, kind: Kind[Any]) -> None:
             page_of = kind.method(target.catalog, "list")
             entries = [*on_all_pages(lambda token: page_of(name_contains=contains, labels=labels, page_token=token))]
         if as_json:
-            print_json([kind.all_fields(each) for each in entries])
+            print_json([kind.all_fields(entry) for entry in entries])
             return
-        for each in entries:
-            click.echo(f"{each.name}: {kind.line(each)}")
+        for entry in entries:
+            click.echo(f"{entry.name}: {kind.line(entry)}")
 
     @add(
         "rename",
-        f"Call the {kind.noun} NAME by NEW_NAME, also in the {kind.used_by} that refer to it.",
+        f"Rename the {kind.noun} NAME to NEW_NAME, also in the {kind.used_by} that refer to it.",
         name,
         new_name,
         etag_option,
@@ -129,7 +129,7 @@ def resource_commands(group: click.Group, kind: Kind[Any]) -> None:
 
     @add(
         "update",
-        f"Change what is given of the {kind.noun} NAME.",
+        f"Change the given fields of the {kind.noun} NAME.",
         name,
         kind.update_options,
         details_options,

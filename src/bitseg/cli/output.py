@@ -1,4 +1,4 @@
-"""Printing: results to standard output, everything else to standard error."""
+"""Prints results to standard output, and everything else to standard error."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -13,33 +13,33 @@ from bitseg.results import PlanStep
 
 
 def print_json(value: object) -> None:
-    """One line of JSON on standard output."""
+    """Print one line of JSON on standard output."""
     click.echo(orjson.dumps(value))
 
 
 def message(text: str) -> None:
-    """A line for people on standard error."""
+    """Print a line on standard error."""
     click.echo(text, err=True)
 
 
 def print_warnings(warnings: Iterable[str]) -> None:
-    """Warnings of an answer, on standard error."""
+    """Print the warnings of an answer on standard error."""
     for warning in warnings:
         message(f"warning: {warning}")
 
 
 def print_plan(step: PlanStep, depth: int = 0) -> None:
-    """How an answer comes about, on standard error: sizes and times of every part, the parts below it indented."""
+    """Print a query plan on standard error: sizes and times of every step, with its parts indented below it."""
     if depth == 0:
         message(f"{'estimated':>12} {'users':>12} {'ms':>9}")
     where = "" if not step.is_known else "  (cached)"
     message(f"{step.estimated:12,} {step.members:12,} {step.seconds * 1000:9.3f}  {'  ' * depth}{step.title}{where}")
-    for each in step.steps:
-        print_plan(each, depth + 1)
+    for part in step.steps:
+        print_plan(part, depth + 1)
 
 
 def print_error(error: BitsegError) -> None:
-    """An error on standard error, with the line of the expression that it points into."""
+    """Print an error on standard error, with the line of the expression that it points into."""
     message(f"error: {_printable(error.message)}")
     if isinstance(error, SegmentError) and error.position is not None and error.text is not None:
         position = error.position
@@ -58,16 +58,16 @@ def _printable(text: str) -> str:
 
 
 class Advance(Protocol):
-    """Called with the work done so far, a word on it, and where it is known by then how much there is."""
+    """Called with the work done so far, a note on it, and the total if it is known by then."""
 
     def __call__(self, done: int, note: str = "", total: int | None = None) -> None: ...
 
 
 @contextmanager
 def progress(title: str, total: int | None) -> Iterator[Advance]:
-    """A progress bar on standard error if that is a terminal, else nothing.
+    """Show a progress bar on standard error, if that is a terminal.
 
-    `total` may be unknown; the bar then says only how far the work has come in words.
+    With an unknown `total`, only the note is shown.
     """
     if not sys.stderr.isatty():
         yield lambda done, note="", total=None: None

@@ -1,4 +1,4 @@
-"""Switches of the whole process, which a command may set and a library may not."""
+"""Settings of the whole process, which a command may change and a library may not."""
 
 import ctypes
 import gc
@@ -9,25 +9,25 @@ from contextlib import contextmanager
 
 _SWITCH_SECONDS = 0.0005
 _COLLECT_EVERY = 1_000_000
-# As in glibc's malloc.h.
+# The value in glibc's malloc.h.
 _M_ARENA_MAX = -8
 _HEAPS = 2
 
 
 def switch_threads_often() -> None:
-    """Have a short call wait for the interpreter at most half a millisecond while another thread computes."""
+    """Let a thread wait for the interpreter at most half a millisecond while another thread computes."""
     sys.setswitchinterval(_SWITCH_SECONDS)
 
 
 def share_heaps() -> None:
-    """Have all threads allocate from few heaps: each of many would keep what its largest answers took."""
+    """Let all threads allocate from few heaps, because every heap retains the memory of its largest answers."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, _HEAPS)
 
 
 def raise_file_limit() -> None:
-    """Allow as many connections as the system lets this process have."""
+    """Allow as many open files, and so connections, as the system permits."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -35,7 +35,7 @@ def raise_file_limit() -> None:
 
 @contextmanager
 def collecting_seldom() -> Iterator[None]:
-    """Look for reference cycles once in a million new objects: an import makes many objects and no cycles."""
+    """Collect reference cycles only once in a million objects: an import makes many objects but no cycles."""
     thresholds = gc.get_threshold()
     gc.set_threshold(_COLLECT_EVERY, *thresholds[1:])
     try:

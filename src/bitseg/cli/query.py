@@ -1,4 +1,4 @@
-"""The options of commands that answer a segment, and the two ways to give one."""
+"""The options of commands that evaluate a segment, which is an expression or a file."""
 
 import functools
 from collections.abc import Callable
@@ -20,7 +20,7 @@ definition_option = click.option(
 
 
 def query_of(expression: str | None, definition: Path | None) -> str | Condition:
-    """The query that the argument or the option gives; click.UsageError unless it is one of them."""
+    """The query of the argument or the option; click.UsageError unless exactly one is given."""
     if (expression is None) == (definition is None):
         raise click.UsageError("give an expression, or --definition FILE with its JSON form")
     if definition is None:

@@ -1,4 +1,4 @@
-"""`bitseg serve`: the options, where they come from, and the life of the server."""
+"""`bitseg serve`: the options, their sources, and the life of the server."""
 
 import tomllib
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ _SOURCES = {
 
 
 def _read_configuration(context: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
-    """Take the file's values as defaults, which the environment and the command line override."""
+    """Use the file's values as defaults, which the environment and the command line override."""
     if path is None:
         return None
     try:
@@ -44,8 +44,8 @@ def _read_configuration(context: click.Context, _: click.Parameter, path: Path |
     unknown = values.keys() - known
     if unknown:
         raise InvalidArgumentError(
-            f"{path} sets {', '.join(sorted(unknown))}, which bitseg serve does not know",
-            hint=f"it knows {', '.join(sorted(map(str, known)))}",
+            f"{path} has unknown options: {', '.join(sorted(unknown))}",
+            hint=f"the options are {', '.join(sorted(map(str, known)))}",
         )
     context.default_map = values
     return path
@@ -62,13 +62,13 @@ def _read_configuration(context: click.Context, _: click.Parameter, path: Path |
     callback=_read_configuration,
     help="TOML file with any of the options below, named as in --print-config.",
 )
-@click.option("--print-config", is_flag=True, help="Print all options as TOML, with where they come from, and stop.")
+@click.option("--print-config", is_flag=True, help="Print all options and their sources as TOML, and exit.")
 @option("data", type=click.Path(path_type=Path, file_okay=False), default=DEFAULT_DATA, help="Data directory.")
 @option(
     "sync",
     type=click.Choice([policy.value for policy in SyncPolicy]),
     default=SyncPolicy.ALWAYS.value,
-    help="When a write is on disk: before it is acknowledged, within a second, or when the system sees fit.",
+    help="When a write is durable: before it is acknowledged, within a second, or when the operating system decides.",
 )
 @option(
     "snapshot_mib",
@@ -79,7 +79,7 @@ def _read_configuration(context: click.Context, _: click.Parameter, path: Path |
 )
 @settings_options
 @option("log_format", type=click.Choice(logs.FORMATS), default="text", help="How logs are written.")
-@option("log_level", type=click.Choice(logs.LEVELS), default="info", help="debug has a line for every call.")
+@option("log_level", type=click.Choice(logs.LEVELS), default="info", help="debug logs every call.")
 @click.pass_context
 def serve_command(context: click.Context, /, config: Path | None, print_config: bool, **options: Any) -> None:
     """Serve the workspace over gRPC until interrupted, then save it.
@@ -95,14 +95,14 @@ def serve_command(context: click.Context, /, config: Path | None, print_config: 
     raise_file_limit()
     share_heaps()
     switch_threads_often()
-    # When each counter was made is of no use to anybody, and doubles their number.
+    # The creation times of counters are useless, and double the number of series.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     server = Server(None, to_settings(options))
     server.start()
     sync, snapshot_after_bytes = SyncPolicy(options["sync"]), options["snapshot_mib"] << 20
     try:
         with opened(data, with_account=True, sync=sync, snapshot_after_bytes=snapshot_after_bytes) as engine:
-            # Now rather than while the first callers wait.
+            # At the start, so that the first callers do not wait.
             engine.prepare()
             stopped = stop_on_signals()
             server.serve(engine)

@@ -16,21 +16,21 @@ _TYPES = get_type_hints(Settings)
 
 
 def option(name: str, **parameters: Any) -> Callable[[Command], Command]:
-    """An option that the environment and the configuration file can set as well. Its name has underscores."""
+    """An option that the environment and the configuration file can also set. `name` has underscores."""
     flag = "--" + name.replace("_", "-")
     return click.option(flag, envvar=f"BITSEG_{name.upper()}", show_envvar=True, show_default=True, **parameters)
 
 
 def settings_options(command: Command) -> Command:
     """Add an option for every field of Settings, in their order."""
-    for each in reversed(fields(Settings)):
-        command = option(_option_name(each), help=each.metadata["help"], **_parameters(each))(command)
+    for setting in reversed(fields(Settings)):
+        command = option(_option_name(setting), help=setting.metadata["help"], **_parameters(setting))(command)
     return command
 
 
 def to_settings(options: Mapping[str, Any]) -> Settings:
-    """The settings that the values of all options make."""
-    return Settings(**{each.name: _value(each, options[_option_name(each)]) for each in fields(Settings)})
+    """The settings for the values of all options."""
+    return Settings(**{setting.name: _value(setting, options[_option_name(setting)]) for setting in fields(Settings)})
 
 
 def _option_name(setting: Field[Any]) -> str:
@@ -53,7 +53,7 @@ def _parameters(setting: Field[Any]) -> dict[str, Any]:
         return {"type": click.IntRange(min=1), "default": default // setting.metadata["unit"], "metavar": "N"}
     if kind is float:
         return {"type": click.FloatRange(min=0, min_open=True), "default": default, "metavar": "N"}
-    raise TypeError(f"no option can be made of {setting.name}, which is of the type {kind}")
+    raise TypeError(f"no option can be made of {setting.name}, which has the type {kind}")
 
 
 def _value(setting: Field[Any], value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""`bitseg statistics`, `snapshot`, `backup`, `restore`, `verify` and `export`: what is on disk."""
+"""`bitseg statistics`, `snapshot`, `backup`, `restore`, `verify` and `export`."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -17,13 +17,13 @@ from bitseg.results import SnapshotResult
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @target_options
 def statistics_command(as_json: bool, data: Path, server: Remote | None) -> None:
-    """Print how much there is of everything, and what it takes in memory and on disk."""
+    """Print the counts of everything, and the bytes in memory and on disk."""
     with Target(data, server).opened() as target:
-        found = asdict(target.statistics())
+        values = asdict(target.statistics())
     if as_json:
-        print_json(found)
+        print_json(values)
         return
-    for name, value in found.items():
+    for name, value in values.items():
         click.echo(f"{name.replace('_', ' ')}: {value:,}")
 
 
@@ -39,9 +39,9 @@ def snapshot_command(data: Path, server: Remote | None) -> None:
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
 @target_options
 def backup_command(directory: Path, data: Path, server: Remote | None) -> None:
-    """Copy the workspace into DIRECTORY, which is empty or new.
+    """Copy the workspace into DIRECTORY, which must be empty or new.
 
-    With --server, the server copies it while it goes on serving, and DIRECTORY is on its machine.
+    With --server, the server copies it without interruption, and DIRECTORY is on the server's machine.
     """
     with Target(data, server).opened() as target:
         _print_snapshot(target.backup(directory.absolute()))
@@ -51,7 +51,7 @@ def backup_command(directory: Path, data: Path, server: Remote | None) -> None:
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False, exists=True))
 @data_option
 def restore_command(directory: Path, data: Path) -> None:
-    """Make the data directory from the backup in DIRECTORY, once all of it is verified."""
+    """Verify the backup in DIRECTORY, and copy it to the data directory."""
     with opened(directory, create=False) as engine:
         _require_sound(directory, engine)
         _print_snapshot(engine.backup(data))
@@ -62,7 +62,7 @@ def restore_command(directory: Path, data: Path) -> None:
 def verify_command(directory: Path) -> None:
     """Check a data directory or a backup: every checksum, and bitmaps and tables against columns.
 
-    Nothing is changed, except that the end of a write that a crash interrupted is cut off the journal and saved.
+    Nothing is changed, except that a write that a crash interrupted is cut off the journal and saved in a file.
     """
     with opened(directory, with_account=True, create=False) as engine:
         _require_sound(directory, engine)
@@ -75,7 +75,7 @@ def verify_command(directory: Path) -> None:
 def export_command(directory: Path, data: Path) -> None:
     """Write users and events into DIRECTORY as Parquet files, which `bitseg import DIRECTORY/*` reads back.
 
-    users.parquet has a row a user and a column an attribute; there is one file for each event, with a row an event.
+    users.parquet has a row per user and a column per attribute. Every event name has a file with a row per event.
     """
     with opened(data, create=False) as engine:
         for path, rows in export(engine.tables(), directory):

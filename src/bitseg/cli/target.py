@@ -1,4 +1,4 @@
-"""The options that say what a command works on: a data directory, or a server."""
+"""The options for the target of a command: a data directory or a server."""
 
 import functools
 import os
@@ -26,7 +26,7 @@ DEFAULT_DATA = Path("bitseg-data")
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """A server, and what it is shown."""
+    """A server, and the credentials for it."""
 
     address: str
     credentials: Credentials
@@ -34,7 +34,7 @@ class Remote:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A data directory, or where `server` is given that one."""
+    """A data directory; or `server`, if it is given."""
 
     data: Path
     server: Remote | None
@@ -49,9 +49,9 @@ class Target:
     def opened_with_engine(
         self, *, create: bool = False, sync: SyncPolicy = SyncPolicy.ALWAYS
     ) -> Iterator[tuple[Workspace, Engine | None]]:
-        """The same, and the engine once more for what only an engine can do; None where a server is called."""
+        """The same, and the engine for what only an engine can do; None with a server."""
         if self.server is not None:
-            # Who waits at a terminal can end it themselves.
+            # The user at a terminal can interrupt a long query.
             with Client(self.server.address, credentials=self.server.credentials, timeout_seconds=None) as client:
                 yield client, None
         else:
@@ -61,9 +61,9 @@ class Target:
 
 @contextmanager
 def opened(data: Path, *, with_account: bool = False, **options: Any) -> Iterator[Engine]:
-    """The engine of a directory, opened with a progress bar, saved whole even if Ctrl-C comes then.
+    """The engine of a directory, opened with a progress bar; Ctrl-C does not interrupt its last snapshot.
 
-    What was cut off the journal is told, and `with_account` all else that was found.
+    Reports bytes that were cut off the journal, and `with_account` also what was read.
     """
     with progress(f"opening {data}", 1) as advance:
         engine = Engine.open(data, progress=lambda done, total: advance(done, total=total), **options)
@@ -76,16 +76,16 @@ def opened(data: Path, *, with_account: bool = False, **options: Any) -> Iterato
             engine.close()
 
 
-def _report(data: Path, found: Recovered, *, with_account: bool) -> None:
+def _report(data: Path, recovered: Recovered, *, with_account: bool) -> None:
     if with_account:
         message(
-            f"opened {data} in {found.seconds:.1f} s: {found.snapshot_bytes:,} bytes of snapshot, "
-            f"{found.records:,} records of the journal"
+            f"opened {data} in {recovered.seconds:.1f} s: {recovered.snapshot_bytes:,} bytes of snapshot, "
+            f"{recovered.records:,} records of the journal"
         )
-    if found.torn_bytes:
+    if recovered.torn_bytes:
         message(
-            f"cut {found.torn_bytes:,} bytes off the journal: a write that a crash interrupted and was not "
-            f"acknowledged; they are in {found.torn_saved_as}"
+            f"cut {recovered.torn_bytes:,} bytes off the journal: a write that a crash interrupted and was not "
+            f"acknowledged; they are in {recovered.torn_saved_as}"
         )
 
 
@@ -101,7 +101,7 @@ data_option = click.option(
 
 
 def target_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --data, --server and what a server may ask for; the command gets `data` and `server`."""
+    """Add --data, --server and the credentials for a server; the command gets `data` and `server`."""
 
     @functools.wraps(command)
     def with_server(
@@ -130,24 +130,24 @@ def _file_option(name: str, purpose: str) -> Callable[..., Any]:
 
 
 _SERVER_OPTIONS = (
-    click.option("--server", metavar="HOST:PORT", help="Ask a running server instead of a data directory."),
-    _file_option("--token-file", "File with the token for the server; else BITSEG_TOKEN has it."),
-    click.option("--tls", is_flag=True, help="Encrypt the connection; so do the next three."),
+    click.option("--server", metavar="HOST:PORT", help="Use a running server instead of a data directory."),
+    _file_option("--token-file", "File with the token for the server. Default: the token in BITSEG_TOKEN."),
+    click.option("--tls", is_flag=True, help="Encrypt the connection. The next three options imply it."),
     _file_option("--tls-ca", "Certificates to trust instead of the system's, PEM."),
-    _file_option("--tls-certificate", "Certificate to show the server, PEM."),
-    _file_option("--tls-key", "Its private key, PEM."),
+    _file_option("--tls-certificate", "Certificate of the client, PEM."),
+    _file_option("--tls-key", "Private key of the client, PEM."),
 )
 
 
 def _token(file: Path | None) -> str | None:
-    """The token in a file, or in the environment; arguments would show it to everybody on the machine."""
+    """The token in a file, or in the environment. Other users of the machine could see arguments."""
     if file is None:
         return os.environ.get("BITSEG_TOKEN")
     return read_text(file, InvalidArgumentError, "the token").strip()
 
 
 def _as_of(context: click.Context, parameter: click.Parameter, text: str | None) -> datetime | None:
-    """The datetime that --as-of means; InvalidArgumentError where it means none."""
+    """The datetime of --as-of; InvalidArgumentError for an invalid text."""
     if text is None:
         return None
     try:
@@ -156,7 +156,7 @@ def _as_of(context: click.Context, parameter: click.Parameter, text: str | None)
         return datetime.fromisoformat(text)
     except ValueError:
         raise InvalidArgumentError(
-            f"--as-of {text!r} is no instant", hint="write 2024-05-31T18:00:00Z or 2024-05-31"
+            f"--as-of {text!r} is not an instant", hint="write 2024-05-31T18:00:00Z or 2024-05-31"
         ) from None
 
 
@@ -164,6 +164,6 @@ as_of_option = click.option(
     "--as-of",
     metavar="TIME",
     callback=_as_of,
-    help="The instant that stands for now, such as 2024-05-31T18:00:00Z; a day alone means its end. "
+    help="Answer as of this instant, such as 2024-05-31T18:00:00Z, or the end of a day. "
     "Without an offset it is local to the workspace.",
 )

@@ -1,4 +1,4 @@
-"""`bitseg token`: who may call a server."""
+"""`bitseg token`: bearer tokens for the callers of a server."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -42,11 +42,14 @@ def token_group() -> None:
 @token_group.command("create")
 @click.argument("name")
 @click.option(
-    "--role", type=click.Choice(ROLE_NAMES), required=True, help="What its holder may do: read, also write, or all."
+    "--role",
+    type=click.Choice(ROLE_NAMES),
+    required=True,
+    help="What the caller may do: read, also write, or everything.",
 )
 @_tokens_options
 def create_token(name: str, role: str, data: Path, tokens: Path | None) -> None:
-    """Make a token for NAME and print it. Only its hash is stored, so that it cannot be shown again."""
+    """Make a token for NAME and print it. Only its hash is stored; it cannot be shown again."""
     click.echo(TokenFile(tokens or tokens_path(data)).create(name, Role.named(role)))
     message(f"{name} has the role {role}; keep the token, it cannot be shown again")
 

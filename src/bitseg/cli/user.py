@@ -17,40 +17,40 @@ from bitseg.cli.target import Remote, Target, as_of_option, target_options
 @as_of_option
 @target_options
 def user_command(user: str, as_json: bool, as_of: datetime | None, data: Path, server: Remote | None) -> None:
-    """Print USER: attributes, what happened how often and when, and the saved segments with USER in them.
+    """Print USER: attributes, how often and when each event occurred, and the saved segments with USER.
 
-    --as-of is for the segments alone.
+    --as-of applies only to the segments.
     """
     with Target(data, server).opened() as target:
         record = target.user(user)
-        found = target.user_segments(user, as_of)
+        membership = target.user_segments(user, as_of)
     if as_json:
         events = [
             {
-                "event": each.event,
-                "count": each.count,
-                "first": format_instant(each.first_ms),
-                "last": format_instant(each.last_ms),
+                "event": summary.event,
+                "count": summary.count,
+                "first": format_instant(summary.first_ms),
+                "last": format_instant(summary.last_ms),
             }
-            for each in record.events
+            for summary in record.events
         ]
         print_json(
             {
                 "user": record.user_id,
                 "attributes": record.attributes,
                 "events": events,
-                "segments": found.segments,
+                "segments": membership.segments,
                 "version": record.version,
-                "warnings": found.warnings,
+                "warnings": membership.warnings,
             }
         )
         return
-    print_warnings(found.warnings)
+    print_warnings(membership.warnings)
     for name, value in record.attributes.items():
         click.echo(f"{name}: {orjson.dumps(value).decode()}")
-    for each in record.events:
-        first, last = format_instant(each.first_ms), format_instant(each.last_ms)
-        when = f"at {first}" if each.count == 1 else f"from {first} to {last}"
-        click.echo(f"{each.event}: {each.count:,} {when}")
-    for name in found.segments:
+    for summary in record.events:
+        first, last = format_instant(summary.first_ms), format_instant(summary.last_ms)
+        when = f"at {first}" if summary.count == 1 else f"from {first} to {last}"
+        click.echo(f"{summary.event}: {summary.count:,} {when}")
+    for name in membership.segments:
         click.echo(f'in segment "{name}"')

@@ -42,12 +42,12 @@ class AsyncClient(Calls):
 
     @property
     def catalogue(self) -> AsyncRemoteCatalog:
-        """`catalog` under its name of 0.1."""
+        """`catalog` under its name in 0.1."""
         return self.catalog
 
     @property
     async def calendar(self) -> Calendar:
-        """Days in the workspace's time zone, which the server is asked for once."""
+        """Days in the workspace's time zone, which is requested from the server once."""
         if self._calendar is None:
             self._calendar = Calendar(await self.call(calls.timezone()))
         return self._calendar
@@ -60,10 +60,10 @@ class AsyncClient(Calls):
         page_size: int = 0,
         resume_token: str = "",
     ) -> AsyncMembers[list[str]]:
-        """The external ids of all members, of one version, each once even if the connection breaks.
+        """The external ids of all members at one version, without repeats even if the connection breaks.
 
-        `page_size` is at most 100,000; 0 means 10,000. With the `resume_token` of earlier members, those that follow
-        it; the query and `as_of` are then absent or as they were. VersionGoneError where they are no longer kept.
+        `page_size` is at most 100,000; 0 means 10,000. With `resume_token`, continues that stream at its version;
+        `query` and `as_of` must then be omitted or unchanged. VersionGoneError if the version's members were evicted.
         """
         request = convert.members_request(query, page_size, resume_token)
         await self._set_as_of(request, as_of)
@@ -91,16 +91,16 @@ class AsyncClient(Calls):
                 )
 
     async def _begun(self, request: query_pb2.StreamMembersRequest) -> tuple[Any, Any]:
-        """The first page of a stream, and the call for the others."""
+        """The first page of a stream, and the call that yields the other pages."""
         responses = self._begin_stream(QUERY, "StreamMembers", request)
         return await responses.read(), responses
 
     async def ingest_columns(self, columns: Columns) -> IngestResult:
-        """Apply a block of rows given column by column, in batches that fit into messages; the answer adds them up."""
+        """Apply a block of rows, given as columns, in batches that fit into messages; the result is their sum."""
         return convert.combined([await self.call(calls.ingest_batch(batch)) for batch in convert.batches(columns)])
 
     async def producer(self, name: str, *, retry_seconds: float = DEFAULT_RETRY_SECONDS) -> AsyncProducer:
-        """A producer of numbered batches, each applied exactly once, whose name no other uses at the same time."""
+        """A producer of numbered batches that are applied exactly once. No other may use the name at the same time."""
         producer = AsyncProducer(self._stubs[INGEST], self._metadata, self._target, name, retry_seconds)
         await producer.connect()
         return producer
@@ -118,13 +118,13 @@ class AsyncClient(Calls):
         await self.close()
 
     async def call(self, call: Call[Answer]) -> Answer:
-        """The answer to a call."""
+        """Make a call and return its answer."""
         await self._set_as_of(call.request, call.as_of)
         with self._errors(call.query):
             return call.answer(await self._begin(call))
 
     async def upload(self, requests: Upload) -> StaticList:
-        """Send a list in parts."""
+        """Upload a list in several messages."""
         with self._errors():
             return from_user_list((await self._begin_stream(CATALOG, "UploadList", requests)).list)
 

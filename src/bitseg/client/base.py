@@ -1,4 +1,4 @@
-"""What both clients have in common: the connection, and every call with a single answer."""
+"""The common base of both clients: the connection, and every call with a single answer."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ DEFAULT_RETRY_SECONDS = 60.0
 
 
 class Calls(UnaryMethods):
-    """The base of `Client` and `AsyncClient`: another call with a single answer is another line here."""
+    """The base of `Client` and `AsyncClient`: a call with a single answer is one line here."""
 
     count = unary(calls.count)
     count_all = unary(calls.count_all)
@@ -55,17 +55,17 @@ class Calls(UnaryMethods):
         self._calendar: Calendar | None = None
 
     def _begin(self, call: Call[Any]) -> Any:
-        """Start a call; what is returned is its response, or to be awaited for it."""
+        """Start a call; returns its response, or an awaitable of it."""
         method = getattr(self._stubs[call.service], call.method)
         return method(call.request, timeout=self._timeout if call.is_short else None, metadata=self._metadata)
 
     def _begin_stream(self, service: str, method: str, request: Message | Iterator[Message]) -> Any:
-        """Start a call that takes as long as its messages take."""
+        """Start a streaming call, which has no deadline."""
         return getattr(self._stubs[service], method)(request, metadata=self._metadata)
 
     @contextmanager
     def _errors(self, query: Query | None = None) -> Iterator[None]:
-        """Raise the errors of bitseg that failed calls stand for."""
+        """Raise the errors of failed calls as errors of bitseg."""
         try:
             yield
         except grpc.RpcError as error:

@@ -1,4 +1,4 @@
-"""The calls of queries, ingest and administration that have a single answer. Each function describes one."""
+"""The calls of queries, ingest and administration with a single answer, one function per call."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -29,8 +29,8 @@ QUERY, INGEST, CATALOG, ADMIN = "QueryService", "IngestService", "CatalogService
 def count(query: Query, as_of: datetime | None = None) -> Call[CountResult]:
     """How many users are in a segment, given as text or as a tree.
 
-    `as_of` stands for now and hides later events; without an offset it is a local time of the workspace. Raises
-    SegmentError, of the class that tells what is wrong with the definition.
+    `as_of` replaces the present and hides later events; without an offset it is local to the workspace's zone. Raises a
+    subclass of SegmentError for an invalid definition.
     """
     request = query_pb2.CountRequest(**convert.query_fields(query))
     return Call(QUERY, "Count", request, convert.count_result, query, as_of)
@@ -39,9 +39,9 @@ def count(query: Query, as_of: datetime | None = None) -> Call[CountResult]:
 def count_all(
     queries: Iterable[Query], as_of: datetime | None = None
 ) -> Call[tuple[list[CountResult | BitsegError], int]]:
-    """How many users are in each of at most 1,000 segments, all of one version, and the version.
+    """How many users are in each of at most 1,000 segments, all at one version, and that version.
 
-    A segment with a fault has its error in the place of its count. InvalidArgumentError for more segments.
+    An invalid segment has its error in place of its count. InvalidArgumentError for more segments.
     """
     request = query_pb2.BatchCountRequest(queries=[query_pb2.SegmentQuery(**convert.query_fields(q)) for q in queries])
     return Call(
@@ -56,9 +56,9 @@ def count_all(
 def evaluate(
     query: Query, as_of: datetime | None = None, *, sample_size: int = 0, include_bitmap: bool = False
 ) -> Call[Evaluation]:
-    """Count a segment and show a sample of its members, spread evenly and the same for the same version.
+    """Count a segment, with an evenly spread sample of its members that is the same for the same version.
 
-    `sample_size` is at most 1,000. With `include_bitmap`, all members come as a Roaring bitmap of dense ids.
+    `sample_size` is at most 1,000. `include_bitmap` adds a Roaring bitmap of the dense ids of all members.
     """
     request = query_pb2.EvaluateRequest(
         **convert.query_fields(query), sample_size=convert.size(sample_size), include_bitmap=include_bitmap
@@ -67,27 +67,27 @@ def evaluate(
 
 
 def explain(user_id: str, query: Query, as_of: datetime | None = None) -> Call[UserExplanation]:
-    """The truth of a segment's every condition for one user, with the values and events behind it.
+    """Whether each condition of a segment holds for one user, with the values and events behind it.
 
-    Raises NotFoundError for a user who is not known.
+    Raises NotFoundError for an unknown user.
     """
     request = query_pb2.ExplainUserRequest(**convert.query_fields(query), user_id=user_id)
     return Call(QUERY, "ExplainUser", request, from_response, query, as_of)
 
 
 def user(user_id: str) -> Call[UserRecord]:
-    """A user's attributes, and how often and when each event occurred; NotFoundError for who is not known."""
+    """A user's attributes, and how often and when each event occurred; NotFoundError for an unknown user."""
     return Call(QUERY, "GetUser", query_pb2.GetUserRequest(user_id=user_id), from_user_response)
 
 
 def user_segments(user_id: str, as_of: datetime | None = None) -> Call[UserSegments]:
-    """The saved segments that a user is in; NotFoundError for a user who is not known."""
+    """The saved segments that a user is in; NotFoundError for an unknown user."""
     request = query_pb2.ListUserSegmentsRequest(user_id=user_id)
     return Call(QUERY, "ListUserSegments", request, from_segments_response, as_of=as_of)
 
 
 def ingest(operations: Iterable[Operation]) -> Call[IngestResult]:
-    """Apply a batch of row operations as a whole. What is bad in it is left out and reported; the rest stands."""
+    """Apply a batch of row operations atomically. Invalid rows and values are left out and reported."""
     return ingest_batch(convert.Batch.of(operations))
 
 
@@ -97,18 +97,18 @@ def ingest_batch(batch: convert.Batch) -> Call[IngestResult]:
 
 
 def statistics() -> Call[Statistics]:
-    """How much there is of everything, and what it takes in memory and on disk."""
+    """The counts of everything, and the bytes in memory and on disk."""
     request = admin_pb2.GetStatisticsRequest()
     return Call(ADMIN, "GetStatistics", request, lambda response: from_statistics(response.statistics))
 
 
 def timezone() -> Call[str]:
-    """The IANA time zone of the workspace; InvalidArgumentError for a server of 0.1, which does not tell it."""
+    """The IANA time zone of the workspace; InvalidArgumentError for a server of 0.1, which does not send it."""
 
     def zone_name(response: admin_pb2.GetStatisticsResponse) -> str:
         if not response.timezone:
             raise InvalidArgumentError(
-                "the server does not tell the time zone of its workspace",
+                "the server does not send the time zone of its workspace",
                 hint="give times with an offset from UTC, or update the server",
             )
         return response.timezone
@@ -125,9 +125,9 @@ def snapshot() -> Call[SnapshotResult]:
 
 
 def backup(directory: str | Path) -> Call[SnapshotResult]:
-    """Take a snapshot and copy it into a directory that is empty or new.
+    """Take a snapshot and copy it into an empty or new directory.
 
-    A client names a directory of the server's machine by its absolute path.
+    With a client, the directory is an absolute path on the server's machine.
     """
     request = admin_pb2.CreateBackupRequest(directory=str(directory))
     return Call(

@@ -1,4 +1,4 @@
-"""Saved segments and static lists of a server, for both clients: the same methods and errors as `Engine.catalog`."""
+"""Saved segments and static lists of a server, for both clients, with the methods and errors of `Engine.catalog`."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
@@ -19,19 +19,19 @@ Upload = Iterator[catalog_pb2.UploadListRequest]
 
 
 class Connection(Caller, Protocol):
-    """What makes calls and uploads."""
+    """Makes calls and uploads."""
 
     def upload(self, requests: Upload, /) -> StaticList: ...
 
 
 class AsyncConnection(AsyncCaller, Protocol):
-    """What makes calls and uploads in an event loop."""
+    """Makes calls and uploads in an event loop."""
 
     async def upload(self, requests: Upload, /) -> StaticList: ...
 
 
 class CatalogCalls(UnaryMethods):
-    """The base of both catalogs: another call with a single answer is another line here."""
+    """The base of both catalogs: a call with a single answer is one line here."""
 
     get_segment = unary(catalog_calls.get_segment)
     list_segments = unary(catalog_calls.list_segments)
@@ -59,13 +59,13 @@ class RemoteCatalog(CatalogCalls):
     def segments(self) -> Mapping[str, SavedSegment]:
         """The saved segments by name."""
         entries = on_all_pages(lambda token: self.list_segments(page_size=_LARGEST_PAGE, page_token=token))
-        return {each.name: each for each in entries}
+        return {entry.name: entry for entry in entries}
 
     @property
     def lists(self) -> Mapping[str, StaticList]:
         """The static lists by name."""
         entries = on_all_pages(lambda token: self.list_lists(page_size=_LARGEST_PAGE, page_token=token))
-        return {each.name: each for each in entries}
+        return {entry.name: entry for entry in entries}
 
     def save_list(
         self,
@@ -76,20 +76,20 @@ class RemoteCatalog(CatalogCalls):
         labels: Labels | None = None,
         etag: str = "",
     ) -> StaticList:
-        """Save user ids under a name, in place of those that it had; description and labels stay unless given.
+        """Save user ids under a name, replacing those of an existing list; description and labels stay unless given.
 
-        The ids are sent in parts, however many. The list changes when all have arrived, or not at all.
+        Any number of ids is sent, in several messages. The list changes when all have arrived, or not at all.
         """
         head = catalog_pb2.UserList(name=name, description=description, labels=labels, etag=etag)
         return self._connection.upload(_upload_requests(head, user_ids))
 
     def call(self, call: Call[Answer]) -> Answer:
-        """The answer to a call."""
+        """Make a call and return its answer."""
         return self._connection.call(call)
 
 
 class AsyncRemoteCatalog(CatalogCalls):
-    """As `RemoteCatalog`, for an event loop: every method and property is to be awaited."""
+    """`RemoteCatalog` for an event loop: methods and properties return awaitables."""
 
     is_async: ClassVar[bool] = True
 
@@ -100,13 +100,13 @@ class AsyncRemoteCatalog(CatalogCalls):
     async def segments(self) -> Mapping[str, SavedSegment]:
         """The saved segments by name."""
         entries = await async_on_all_pages(lambda token: self.list_segments(page_size=_LARGEST_PAGE, page_token=token))
-        return {each.name: each for each in entries}
+        return {entry.name: entry for entry in entries}
 
     @property
     async def lists(self) -> Mapping[str, StaticList]:
         """The static lists by name."""
         entries = await async_on_all_pages(lambda token: self.list_lists(page_size=_LARGEST_PAGE, page_token=token))
-        return {each.name: each for each in entries}
+        return {entry.name: entry for entry in entries}
 
     async def save_list(
         self,
@@ -117,22 +117,22 @@ class AsyncRemoteCatalog(CatalogCalls):
         labels: Labels | None = None,
         etag: str = "",
     ) -> StaticList:
-        """Save user ids under a name, in place of those that it had; description and labels stay unless given.
+        """Save user ids under a name, replacing those of an existing list; description and labels stay unless given.
 
-        The ids are sent in parts, however many. The list changes when all have arrived, or not at all.
+        Any number of ids is sent, in several messages. The list changes when all have arrived, or not at all.
         """
         head = catalog_pb2.UserList(name=name, description=description, labels=labels, etag=etag)
         return await self._connection.upload(_upload_requests(head, user_ids))
 
     async def call(self, call: Call[Answer]) -> Answer:
-        """The answer to a call."""
+        """Make a call and return its answer."""
         return await self._connection.call(call)
 
 
 def _upload_requests(head: catalog_pb2.UserList, user_ids: Iterable[str]) -> Upload:
-    """The messages of an upload, of which the last says that it is complete."""
+    """The messages of an upload; the last one completes it."""
     yield catalog_pb2.UploadListRequest(list=head, is_complete=False)
-    rest = iter(user_ids)
-    while part := list(islice(rest, _UPLOAD_USERS)):
+    remaining_ids = iter(user_ids)
+    while part := list(islice(remaining_ids, _UPLOAD_USERS)):
         yield catalog_pb2.UploadListRequest(user_ids=catalog_pb2.UserIds(user_ids=part))
     yield catalog_pb2.UploadListRequest(is_complete=True)

@@ -1,4 +1,4 @@
-"""The calls of saved segments and static lists that have a single answer. Each function describes one."""
+"""The calls of saved segments and static lists with a single answer, one function per call."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -27,7 +27,7 @@ def get_segment(name: str) -> Call[SavedSegment]:
 def list_segments(
     *, name_contains: str = "", labels: Labels | None = None, page_size: int = 0, page_token: str = ""
 ) -> Call[NamedPage[SavedSegment]]:
-    """A page of the segments with a text in their names, whatever the case, and with all of some labels."""
+    """A page of the segments whose names contain a text, ignoring case, and that have all the labels."""
     request = catalog_pb2.ListSegmentsRequest(**_search(name_contains, labels, page_size, page_token))
 
     def page(response: catalog_pb2.ListSegmentsResponse) -> NamedPage[SavedSegment]:
@@ -40,10 +40,10 @@ def list_segments(
 def create_segment(
     name: str, query: Query, *, description: str = "", labels: Labels | None = None
 ) -> Call[SavedSegment]:
-    """Save a segment under a name that no segment has, else AlreadyExistsError.
+    """Save a segment under an unused name; AlreadyExistsError if a segment has it.
 
-    Attributes and events need not have arrived yet. Raises SegmentSyntaxError and InvalidSegmentError for a
-    definition that means nothing, that refers to what is not saved, or to itself, directly or through others.
+    Attributes and events need not exist yet. Raises SegmentSyntaxError, and InvalidSegmentError for a definition that
+    is invalid, refers to an unknown segment or list, or refers to itself, directly or through others.
     """
     fields = convert.query_fields(query)
     segment = catalog_pb2.SavedSegment(name=name, **fields, description=description, labels=labels or {})
@@ -58,7 +58,7 @@ def save_segment(
     labels: Labels | None = None,
     etag: str = "",
 ) -> Call[SavedSegment]:
-    """Save a segment under a name, in place of the one that has it; description and labels stay unless given.
+    """Save a segment under a name, replacing an existing definition; description and labels stay unless given.
 
     With an `etag`, NotFoundError if no segment has the name.
     """
@@ -75,23 +75,23 @@ def update_segment(
     labels: Labels | None = None,
     etag: str = "",
 ) -> Call[SavedSegment]:
-    """Change what is given of a segment; NotFoundError if no segment has the name."""
+    """Change the given fields of a segment; NotFoundError if no segment has the name."""
     return _segment_call("UpdateSegment", _segment_update(name, query, description, labels, etag), query)
 
 
 def rename_segment(name: str, new_name: str, *, etag: str = "") -> Call[SavedSegment]:
-    """Give a segment a name that no segment has, also in the segments that refer to it."""
+    """Rename a segment to an unused name, also in the segments that refer to it."""
     request = catalog_pb2.RenameSegmentRequest(name=name, new_name=new_name, etag=etag)
     return _segment_call("RenameSegment", request)
 
 
 def clone_segment(name: str, new_name: str) -> Call[SavedSegment]:
-    """Save a copy of a segment, with its description and labels, under a name that no segment has."""
+    """Save a copy of a segment, with its description and labels, under an unused name."""
     return _segment_call("CloneSegment", catalog_pb2.CloneSegmentRequest(name=name, new_name=new_name))
 
 
 def delete_segment(name: str, *, etag: str = "") -> Call[None]:
-    """Delete a segment; NotFoundError if no segment has the name, InUseError while others refer to it. Users stay."""
+    """Delete a segment; NotFoundError if no segment has the name, InUseError if others refer to it. Users stay."""
     return Call(CATALOG, "DeleteSegment", catalog_pb2.DeleteSegmentRequest(name=name, etag=etag), lambda _: None)
 
 
@@ -106,7 +106,7 @@ def get_list(name: str) -> Call[StaticList]:
 def list_lists(
     *, name_contains: str = "", labels: Labels | None = None, page_size: int = 0, page_token: str = ""
 ) -> Call[NamedPage[StaticList]]:
-    """A page of the lists with a text in their names, whatever the case, and with all of some labels."""
+    """A page of the lists whose names contain a text, ignoring case, and that have all the labels."""
     request = catalog_pb2.ListListsRequest(**_search(name_contains, labels, page_size, page_token))
 
     def page(response: catalog_pb2.ListListsResponse) -> NamedPage[StaticList]:
@@ -118,9 +118,9 @@ def list_lists(
 def create_list(
     name: str, user_ids: Iterable[str] = (), *, description: str = "", labels: Labels | None = None
 ) -> Call[StaticList]:
-    """Save user ids under a name that no list has, else AlreadyExistsError.
+    """Save user ids under an unused name; AlreadyExistsError if a list has it.
 
-    Ids of users who have not arrived yet count once they do. Raises InvalidArgumentError for a bad name or id. A
+    Ids of unknown users count once the users exist. Raises InvalidArgumentError for a bad name or id. A
     client sends the ids in one message; `save_list` has no such limit.
     """
     request = catalog_pb2.CreateListRequest(
@@ -138,7 +138,7 @@ def update_list(
     labels: Labels | None = None,
     etag: str = "",
 ) -> Call[StaticList]:
-    """Change what is given of a list; NotFoundError if no list has the name."""
+    """Change the given fields of a list; NotFoundError if no list has the name."""
     request = catalog_pb2.UpdateListRequest(
         list=catalog_pb2.UserList(name=name, description=description, labels=labels, etag=etag),
         update_mask=_mask({"description": description, "labels": labels}),
@@ -148,12 +148,12 @@ def update_list(
 
 
 def rename_list(name: str, new_name: str, *, etag: str = "") -> Call[StaticList]:
-    """Give a list a name that no list has, also in the segments that refer to it."""
+    """Rename a list to an unused name, also in the segments that refer to it."""
     return _list_call("RenameList", catalog_pb2.RenameListRequest(name=name, new_name=new_name, etag=etag))
 
 
 def delete_list(name: str, *, etag: str = "") -> Call[None]:
-    """Delete a list; NotFoundError if no list has the name, InUseError while segments refer to it. Users stay."""
+    """Delete a list; NotFoundError if no list has the name, InUseError if segments refer to it. Users stay."""
     return Call(CATALOG, "DeleteList", catalog_pb2.DeleteListRequest(name=name, etag=etag), lambda _: None)
 
 

@@ -1,4 +1,4 @@
-"""The channel of a client: its credentials, its keep-alive, and which calls are made again when one fails."""
+"""The channel of a client: its credentials, its keep-alive, and which failed calls are retried."""
 
 import json
 from dataclasses import dataclass, field
@@ -18,10 +18,10 @@ _REPEATABLE = {MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT}
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a client shows and whom it trusts.
+    """The credentials of a client, and the certificates that it trusts.
 
-    `token` is one of `bitseg token create`. TLS is used where `tls` is set or any file is named: `ca` holds the
-    certificates that are trusted, instead of the system's, and `certificate` and `key` are the client's own. All PEM.
+    `token` is printed by `bitseg token create`. TLS is used if `tls` is set or any file is named. `ca` has the trusted
+    certificates, instead of the system's; `certificate` and `key` are the client's own. All files are PEM.
     """
 
     token: str | None = field(default=None, repr=False)
@@ -33,16 +33,16 @@ class Credentials:
     @property
     def is_tls(self) -> bool:
         """Whether the connection is encrypted."""
-        return self.tls or any(each is not None for each in (self.ca, self.certificate, self.key))
+        return self.tls or any(file is not None for file in (self.ca, self.certificate, self.key))
 
     def channel_credentials(self) -> grpc.ChannelCredentials:
         """The credentials of a channel with TLS; InvalidArgumentError for files that cannot be read."""
         if (self.certificate is None) != (self.key is None):
-            raise InvalidArgumentError("a client's certificate needs its key, and the key its certificate")
+            raise InvalidArgumentError("a client needs both its certificate and its key, or neither")
         return grpc.ssl_channel_credentials(_content(self.ca), _content(self.key), _content(self.certificate))
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
-        """What each call carries."""
+        """The metadata that every call sends."""
         return () if self.token is None else (("authorization", f"Bearer {self.token}"),)
 
 
@@ -51,7 +51,7 @@ def _content(path: Path | None) -> bytes | None:
 
 
 def channel_options() -> list[tuple[str, Any]]:
-    """The options of a channel: answers of any size, keep-alive, and repeated calls where the protocol allows them."""
+    """The options of a channel: answers of any size, keep-alive, and retries where the protocol allows them."""
     return [
         ("grpc.max_receive_message_length", -1),
         ("grpc.max_send_message_length", -1),
@@ -67,7 +67,7 @@ def stubs(channel: Any) -> dict[str, Any]:
 
 
 def _service_config() -> dict[str, Any]:
-    """Calls that change nothing, or may be made twice, are made again; the protocol says which those are."""
+    """Retries calls that change nothing or are idempotent, according to the protocol."""
     repeatable = [
         {"service": method.containing_service.full_name, "method": method.name}
         for method in methods()

@@ -1,4 +1,4 @@
-"""Requests and answers to and from protobuf, shared by both clients."""
+"""Requests and answers to protobuf and back, for both clients."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,24 +24,24 @@ from bitseg.wire.timestamps import from_duration, to_timestamp
 
 UTC_CALENDAR = Calendar("UTC")
 
-# Small enough for the server's limit on messages with properties of ordinary size.
+# Within the server's limit for a message, with properties of ordinary size.
 BATCH_OPERATIONS = 5_000
 
 
 def query_fields(query: Query) -> dict[str, Any]:
-    """The field that says which segment a request is about."""
+    """The field of a request that has the segment."""
     return {"expression": query} if isinstance(query, str) else {"definition": to_message(query)}
 
 
 def size(value: int) -> int:
-    """A size as a field of 32 bits holds it; one that does not fit becomes one that the server refuses."""
+    """A size for a 32-bit field; a size that does not fit becomes one that the server refuses."""
     return min(max(value, -1), 2**31 - 1)
 
 
 def set_as_of(request: Any, as_of: datetime, calendar: Calendar) -> None:
-    """Set the instant that stands for now; without an offset it is a local time of the calendar's zone.
+    """Set the instant that replaces the present; without an offset it is local to the calendar's zone.
 
-    Raises InvalidArgumentError outside the years that can be answered.
+    Raises InvalidArgumentError outside the supported years.
     """
     if not 2 <= as_of.year <= 9998:
         raise InvalidArgumentError(f"as-of {as_of} is outside the years that can be answered")
@@ -49,7 +49,7 @@ def set_as_of(request: Any, as_of: datetime, calendar: Calendar) -> None:
 
 
 def members_request(query: Query | None, page_size: int, resume_token: str) -> query_pb2.StreamMembersRequest:
-    """The request for the members of a segment, or for those after a resume token."""
+    """The request for the members of a segment, or for the members after a resume token."""
     if query is None and not resume_token:
         raise InvalidArgumentError("there is neither a query nor a resume token")
     fields = {} if query is None else query_fields(query)
@@ -57,7 +57,7 @@ def members_request(query: Query | None, page_size: int, resume_token: str) -> q
 
 
 def resumed(request: query_pb2.StreamMembersRequest, resume_token: str) -> query_pb2.StreamMembersRequest:
-    """The request that goes on after the page of a token; the same one where none was received."""
+    """The request for the pages after a token; the same request if the token is empty."""
     again = query_pb2.StreamMembersRequest()
     again.CopyFrom(request)
     again.resume_token = resume_token
@@ -66,10 +66,10 @@ def resumed(request: query_pb2.StreamMembersRequest, resume_token: str) -> query
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A request that sends rows, and how its answer is read.
+    """A request that sends rows, and the conversion of its answer.
 
-    `refused` tells of rows and values that no message can hold and that were left out. `rows` numbers the rows of a
-    block as its caller counts them; None leaves the numbers as they are.
+    `refused` has the rejections of rows and values that a message cannot represent. `rows` has the caller's numbers of
+    the rows in a block; None if the numbers are the same.
     """
 
     request: ingest_pb2.IngestBatchRequest
@@ -83,23 +83,28 @@ class Batch:
         return cls(ingest_pb2.IngestBatchRequest(operations=messages), refused, rows)
 
     def result(self, response: ingest_pb2.IngestBatchResponse) -> IngestResult:
-        """What became of the batch, with rejections in the order of rows."""
-        left_out = {each.row for each in self.refused if each.name is None}
+        """The result of the batch, with rejections in the order of rows."""
+        left_out = {rejection.row for rejection in self.refused if rejection.name is None}
         rejections = [
-            Rejection(each.operation, each.reason, each.name or None)
-            for each in response.rejections
-            if each.operation not in left_out
+            Rejection(rejection.operation, rejection.reason, rejection.name or None)
+            for rejection in response.rejections
+            if rejection.operation not in left_out
         ]
-        rejections += [Rejection(each.row, each.reason, each.name or None) for each in response.column_rejections]
-        whole_rows = {each.row for each in rejections if each.name is None}
-        rejections = by_row(rejections + [each for each in self.refused if each.row not in whole_rows])
+        rejections += [
+            Rejection(rejection.row, rejection.reason, rejection.name or None)
+            for rejection in response.column_rejections
+        ]
+        whole_rows = {rejection.row for rejection in rejections if rejection.name is None}
+        rejections = by_row(rejections + [rejection for rejection in self.refused if rejection.row not in whole_rows])
         if self.rows is not None:
-            rejections = [Rejection(self.rows[each.row], each.reason, each.name) for each in rejections]
+            rejections = [
+                Rejection(self.rows[rejection.row], rejection.reason, rejection.name) for rejection in rejections
+            ]
         return IngestResult(response.accepted, response.duplicates, tuple(rejections), response.version)
 
 
 def batches(columns: Columns) -> Iterator[Batch]:
-    """Batches that together send a block; as operations where the protocol has no columns of the kind."""
+    """The batches that send a block; they have row operations if the protocol cannot represent its columns."""
     if can_send(columns):
         for message, rows in to_messages(columns):
             yield Batch(ingest_pb2.IngestBatchRequest(columns=[message]), rows=rows.tolist())
@@ -112,14 +117,14 @@ def batches(columns: Columns) -> Iterator[Batch]:
 
 def batch_counts(response: query_pb2.BatchCountResponse) -> list[CountResult | BitsegError]:
     elapsed = from_duration(response.elapsed)
-    found: list[CountResult | BitsegError] = []
-    for each in response.results:
-        if each.WhichOneof("outcome") == "error":
-            error = each.error
-            found.append(from_status(Status(code=error.code, message=error.message, details=error.details)))
+    counts: list[CountResult | BitsegError] = []
+    for result in response.results:
+        if result.WhichOneof("outcome") == "error":
+            error = result.error
+            counts.append(from_status(Status(code=error.code, message=error.message, details=error.details)))
         else:
-            found.append(CountResult(each.count, response.version, elapsed, tuple(each.warnings)))
-    return found
+            counts.append(CountResult(result.count, response.version, elapsed, tuple(result.warnings)))
+    return counts
 
 
 def count_result(response: query_pb2.CountResponse) -> CountResult:
@@ -138,7 +143,7 @@ def evaluation(response: query_pb2.EvaluateResponse) -> Evaluation:
 
 
 def combined(results: Sequence[IngestResult]) -> IngestResult:
-    """The results of consecutive batches as one."""
+    """The sum of the results of consecutive batches."""
     return IngestResult(
         sum(result.accepted for result in results),
         sum(result.duplicates for result in results),
@@ -148,18 +153,18 @@ def combined(results: Sequence[IngestResult]) -> IngestResult:
 
 
 def as_bitseg_error(error: grpc.RpcError, target: str, query: Query | None) -> BitsegError:
-    """The error of bitseg that a failed call, with a query or without, stands for."""
+    """The error of bitseg for a failed call; `query` is the text that a syntax error points into."""
     status = rpc_status.from_call(error)
     if status is not None:
-        found = from_status(status)
-        if isinstance(found, SegmentError) and isinstance(query, str):
-            found.text = query
-        return found
+        bitseg_error = from_status(status)
+        if isinstance(bitseg_error, SegmentError) and isinstance(query, str):
+            bitseg_error.text = query
+        return bitseg_error
     code, details = error.code(), error.details()
     if code is grpc.StatusCode.UNAVAILABLE:
         return ServerUnavailableError(
             f"no bitseg server answers at {target}",
-            hint="start one with bitseg serve, or check the address, and whether it asks for TLS",
+            hint="start one with bitseg serve, or check the address and whether the server needs TLS",
         )
     return RequestError(f"{code.name}: {details}")
 

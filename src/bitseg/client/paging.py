@@ -1,4 +1,4 @@
-"""Answers that come in pages: of what is kept by name, and members in an event loop."""
+"""Answers in pages: catalog entries, and members in an event loop."""
 
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ PageT_co = TypeVar("PageT_co", covariant=True)
 
 
 def on_all_pages(page_after: Callable[[str], NamedPage[Item]]) -> Iterator[Item]:
-    """The items on all pages, which a call returns for one page token after the other."""
+    """The items of all pages; `page_after` returns the page for a page token."""
     token = ""
     while True:
         page = page_after(token)
@@ -22,7 +22,7 @@ def on_all_pages(page_after: Callable[[str], NamedPage[Item]]) -> Iterator[Item]
 
 
 async def async_on_all_pages(page_after: Callable[[str], Awaitable[NamedPage[Item]]]) -> list[Item]:
-    """The same in an event loop, as a list."""
+    """The items of all pages, as a list, in an event loop."""
     items: list[Item] = []
     token = ""
     while True:
@@ -34,7 +34,7 @@ async def async_on_all_pages(page_after: Callable[[str], Awaitable[NamedPage[Ite
 
 
 class AsyncPages(AsyncIterator[PageT_co]):
-    """Pages one after the other, each made of a page and the token that stands for its end."""
+    """Pages with the resume token of the end of each."""
 
     def __init__(self, pages: AsyncIterator[tuple[PageT_co, str]], resume_token: str = "") -> None:
         self._pages = pages
@@ -47,7 +47,7 @@ class AsyncPages(AsyncIterator[PageT_co]):
 
 @dataclass(frozen=True, slots=True)
 class AsyncMembers(Generic[PageT_co]):
-    """As `Members`, for an event loop: `async for` gives the ids, and `pages` gives them page by page."""
+    """`Members` for an event loop: `async for` yields the ids, and `pages` yields them page by page."""
 
     total: int
     version: int
@@ -56,7 +56,7 @@ class AsyncMembers(Generic[PageT_co]):
 
     @property
     def resume_token(self) -> str:
-        """Stands for the end of the page that was taken last: given to another call, it asks for those that follow."""
+        """The position after the last page that was read; another call with it continues from there."""
         return self.pages.resume_token
 
     def __aiter__(self: "AsyncMembers[Iterable[Item]]") -> AsyncIterator[Item]:

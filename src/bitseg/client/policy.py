@@ -1,4 +1,4 @@
-"""How long a client waits before it calls again."""
+"""How long a client waits before a retry."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -8,11 +8,11 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Waits between attempts with full jitter.
+    """Waits between attempts, with full jitter.
 
-    Each wait is anything from no time to a ceiling, so that many clients of a server that starts again do not all call
-    at once. The ceiling is `first_seconds` at first and grows by `multiplier` up to `longest_seconds`. `attempts`
-    bounds the calls that gRPC makes again by itself.
+    A wait is random between zero and a ceiling, so that clients do not all call a restarted server at once. The first
+    ceiling is `first_seconds`; it is multiplied by `multiplier` every time, up to `longest_seconds`. `attempts` bounds
+    the retries that gRPC makes by itself.
     """
 
     first_seconds: float
@@ -21,14 +21,14 @@ class RetryPolicy:
     attempts: int
 
     def waits(self, jitter: Callable[[], float] = random.random) -> Iterator[float]:
-        """Seconds to wait before each further attempt, without end; `jitter` gives fractions from 0 to 1."""
+        """Endless seconds to wait before each further attempt; `jitter` returns fractions from 0 to 1."""
         ceiling = self.first_seconds
         while True:
             yield ceiling * jitter()
             ceiling = min(ceiling * self.multiplier, self.longest_seconds)
 
     def service_config(self) -> dict[str, Any]:
-        """The same as a `retryPolicy` of gRPC, which adds its own jitter."""
+        """The policy as a `retryPolicy` of gRPC, which adds its own jitter."""
         return {
             "maxAttempts": self.attempts,
             "initialBackoff": f"{self.first_seconds}s",
@@ -38,5 +38,5 @@ class RetryPolicy:
         }
 
 
-# Enough for a server that is started again.
+# Long enough for the restart of a server.
 RETRY = RetryPolicy(first_seconds=0.1, longest_seconds=2.0, multiplier=3, attempts=4)

@@ -1,4 +1,4 @@
-"""Producers: numbered batches over a stream that is opened again whenever it breaks."""
+"""Producers: numbered batches over a stream that is reopened whenever it breaks."""
 
 import asyncio
 import queue
@@ -22,7 +22,7 @@ Answer = TypeVar("Answer")
 
 
 class _Numbering:
-    """What both producers have in common: the connection, and how batches are numbered."""
+    """The common base of both producers: the connection, and the numbers of batches."""
 
     def __init__(
         self, stub: Any, metadata: Sequence[tuple[str, str]], target: str, name: str, retry_seconds: float
@@ -32,7 +32,7 @@ class _Numbering:
         self._target = target
         self._opening = ingest_pb2.IngestRequest(producer=name)
         self._retry_seconds = retry_seconds
-        # The types of grpc have no name for a call that is both iterated and cancelled.
+        # grpc has no type for a call that is both iterated and cancelled.
         self._call: Any = None
         self.last_sequence = 0
 
@@ -40,7 +40,7 @@ class _Numbering:
         return ingest_pb2.IngestRequest(sequence=self.last_sequence + 1, batch=batch.request)
 
     def _opened(self, response: ingest_pb2.IngestResponse) -> None:
-        """Take the number of the last batch that is safe from the first answer of a stream."""
+        """Read the sequence of the last durable batch from the first answer of a stream."""
         if not self.last_sequence:
             self.last_sequence = response.last_sequence
 
@@ -49,12 +49,12 @@ class _Numbering:
 
 
 class Producer(_Numbering):
-    """Sends batches that are applied exactly once, whatever becomes of the connection or the server.
+    """Sends batches that are applied exactly once, even if the connection breaks or the server restarts.
 
-    Batches are numbered under the producer's name. `last_sequence` is the number of the last one that is safe; a
-    program that starts again finds there how far it had come. Where no server answers, or its disk fails, a batch is
-    sent again for up to `retry_seconds`, after which ServerUnavailableError or NotDurableError is raised; it can then
-    be given to `ingest` again. Not for use from several threads at once.
+    Batches are numbered per producer name. `last_sequence` is the number of the last durable batch, from which a
+    restarted program continues. If no server answers, or its disk fails, a batch is retried for up to `retry_seconds`.
+    Then ServerUnavailableError or NotDurableError is raised, and the same batch can be given to `ingest` again. Not
+    safe to use from several threads at once.
     """
 
     def __init__(
@@ -65,18 +65,18 @@ class Producer(_Numbering):
         self._retried(self._connected)
 
     def ingest(self, operations: Iterable[Operation]) -> IngestResult:
-        """Apply a batch of operations as a whole, exactly once.
+        """Apply a batch of operations atomically, exactly once.
 
-        Where it was safe already when an answer was lost, the result counts all of it as duplicates.
+        If the batch was durable but its answer was lost, the result counts all of it as duplicates.
         """
         return self._send(Batch.of(operations))
 
     def ingest_columns(self, columns: Columns) -> IngestResult:
-        """Apply a block of rows, exactly once; as several batches where it is too large for one message."""
+        """Apply a block of rows exactly once, in several batches if it is too large for one message."""
         return convert.combined([self._send(batch) for batch in convert.batches(columns)])
 
     def close(self) -> None:
-        """End the stream; all that `ingest` returned for is safe."""
+        """End the stream. All batches for which `ingest` returned are durable."""
         if self._call is not None:
             self._requests.put(None)
             self._call.cancel()
@@ -115,7 +115,7 @@ class Producer(_Numbering):
         return response
 
     def _retried(self, attempt: Callable[[], Answer]) -> Answer:
-        """What an attempt returns, made again, with a new stream, while the server is away."""
+        """The result of an attempt, retried with another stream while the server is unavailable."""
 
         def closing() -> Answer:
             try:
@@ -128,25 +128,25 @@ class Producer(_Numbering):
 
 
 class AsyncProducer(_Numbering):
-    """As `Producer`, for an event loop. Not for use from several tasks at once."""
+    """`Producer` for an event loop. Not safe to use from several tasks at once."""
 
     async def connect(self) -> None:
-        """Open the stream, and learn the number of the last batch that is safe."""
+        """Open the stream, and read the number of the last durable batch."""
         await self._retried(self._connected)
 
     async def ingest(self, operations: Iterable[Operation]) -> IngestResult:
-        """Apply a batch of operations as a whole, exactly once.
+        """Apply a batch of operations atomically, exactly once.
 
-        Where it was safe already when an answer was lost, the result counts all of it as duplicates.
+        If the batch was durable but its answer was lost, the result counts all of it as duplicates.
         """
         return await self._send(Batch.of(operations))
 
     async def ingest_columns(self, columns: Columns) -> IngestResult:
-        """Apply a block of rows, exactly once; as several batches where it is too large for one message."""
+        """Apply a block of rows exactly once, in several batches if it is too large for one message."""
         return convert.combined([await self._send(batch) for batch in convert.batches(columns)])
 
     async def close(self) -> None:
-        """End the stream; all that `ingest` returned for is safe."""
+        """End the stream. All batches for which `ingest` returned are durable."""
         if self._call is not None:
             self._call.cancel()
             self._call = None
@@ -179,7 +179,7 @@ class AsyncProducer(_Numbering):
         try:
             await call.write(request)
         except (grpc.RpcError, asyncio.InvalidStateError) as error:
-            # Whatever gRPC says then, the stream has ended; another one tells what is wrong, if anything still is.
+            # Whatever gRPC reports here, the stream has ended. If the fault persists, the next stream reports it.
             raise self._ended() from error
         response: Any = await call.read()
         if response is grpc.aio.EOF:
@@ -188,7 +188,7 @@ class AsyncProducer(_Numbering):
         return response
 
     async def _retried(self, attempt: Callable[[], Awaitable[Answer]]) -> Answer:
-        """What an attempt returns, made again, with a new stream, while the server is away."""
+        """The result of an attempt, retried with another stream while the server is unavailable."""
 
         async def closing() -> Answer:
             try:

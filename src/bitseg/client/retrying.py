@@ -1,4 +1,4 @@
-"""Doing again what failed because a server was away."""
+"""Retries what failed because a server was unavailable."""
 
 import asyncio
 import time
@@ -15,9 +15,9 @@ Answer = TypeVar("Answer")
 
 
 def passing_error(error: grpc.RpcError, target: str) -> BitsegError:
-    """The error that a failed call stands for; raised where the server will not answer in a while either."""
+    """The error of a failed call if a retry may help; any other error is raised."""
     failure = convert.as_bitseg_error(error, target, None)
-    # A server that stops cancels what is under way.
+    # A stopping server cancels the calls under way.
     is_passing = error.code() is grpc.StatusCode.CANCELLED
     if is_passing or isinstance(failure, ServerUnavailableError | NotReadyError | NotDurableError):
         return failure
@@ -25,7 +25,7 @@ def passing_error(error: grpc.RpcError, target: str) -> BitsegError:
 
 
 def retried(attempt: Callable[[], Answer], target: str, retry_seconds: float) -> Answer:
-    """What an attempt returns, made again for up to `retry_seconds` while the server is away."""
+    """The result of an attempt, retried for up to `retry_seconds` while the server is unavailable."""
     retrying = _Retrying(target, retry_seconds)
     while True:
         try:
@@ -36,7 +36,7 @@ def retried(attempt: Callable[[], Answer], target: str, retry_seconds: float) ->
 
 
 async def async_retried(attempt: Callable[[], Awaitable[Answer]], target: str, retry_seconds: float) -> Answer:
-    """The same in an event loop."""
+    """The result of an attempt, retried as by `retried`, in an event loop."""
     retrying = _Retrying(target, retry_seconds)
     while True:
         try:
@@ -53,7 +53,7 @@ class _Retrying:
         self._waits = RETRY.waits()
 
     def wait_after(self, error: grpc.RpcError | ServerUnavailableError) -> float:
-        """Seconds until the next attempt; raises what went wrong where trying again is of no use, or time is up."""
+        """Seconds until the next attempt; raises the error if a retry cannot help or the time is up."""
         failure = error if isinstance(error, ServerUnavailableError) else passing_error(error, self._target)
         wait = next(self._waits)
         if time.monotonic() + wait > self._deadline:

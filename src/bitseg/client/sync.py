@@ -29,10 +29,10 @@ Answer = TypeVar("Answer")
 class Client(Calls):
     """Calls a bitseg server at HOST:PORT; safe to use from many threads.
 
-    Queries are text or trees. Calls raise the same errors as the engine, ServerUnavailableError where no server
-    answers, and RequestError for what else goes wrong. Calls that change nothing are made again a few times while no
-    server answers, and streams of members go on where they broke for up to `retry_seconds`. `timeout_seconds` bounds
-    each call, apart from streams and backups.
+    Queries are text or trees. Calls raise the same errors as the engine, ServerUnavailableError if no server
+    answers, and RequestError for any other failure. Calls that change nothing are retried a few times if no server
+    answers. Streams of members that break are resumed for up to `retry_seconds`. `timeout_seconds` bounds every call
+    except streams and backups.
     """
 
     @cached_property
@@ -42,13 +42,13 @@ class Client(Calls):
 
     @property
     def catalogue(self) -> RemoteCatalog:
-        """`catalog` under its name of 0.1."""
+        """`catalog` under its name in 0.1."""
         return self.catalog
 
     @property
     def calendar(self) -> Calendar:
-        """Days in the workspace's time zone, which the server is asked for once."""
-        # A cached property would hold a lock of all clients during the call.
+        """Days in the workspace's time zone, which is requested from the server once."""
+        # A cached property would hold a lock that all clients share during the call.
         if self._calendar is None:
             self._calendar = Calendar(self.call(calls.timezone()))
         return self._calendar
@@ -61,10 +61,10 @@ class Client(Calls):
         page_size: int = 0,
         resume_token: str = "",
     ) -> Members[list[str]]:
-        """The external ids of all members, of one version, each once even if the connection breaks.
+        """The external ids of all members at one version, without repeats even if the connection breaks.
 
-        `page_size` is at most 100,000; 0 means 10,000. With the `resume_token` of earlier members, those that follow
-        it; the query and `as_of` are then absent or as they were. VersionGoneError where they are no longer kept.
+        `page_size` is at most 100,000; 0 means 10,000. With `resume_token`, continues that stream at its version;
+        `query` and `as_of` must then be omitted or unchanged. VersionGoneError if the version's members were evicted.
         """
         request = convert.members_request(query, page_size, resume_token)
         self._set_as_of(request, as_of)
@@ -92,24 +92,24 @@ class Client(Calls):
     def _resumed(
         self, request: query_pb2.StreamMembersRequest, error: grpc.RpcError
     ) -> Iterator[query_pb2.StreamMembersResponse]:
-        """What follows a stream that ended with an error, once a server answers again."""
+        """The pages after a broken stream, once a server answers again."""
         passing_error(error, self._target)
-        first, rest = retried(lambda: self._begun(request), self._target, self._retry_seconds)
-        return chain([first], rest)
+        first, following = retried(lambda: self._begun(request), self._target, self._retry_seconds)
+        return chain([first], following)
 
     def _begun(
         self, request: query_pb2.StreamMembersRequest
     ) -> tuple[query_pb2.StreamMembersResponse, Iterator[query_pb2.StreamMembersResponse]]:
-        """The first page of a stream, and the others."""
+        """The first page of a stream, and an iterator of the other pages."""
         responses = self._begin_stream(QUERY, "StreamMembers", request)
         return next(responses), responses
 
     def ingest_columns(self, columns: Columns) -> IngestResult:
-        """Apply a block of rows given column by column, in batches that fit into messages; the answer adds them up."""
+        """Apply a block of rows, given as columns, in batches that fit into messages; the result is their sum."""
         return convert.combined([self.call(calls.ingest_batch(batch)) for batch in convert.batches(columns)])
 
     def producer(self, name: str, *, retry_seconds: float = DEFAULT_RETRY_SECONDS) -> Producer:
-        """A producer of numbered batches, each applied exactly once, whose name no other uses at the same time."""
+        """A producer of numbered batches that are applied exactly once. No other may use the name at the same time."""
         return Producer(self._stubs[INGEST], self._metadata, self._target, name, retry_seconds)
 
     def close(self) -> None:
@@ -125,13 +125,13 @@ class Client(Calls):
         self.close()
 
     def call(self, call: Call[Answer]) -> Answer:
-        """The answer to a call."""
+        """Make a call and return its answer."""
         self._set_as_of(call.request, call.as_of)
         with self._errors(call.query):
             return call.answer(self._begin(call))
 
     def upload(self, requests: Upload) -> StaticList:
-        """Send a list in parts."""
+        """Upload a list in several messages."""
         with self._errors():
             return from_user_list(self._begin_stream(CATALOG, "UploadList", requests).list)
 

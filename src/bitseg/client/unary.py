@@ -1,7 +1,7 @@
 """Calls with a single answer, described once for both clients.
 
-A function that makes a `Call` says all there is to know of it: parameters, defaults, docstring, method, request, and
-how the response is read. `unary` turns the function into a method of `Client`, which returns the answer, and of
+A function that makes a `Call` describes it completely: parameters, defaults, docstring, method, request, and the
+conversion of the response. `unary` turns the function into a method of `Client`, which returns the answer, and of
 `AsyncClient`, which returns an awaitable of it.
 """
 
@@ -22,10 +22,10 @@ Query = str | Condition
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[Answer]):
-    """A call to be made.
+    """A call.
 
-    `as_of` becomes the field of that name; one without an offset is a local time of the server's workspace. `query` is
-    the text that an error may point into. A call that is not short has no deadline.
+    `as_of` becomes the field of that name; without an offset it is local to the workspace's zone. `query` is the text
+    that a syntax error points into. A call that is not short has no deadline.
     """
 
     service: str
@@ -50,13 +50,13 @@ class AsyncCaller(Protocol):
 
 
 class UnaryMethods:
-    """The base of classes with `unary` methods; `is_async` says which kind of caller the class is."""
+    """The base of classes with `unary` methods; `is_async` says whether the class is an AsyncCaller."""
 
     is_async: ClassVar[bool] = False
 
 
 class unary(Generic[P, Answer]):  # noqa: N801
-    """A method that makes one call. The parameters and the docstring are those of the function that describes it."""
+    """A method that makes one call, with the parameters and the docstring of the function that describes it."""
 
     def __init__(self, describe: Callable[P, Call[Answer]]) -> None:
         def call(client: Any, *arguments: P.args, **options: P.kwargs) -> Answer:
@@ -94,7 +94,7 @@ class unary(Generic[P, Answer]):  # noqa: N801
 
 
 def _method_signature(describe: Callable[..., object]) -> inspect.Signature:
-    """The parameters of a description after `self`, with the type of the answer."""
+    """The signature of a method: `self`, the parameters of the description, and the type of the answer."""
     signature = inspect.signature(describe)
     (answer,) = get_args(signature.return_annotation)
     own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)

@@ -1,7 +1,7 @@
 """A made-up store: users with attributes of every type and 90 days of their visits, carts and purchases.
 
-The same number of users makes the same store, moved so that its last day is yesterday (UTC): whichever day it is made
-on, windows of whole days hold the same events. A few users do most of what is done, as in real stores.
+The same number of users gives the same store, shifted so that its last day is yesterday (UTC). Windows of whole days
+thus have the same events on every day. As in real stores, a few users have most of the events.
 """
 
 from collections.abc import Iterator
@@ -60,17 +60,17 @@ _PAYMENTS = ["card", "wallet", "invoice"]
 
 
 def write_store(folder: Path, users: int, today: int) -> tuple[Path, Path]:
-    """Write the store as JSONL in the Segment spec: users and events, in files of their own in `folder`.
+    """Write the store as JSONL in the Segment spec into `folder`. Returns the files of users and of events.
 
-    `today` is a day as `bitseg.calendar` counts them.
+    `today` is a day number of `bitseg.calendar`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(20_240_131)
     paths = folder / USERS_FILE, folder / EVENTS_FILE
     with paths[0].open("wb") as file:
-        file.writelines(orjson.dumps(each) + b"\n" for each in _identifies(random, users, today))
+        file.writelines(orjson.dumps(call) + b"\n" for call in _identifies(random, users, today))
     with paths[1].open("wb") as file:
-        file.writelines(orjson.dumps(each) + b"\n" for each in _tracks(random, users, today))
+        file.writelines(orjson.dumps(call) + b"\n" for call in _tracks(random, users, today))
     return paths
 
 
@@ -134,14 +134,14 @@ class _Sessions:
 
 
 def _sessions(random: np.random.Generator, users: int, today: int) -> _Sessions:
-    """Visits: a user's share is log-normal, so that a few do most; days near the end are a little busier."""
+    """Visits. The visits per user are log-normal, so that a few users have most; later days have a little more."""
     total = int(users * _SESSIONS_PER_USER)
     shares = np.cumsum(random.lognormal(0, 1.3, users))
     visitors = np.searchsorted(shares, random.random(total) * shares[-1])
     day_weights = 1 + 0.3 * np.arange(DAYS) / DAYS + 0.25 * np.isin(np.arange(DAYS) % 7, (5, 6))
     days = random.choice(DAYS, total, p=day_weights / day_weights.sum())
     evening_ms = np.clip(random.normal(18, 4.5, total) % 24, 0, 23.5) * 3_600_000
-    # Sessions end before midnight, so that none reaches into today.
+    # Sessions end before midnight, so that no session continues into today.
     starts_ms = (today - DAYS + days) * DAY_MS + np.minimum(evening_ms.astype(np.int64), DAY_MS - 90 * _MINUTE_MS)
     order = np.argsort(starts_ms, kind="stable")
     return _Sessions(visitors[order], starts_ms[order])

@@ -3,7 +3,7 @@
 from bitseg.engine.engine import Engine
 from bitseg.engine.options import WorkspaceSettings
 
-# Its name in version 0.1.
+# The name in version 0.1.
 Workspace = WorkspaceSettings
 
 __all__ = ["Engine", "Workspace", "WorkspaceSettings"]

@@ -1,4 +1,4 @@
-"""What a workspace keeps by name: creating, reading, changing, renaming and deleting entries of every kind."""
+"""The catalog of a workspace: creates, reads, changes, renames and deletes saved segments and static lists."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,7 +31,7 @@ MAX_LABEL_KEY_BYTES = 128
 MAX_LABEL_VALUE_BYTES = 256
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1_000
-# Clients take messages of 4 MiB unless told otherwise.
+# By default, clients accept messages of at most 4 MiB.
 _PAGE_CHARACTERS = 500_000
 _PAGE_TOKEN = b"page"
 
@@ -44,8 +44,8 @@ T = TypeVar("T", bound=Entry)
 class CatalogApi:
     """Saved segments and static lists of a workspace, safe to use from many threads.
 
-    A call that changes something returns when the change is safe, with the entry that is then there. Where it takes an
-    `etag`, that must be the entry's current one, else StaleEtagError; an empty one skips the check.
+    A call that changes something returns the changed entry, once the change is durable. An `etag` must equal the
+    entry's current one, else StaleEtagError; an empty one skips the check.
     """
 
     def __init__(self, writer: Writer, now_ms: Callable[[], int]) -> None:
@@ -61,22 +61,22 @@ class CatalogApi:
         return self._entries(SEGMENTS)
 
     def get_segment(self, name: str) -> SavedSegment:
-        """A saved segment; NotFoundError if there is none of the name."""
+        """A saved segment; NotFoundError if no segment has the name."""
         return self._get(SEGMENTS, name)
 
     def list_segments(
         self, *, name_contains: str = "", labels: Labels | None = None, page_size: int = 0, page_token: str = ""
     ) -> NamedPage[SavedSegment]:
-        """A page of the segments with a text in their names, whatever the case, and with all of some labels."""
+        """A page of the segments whose names contain a text, ignoring case, and that have all the labels."""
         return _page(self.segments.values(), name_contains, labels or {}, page_size, page_token)
 
     def create_segment(
         self, name: str, query: Query, *, description: str = "", labels: Labels | None = None
     ) -> SavedSegment:
-        """Save a segment under a name that none has, else AlreadyExistsError.
+        """Save a segment under an unused name; AlreadyExistsError if a segment has it.
 
-        Attributes and events need not have arrived yet. Raises SegmentSyntaxError and InvalidSegmentError for a
-        definition that means nothing, that refers to what is not saved, or to itself, directly or through others.
+        Attributes and events need not exist yet. Raises SegmentSyntaxError, and InvalidSegmentError for a definition
+        that is invalid, refers to an unknown segment or list, or refers to itself, directly or through others.
         """
         condition = _condition(query)
         with self._editing():
@@ -92,9 +92,9 @@ class CatalogApi:
         labels: Labels | None = None,
         etag: str = "",
     ) -> SavedSegment:
-        """Save a segment under a name, in place of the definition that it had.
+        """Save a segment under a name, replacing its definition if the segment exists.
 
-        Description and labels stay unless given. With an `etag`, the segment must be there.
+        Description and labels stay unless given. With an `etag`, NotFoundError if no segment has the name.
         """
         condition = _condition(query)
         with self._editing():
@@ -111,7 +111,7 @@ class CatalogApi:
         labels: Labels | None = None,
         etag: str = "",
     ) -> SavedSegment:
-        """Change what is given of a segment; NotFoundError if there is none of the name."""
+        """Change the given fields of a segment; NotFoundError if no segment has the name."""
         condition = None if query is None else _condition(query)
         with self._editing():
             before = self._current(SEGMENTS, name, etag)
@@ -119,7 +119,7 @@ class CatalogApi:
             return self._save_segment(name, condition or before.definition, details)
 
     def rename_segment(self, name: str, new_name: str, *, etag: str = "") -> SavedSegment:
-        """Give a segment a name that none has, also in the entries that refer to it."""
+        """Rename a segment to an unused name, also in the segments that refer to it."""
         with self._editing():
             segment = self._current(SEGMENTS, name, etag)
             self._require_free(SEGMENTS, new_name)
@@ -128,19 +128,19 @@ class CatalogApi:
             return self._rename(SEGMENTS, segment, new_name)
 
     def clone_segment(self, name: str, new_name: str) -> SavedSegment:
-        """Save a copy of a segment, with its description and labels, under a name that none has."""
+        """Save a copy of a segment, with its description and labels, under an unused name."""
         with self._editing():
             segment = self._catalog.segments.named(name)
             self._require_free(SEGMENTS, new_name)
             return self._save_segment(new_name, segment.definition, replace(segment.details, created_ms=0))
 
     def delete_segment(self, name: str, *, etag: str = "") -> None:
-        """Forget a segment; NotFoundError if there is none, InUseError while others refer to it. Users stay."""
+        """Delete a segment; NotFoundError if no segment has the name, InUseError if others refer to it. Users stay."""
         with self._editing():
             self._delete(SEGMENTS, self._current(SEGMENTS, name, etag))
 
     def add_default_segments(self) -> None:
-        """Save the segments that a workspace starts with, apart from those whose names are taken."""
+        """Save the default segments, except those whose names are taken."""
         with self._editing():
             missing = [segment for segment in DEFAULT_SEGMENTS if segment[0] not in self._catalog.segments]
             if missing:
@@ -158,21 +158,21 @@ class CatalogApi:
         return self._entries(LISTS)
 
     def get_list(self, name: str) -> StaticList:
-        """A list; NotFoundError if there is none of the name."""
+        """A list; NotFoundError if no list has the name."""
         return self._get(LISTS, name)
 
     def list_lists(
         self, *, name_contains: str = "", labels: Labels | None = None, page_size: int = 0, page_token: str = ""
     ) -> NamedPage[StaticList]:
-        """A page of the lists with a text in their names, whatever the case, and with all of some labels."""
+        """A page of the lists whose names contain a text, ignoring case, and that have all the labels."""
         return _page(self.lists.values(), name_contains, labels or {}, page_size, page_token)
 
     def create_list(
         self, name: str, user_ids: Iterable[str] = (), *, description: str = "", labels: Labels | None = None
     ) -> StaticList:
-        """Save user ids under a name that no list has, else AlreadyExistsError.
+        """Save user ids under an unused name; AlreadyExistsError if a list has it.
 
-        Ids of users who have not arrived yet count once they do. Raises InvalidArgumentError for a bad name or id.
+        Ids of unknown users count once the users exist. Raises InvalidArgumentError for a bad name or id.
         """
         distinct = _distinct(user_ids)
         with self._editing():
@@ -188,9 +188,9 @@ class CatalogApi:
         labels: Labels | None = None,
         etag: str = "",
     ) -> StaticList:
-        """Save user ids under a name, in place of those that it had; description and labels stay unless given.
+        """Save user ids under a name, replacing those of an existing list; description and labels stay unless given.
 
-        With an `etag`, the list must be there.
+        With an `etag`, NotFoundError if no list has the name.
         """
         distinct = _distinct(user_ids)
         with self._editing():
@@ -207,7 +207,7 @@ class CatalogApi:
         labels: Labels | None = None,
         etag: str = "",
     ) -> StaticList:
-        """Change what is given of a list; NotFoundError if there is none of the name."""
+        """Change the given fields of a list; NotFoundError if no list has the name."""
         distinct = None if user_ids is None else _distinct(user_ids)
         with self._editing():
             before = self._current(LISTS, name, etag)
@@ -215,7 +215,7 @@ class CatalogApi:
             return self._save_list(name, name if distinct is None else distinct, details)
 
     def rename_list(self, name: str, new_name: str, *, etag: str = "") -> StaticList:
-        """Give a list a name that none has, also in the entries that refer to it."""
+        """Rename a list to an unused name, also in the segments that refer to it."""
         with self._editing():
             user_list = self._current(LISTS, name, etag)
             self._require_free(LISTS, new_name)
@@ -223,7 +223,7 @@ class CatalogApi:
             return self._rename(LISTS, user_list, new_name)
 
     def delete_list(self, name: str, *, etag: str = "") -> None:
-        """Forget a list; NotFoundError if there is none, InUseError while saved segments refer to it. Users stay."""
+        """Delete a list; NotFoundError if no list has the name, InUseError if segments refer to it. Users stay."""
         with self._editing():
             self._delete(LISTS, self._current(LISTS, name, etag))
 
@@ -239,17 +239,17 @@ class CatalogApi:
             return entry
 
     def _current(self, kind: EntryKind[T], name: str, etag: str) -> T:
-        """The entry of a name, whose etag must be a given one unless that is empty."""
+        """The entry with a name; StaleEtagError unless `etag` is empty or the entry's current one."""
         entry: T = self._catalog.collections[kind.name].named(name)
         if etag and etag != entry.etag:
             raise StaleEtagError(
                 f'the {kind.name} "{name}" has changed since it was read',
-                hint="read it again, and change what is there",
+                hint="read it again, and repeat the change",
             )
         return entry
 
     def _before(self, kind: EntryKind[T], name: str, etag: str) -> T | None:
-        """The entry of a name, if it is there, and as `_current` where an etag says that it is."""
+        """The entry with a name, or None; with an etag as `_current`."""
         if not etag and (type(name) is not str or name not in self._catalog.collections[kind.name]):
             return None
         return self._current(kind, name, etag)
@@ -271,8 +271,8 @@ class CatalogApi:
             raise InvalidSegmentError(reason)
 
     def _touched(self, details: Details) -> Details:
-        """The details of an entry that changes at this instant."""
-        # Never an instant twice, so that etags differ.
+        """The details with this instant as the time of the last change."""
+        # Always later than the last change, so that etags differ.
         now_ms = max(self._now_ms(), details.updated_ms + 1)
         return replace(details, created_ms=details.created_ms or now_ms, updated_ms=now_ms)
 
@@ -291,9 +291,9 @@ class CatalogApi:
         return self._get(LISTS, name)
 
     def _rename(self, kind: EntryKind[T], entry: T, new_name: str) -> T:
-        """Move an entry to a name, with all that refer to it, in one record."""
+        """Rename an entry and all references to it in one record."""
         details = self._touched(entry.details)
-        # The payload by the name before, from which a list takes its ids.
+        # The payload names the old list, from which the renamed one takes its ids.
         payload = kind.pack(kind.replaced(entry, entry.name, details))
         changes = [
             EntryChange(kind.name, entry.name, None),
@@ -314,7 +314,7 @@ class CatalogApi:
 
     @contextmanager
     def _editing(self) -> Iterator[None]:
-        """Hold the lock; what was changed under it is safe at the end."""
+        """Hold the lock, then wait until the changes are durable."""
         with self._writer.editing():
             yield
             record = self._writer.store.last_record
@@ -326,7 +326,7 @@ def _change(kind: EntryKind[T], entry: T) -> EntryChange:
 
 
 def _edited(before: Details, description: str | None, labels: Labels | None) -> Details:
-    """The details with what is given; InvalidArgumentError for what cannot be kept."""
+    """The details with the given fields replaced; InvalidArgumentError for invalid ones."""
     description = before.description if description is None else description
     if not isinstance(labels, Mapping | None):
         raise InvalidArgumentError(f"the labels are of type {type(labels).__name__}, not a mapping from keys to values")
@@ -343,12 +343,12 @@ def _edited(before: Details, description: str | None, labels: Labels | None) -> 
 
 
 def _unfit(text: object, what: str, max_bytes: int) -> str | None:
-    """Why a text that may be empty cannot be kept, or None."""
+    """Why a text, which may be empty, is invalid; None if it is valid."""
     return None if type(text) is str and not text else malformed_text(text, what, max_bytes)
 
 
 def _condition(query: Query) -> Condition:
-    """The valid tree of a query; worked out before the lock is taken, for hostile texts take their time."""
+    """The valid tree of a query. Call without the lock, because hostile texts take long to parse."""
     if isinstance(query, str):
         return parse(query)
     if not isinstance(query, Condition):
@@ -356,14 +356,14 @@ def _condition(query: Query) -> Condition:
     validate(query)
     text = format(query)
     try:
-        # What is saved is the text, which must be readable: a tree may hold numbers and texts of other kinds.
+        # The text is saved, so it must be readable: a tree may have unusual kinds of numbers and texts.
         return parse(text)
     except SegmentSyntaxError as error:
         raise InvalidSegmentError(f"the tree cannot be written as text: {error}") from error
 
 
 def _require_short(segment: SavedSegment) -> None:
-    """Raise InvalidSegmentError where the canonical text of a segment is too long to be read again."""
+    """Raise InvalidSegmentError if the canonical text of a segment is too long to be parsed again."""
     if len(segment.text) > MAX_CHARACTERS:
         raise InvalidSegmentError(
             f'the segment "{segment.name}" has {len(segment.text):,} characters in its canonical form, the limit is '
@@ -373,7 +373,7 @@ def _require_short(segment: SavedSegment) -> None:
 
 
 def _distinct(user_ids: Iterable[str]) -> list[str]:
-    """The ids, each once; InvalidArgumentError for one that cannot be an id."""
+    """The ids without duplicates; InvalidArgumentError for an invalid id."""
     try:
         distinct = list(dict.fromkeys(user_ids))
     except TypeError as error:
@@ -396,18 +396,18 @@ def _page(entries: Iterable[T], name_contains: str, labels: Labels, page_size: i
         ),
         key=lambda entry: entry.name,
     )
-    # A page begins after a name, so that none is left out or shown twice when others come or go.
+    # A page begins after a name, so that no entry is skipped or repeated when others are added or deleted.
     filters = xxh3_64_digest(repr((name_contains, sorted(labels.items()))).encode(errors="surrogatepass"))
     after = _name_of(page_token, filters)
-    rest = [entry for entry in wanted if after is None or entry.name > after]
+    following = [entry for entry in wanted if after is None or entry.name > after]
     items: list[T] = []
     characters = 0
-    for entry in rest[: page_size or DEFAULT_PAGE_SIZE]:
+    for entry in following[: page_size or DEFAULT_PAGE_SIZE]:
         characters += entry.characters
         if items and characters > _PAGE_CHARACTERS:
             break
         items.append(entry)
-    is_last = len(items) == len(rest)
+    is_last = len(items) == len(following)
     return NamedPage(tuple(items), "" if is_last else _token(items[-1].name, filters), len(wanted))
 
 

@@ -1,4 +1,4 @@
-"""The Engine: the door to a workspace."""
+"""The Engine: the public interface of a workspace in this process."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -51,12 +51,12 @@ from bitseg.values import ValueType
 class Engine:
     """A workspace that takes operations and answers segments, safe to use from many threads.
 
-    `Engine()` lives in memory alone. That of `Engine.open` is kept in a data directory: a call that changes something
-    returns when the change is safe there, or raises DiskFullError, NotDurableError or DataDirectoryError. A query sees
-    whole batches only, and may see one that is about to be safe.
+    `Engine()` is only in memory. `Engine.open` uses a data directory: a call that changes something returns when the
+    change is durable there, or raises DiskFullError, NotDurableError or DataDirectoryError. A query sees only whole
+    batches, including a batch that is applied but not durable yet.
 
-    Should a change fail half-way, for want of memory for example, every call from then on raises WorkspaceBrokenError:
-    close the engine and open it again from its directory.
+    If a change fails midway, by a lack of memory for example, every later call raises WorkspaceBrokenError: close the
+    engine and open it again from its directory.
     """
 
     def __init__(
@@ -86,9 +86,9 @@ class Engine:
         default_segments: bool = True,
         **options: Unpack[EngineOptions],
     ) -> "Engine":
-        """Make a workspace in a directory that has none; DataDirectoryError if it has one.
+        """Make a workspace in a directory; DataDirectoryError if the directory has one already.
 
-        It starts with a few saved segments unless `default_segments` is unset. Options as of `open`.
+        It starts with a few saved segments unless `default_segments` is False. The options are those of `open`.
         """
         engine = cls(workspace, **options)
         engine._shard.create(Path(path), sync)
@@ -110,11 +110,12 @@ class Engine:
         progress: Progress = lambda done, total: None,
         **options: Unpack[EngineOptions],
     ) -> "Engine":
-        """Open the workspace in a directory; where there is none, make one in UTC if `create` is set.
+        """Open the workspace in a directory; without one, make a workspace in UTC if `create` is set.
 
-        `sync` says when a change is on disk: before the call that makes it returns, within a second, or some time.
-        A snapshot is taken when the journal has grown by `snapshot_after_bytes`. `progress` is told how many bytes were
-        read, of how many. `recovered` then says what was found. A directory of an earlier format is written anew.
+        `sync` says when a change is durable: before its call returns, within a second, or when the operating system
+        decides. A snapshot is taken when the journal has grown by `snapshot_after_bytes`. `progress` is called with the
+        bytes read so far and the total. Afterwards, `recovered` describes what was read. A directory of an earlier
+        format is upgraded.
 
         Raises DirectoryLockedError, CorruptSnapshotError, CorruptJournalError, UnsupportedFormatError or
         DataDirectoryError.
@@ -152,10 +153,10 @@ class Engine:
             raise
 
     def close(self) -> None:
-        """Save what changed and let go of the directory; no change is taken afterwards.
+        """Save the changes and unlock the directory; later changes are refused.
 
-        Where the disk has no room for a snapshot, the journal keeps what changed. Raises NotDurableError where that
-        cannot be relied on.
+        If the disk has no room for a snapshot, the changes stay in the journal. Raises NotDurableError if they may be
+        lost.
         """
         self._shard.close()
 
@@ -171,12 +172,12 @@ class Engine:
 
     @property
     def catalog(self) -> CatalogApi:
-        """What the workspace keeps by name: saved segments and static lists."""
+        """Saved segments and static lists."""
         return CatalogApi(self._shard.writer, self.now_ms)
 
     @property
     def catalogue(self) -> CatalogApi:
-        """`catalog` under its name of 0.1."""
+        """`catalog` under its name in 0.1."""
         return self.catalog
 
     @property
@@ -186,12 +187,12 @@ class Engine:
 
     @property
     def recovered(self) -> Recovered | None:
-        """What was found when the directory was opened; None for a workspace that was made."""
+        """What was read when the directory was opened; None for a workspace that was just made."""
         return self._shard.recovered
 
     @property
     def version(self) -> int:
-        """The number of the last change: of a batch, an edit, a declaration."""
+        """The number of the last change, such as a batch, an edit or a declaration."""
         return self._shard.state.version
 
     @property
@@ -201,17 +202,17 @@ class Engine:
 
     @property
     def event_count(self) -> int:
-        """How many events the workspace holds."""
+        """How many events the workspace has."""
         return self._shard.event_count()
 
     @property
     def snapshot_failures(self) -> int:
-        """How many of the regular snapshots have failed since the workspace was opened."""
+        """How many regular snapshots have failed since the workspace was opened."""
         return self._shard.snapshots.failures
 
     @property
     def open_stream_bytes(self) -> int:
-        """What the members of open streams take in memory."""
+        """The memory of the members of open streams."""
         return self._shard.queries.open_stream_bytes
 
     def now_ms(self) -> int:
@@ -219,31 +220,31 @@ class Engine:
         return self._clock.now_ms()
 
     def statistics(self) -> Statistics:
-        """How much there is of everything, and what it takes in memory; nothing is sorted, merged or built for it."""
+        """The counts and the memory of everything; nothing is sorted, merged or built for it."""
         return self._shard.statistics()
 
     def verify(self) -> list[str]:
-        """Differences between indexes and columns, one sentence each; empty where all is well."""
+        """Differences between indexes and columns, one sentence for each; empty if there are no differences."""
         return self._shard.verify()
 
     def require_sound(self) -> None:
-        """Raise WorkspaceBrokenError where a change failed half-way, so that the workspace must be opened again."""
+        """Raise WorkspaceBrokenError if a change failed midway, so that the workspace must be opened again."""
         self._shard.lock.require_sound()
 
     def prepare(self) -> None:
-        """Build all that queries would build when they first ask: sorted partitions, rollups, bitmaps and bins."""
+        """Build what the first queries would build: sorted partitions, rollups, bitmaps and bins."""
         self._shard.prepare()
 
     def forget_materialised(self) -> None:
-        """Forget all cached answers; the next queries work everything out."""
+        """Evict all cached answers, so that the next queries compute everything."""
         self._shard.queries.session.forget()
 
     def observe(self, observer: Observer) -> Callable[[], None]:
-        """Have an observer told of every commit from here on; a function that ends it (see `Writer.observe`)."""
+        """Call an observer with every later commit. Returns a function that stops this (see `Writer.observe`)."""
         return self._shard.observe(observer)
 
     def on_broken(self, tell: Callable[[], None]) -> None:
-        """Have one function called when a change fails half-way, after which every call raises WorkspaceBrokenError."""
+        """Call a function when a change fails midway, after which every call raises WorkspaceBrokenError."""
         self._shard.writer.on_broken = tell
 
     # On disk
@@ -251,41 +252,41 @@ class Engine:
     def snapshot(self) -> SnapshotResult:
         """Write what changed since the last snapshot, while queries and writes go on, and shorten the journal.
 
-        Raises DataDirectoryError or DiskFullError where the disk refuses; nothing is lost then. InvalidArgumentError
-        for a workspace that lives in memory alone.
+        Raises DataDirectoryError or DiskFullError if the disk refuses; nothing is lost then. InvalidArgumentError
+        for a workspace in memory.
         """
         self._shard.retention.expire(self.now_ms())
         return self._shard.snapshots.snapshot()
 
     def flush(self) -> None:
-        """Make all changes safe whatever the policy; NotDurableError where they may be lost."""
+        """Make all changes durable, whatever the policy; NotDurableError if they may be lost."""
         self._shard.writer.store.flush()
 
     def backup(self, directory: str | Path) -> SnapshotResult:
-        """Take a snapshot and copy it into a directory that is empty or new, from which the same workspace is opened.
+        """Take a snapshot and copy it into an empty or new directory, which can be opened as the same workspace.
 
-        Queries and writes go on meanwhile. DataDirectoryError or DiskFullError where the disk refuses, or the directory
-        holds a workspace already.
+        Queries and writes go on meanwhile. DataDirectoryError or DiskFullError if the disk refuses, or the directory
+        has a workspace already.
         """
         return self._shard.snapshots.backup(Path(directory))
 
     def tables(self) -> Iterator[tuple[str | None, dict[str, ValueType], Iterator[Columns]]]:
-        """All users, and then all events of each name, as they are now, in blocks that `ingest_columns` takes.
+        """All users, and then all events of each name, at one version, in blocks that `ingest_columns` takes.
 
-        Yields the name of the event, None for users, the type of every attribute or property, and the blocks, each to
-        be read before the next. The times of user rows mean nothing. A reader that stops reading for 10 seconds while a
-        snapshot is due gets VersionGoneError at its next step.
+        Yields the name of the event (None for users), the type of every attribute or property, and the blocks. A block
+        must be read before the next one. The times of user rows have no meaning. A reader that pauses for 10 seconds
+        while a snapshot is due gets VersionGoneError at its next step.
         """
         return self._shard.snapshots.tables()
 
     # Ingest
 
     def ingest(self, operations: Iterable[Operation]) -> IngestResult:
-        """Apply a batch of row operations as a whole. What is bad in it is left out and reported; the rest stands."""
+        """Apply a batch of row operations atomically. Invalid rows and values are left out and reported."""
         return self.ingest_all(operations if isinstance(operations, list) else [*operations], ())[0]
 
     def ingest_columns(self, columns: Columns) -> IngestResult:
-        """Apply a block of rows given column by column."""
+        """Apply a block of rows, given as columns."""
         result, (rejections,) = self.ingest_all((), [columns])
         return replace(result, rejections=rejections)
 
@@ -297,11 +298,11 @@ class Engine:
         producer: str | None = None,
         sequence: int = 0,
     ) -> tuple[IngestResult, list[tuple[Rejection, ...]]]:
-        """Apply row operations and then blocks of columns as one batch, of which a query sees all or nothing.
+        """Apply row operations and then blocks of columns as one atomic batch.
 
-        The result counts both and has the rejections of the operations; those of each block are apart. Where a
-        `producer` is named, its batches are numbered by `sequence` from 1 on: one that was taken already changes
-        nothing and counts as repeated, and one that leaves a gap raises InvalidArgumentError.
+        The result counts both and has the rejections of the operations; a list has the rejections of every block. The
+        batches of a `producer` are numbered by `sequence` from 1 on: a batch that was applied before changes nothing
+        and counts as duplicate, and a gap raises InvalidArgumentError.
         """
         now_ms = self.now_ms()
         self._shard.retention.expire(now_ms)
@@ -309,7 +310,7 @@ class Engine:
         return self._shard.ingest.take(operations, blocks, limits, producer=producer, sequence=sequence)
 
     def last_sequence(self, producer: str) -> int:
-        """The number of the last batch that was taken from a producer and is safe; 0 before the first."""
+        """The sequence of a producer's last durable batch; 0 before the first."""
         return self._shard.ingest.last_sequence(producer)
 
     # Queries
@@ -317,25 +318,25 @@ class Engine:
     def count(self, query: Query, as_of: datetime | None = None) -> CountResult:
         """How many users are in a segment, given as text or as a tree.
 
-        `as_of` stands for now and hides later events; without an offset it is a local time of the workspace. Raises
-        SegmentError, of the class that tells what is wrong with the definition.
+        `as_of` replaces the present and hides later events; without an offset it is local to the workspace's zone.
+        Raises a subclass of SegmentError for an invalid definition.
         """
         return self._shard.queries.count(query, self._moment(as_of))
 
     def count_all(
         self, queries: Iterable[Query], as_of: datetime | None = None
     ) -> tuple[list[CountResult | SegmentError], int]:
-        """How many users are in each of at most 1,000 segments, all of one version; what they share is computed once.
+        """How many users are in each of at most 1,000 segments, at one version; shared conditions are computed once.
 
-        Returns the counts and the version. A segment with a fault has its error in the place of its count;
-        `elapsed_seconds` of each is the time until its count was there. InvalidArgumentError for more segments.
+        Returns the counts and the version. An invalid segment has its error in place of its count. `elapsed_seconds`
+        is the time from the start of the batch to the count. InvalidArgumentError for more segments.
         """
         return self._shard.queries.count_all([*queries], self._moment(as_of))
 
     def evaluate(
         self, query: Query, as_of: datetime | None = None, *, sample_size: int = 0, include_bitmap: bool = False
     ) -> Evaluation:
-        """Count a segment and show a sample of its members, spread evenly and the same for the same version."""
+        """Count a segment, with an evenly spread sample of its members that is the same for the same version."""
         return self._shard.queries.evaluate(query, self._moment(as_of), sample_size, include_bitmap=include_bitmap)
 
     def members(
@@ -346,11 +347,11 @@ class Engine:
         page_size: int = 0,
         resume_token: str = "",
     ) -> Members[list[str]]:
-        """The external ids of all members of a segment, of one version whatever is ingested meanwhile.
+        """The external ids of all members of a segment at one version, whatever is ingested meanwhile.
 
         `page_size` is at most 100,000; 0 means 10,000. With `resume_token`, continues that stream at its version, even
-        after a restart; `query` and `as_of` must then be omitted or unchanged. VersionGoneError where the version is no
-        longer kept, OverloadedError where the members of open streams take too much memory.
+        after a restart; `query` and `as_of` must then be omitted or unchanged. VersionGoneError if the version's
+        members were evicted, OverloadedError if open streams take too much memory.
         """
         queries = self._shard.queries
         stream = queries.stream(query, as_of, self._moment, page_size, resume_token, is_dense=False)
@@ -364,41 +365,41 @@ class Engine:
         page_size: int = 0,
         resume_token: str = "",
     ) -> Members[NDArray[np.uint32]]:
-        """The dense ids of all members of a segment, ascending, in arrays of at most `page_size`; else as `members`."""
+        """The dense ids of all members of a segment, ascending, in arrays of at most `page_size`; see `members`."""
         stream = self._shard.queries.stream(query, as_of, self._moment, page_size, resume_token, is_dense=True)
         return stream.members(lambda ids: ids)
 
     def explain(self, user_id: str, query: Query, as_of: datetime | None = None) -> UserExplanation:
-        """The truth of a segment's every condition for one user, with the values and events behind it.
+        """Whether each condition of a segment holds for one user, with the values and events behind it.
 
-        Raises NotFoundError for a user who is not known.
+        Raises NotFoundError for an unknown user.
         """
         return self._shard.queries.explain(user_id, query, self._moment(as_of))
 
     def explain_plan(self, query: Query, as_of: datetime | None = None) -> PlanStep:
-        """How a segment is worked out: its parts with estimated and true sizes and times."""
+        """How a segment is evaluated: its parts with estimated and actual sizes, and seconds."""
         return self._shard.queries.explain_plan(query, self._moment(as_of))
 
     def user(self, user_id: str) -> UserRecord:
-        """A user's attributes, and how often and when each event occurred; NotFoundError for who is not known."""
+        """A user's attributes, and how often and when each event occurred; NotFoundError for an unknown user."""
         self._moment(None)
         return self._shard.queries.user(user_id)
 
     def user_segments(self, user_id: str, as_of: datetime | None = None) -> UserSegments:
-        """The saved segments that a user is in; NotFoundError for a user who is not known."""
+        """The saved segments that a user is in; NotFoundError for an unknown user."""
         return self._shard.queries.user_segments(user_id, self._moment(as_of))
 
     def pin_segment(self, name: str) -> None:
-        """Keep the members of a saved segment as a bitmap that is refreshed and never evicted: counts are look-ups.
+        """Cache the members of a saved segment in a bitmap that is refreshed and never evicted: counts are look-ups.
 
-        Edits of the segment, and of those that it refers to, are followed. The pin ends with `unpin_segment`, and when
-        the segment is deleted or renamed; it is not saved on disk. Raises NotFoundError if there is no segment of the
-        name, SegmentError if it cannot be answered, InvalidArgumentError if too many are pinned.
+        The bitmap follows edits of the segment and of the segments that it refers to. The pin ends with
+        `unpin_segment`, and when the segment is deleted or renamed; it is not saved on disk. Raises NotFoundError if no
+        segment has the name, SegmentError if it is invalid, InvalidArgumentError if too many are pinned.
         """
         self._shard.queries.session.pin(name, self._moment(None))
 
     def unpin_segment(self, name: str) -> None:
-        """Let go of a pinned segment; nothing happens if it is not pinned."""
+        """Unpin a segment; no effect if it is not pinned."""
         self._shard.queries.session.unpin(name)
 
     @property
@@ -407,7 +408,7 @@ class Engine:
         return self._shard.queries.session.pinned()
 
     def window(self, window: Window, as_of: datetime | None = None) -> Interval:
-        """The interval that a window means in the workspace's zone."""
+        """The interval of a window in the workspace's time zone."""
         return resolve(window, self._as_of_ms(as_of), self.calendar)
 
     # The schema
@@ -420,12 +421,12 @@ class Engine:
     def declare(self, name: str, value_type: ValueType, event: str | None = None) -> None:
         """Fix the type of an attribute, or of an event's property, before or after its first value.
 
-        Raises InvalidArgumentError for a bad name and TypeMismatchError where values have fixed another type already.
+        Raises InvalidArgumentError for a bad name and TypeMismatchError if values have already fixed another type.
         """
         self._shard.declare(name, value_type, event)
 
     def _moment(self, as_of: datetime | None) -> Moment:
-        """The moment of a query; events that are past the retention by now are dropped first."""
+        """The moment of a query. Events past the retention are dropped first."""
         self._shard.retention.try_expire(self.now_ms())
         return Moment(self._as_of_ms(as_of), is_live=as_of is None)
 

@@ -1,4 +1,4 @@
-"""What an engine is opened with."""
+"""The settings and options of an engine."""
 
 from dataclasses import dataclass
 from typing import Any, TypedDict
@@ -8,13 +8,13 @@ from bitseg.errors import InvalidArgumentError
 
 MAX_RETENTION_DAYS = 100_000
 DEFAULT_MATERIALISED_BYTES = 512 * 2**20
-# A journal is replayed about as fast as it was written: this much takes seconds to open.
+# A journal is replayed about as fast as it was written: this size takes seconds to open.
 DEFAULT_SNAPSHOT_AFTER_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceSettings:
-    """What is fixed when a workspace is made: its IANA time zone and how many days of events it keeps.
+    """Fixed when a workspace is made: its IANA time zone, and how many days of events it retains.
 
     Raises InvalidArgumentError for a retention that is out of range.
     """
@@ -33,7 +33,7 @@ class WorkspaceSettings:
 
 
 class EngineOptions(TypedDict, total=False):
-    """Options of every engine: where the present moment comes from, and the memory for answers that are cached."""
+    """Options of every engine: the clock, and the memory for cached answers in bytes."""
 
     clock: Clock
     materialised_bytes: int

@@ -1,4 +1,4 @@
-"""What all importers share: batches, rejects, the mapping of columns, and the reading of times."""
+"""The common parts of all importers: batches, rejects, column mappings, and the parsing of times."""
 
 import gzip
 import re
@@ -25,7 +25,7 @@ STANDARD_INPUT = "-"
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """Something a file holds that was not taken: a whole line, or the one value `name` of it."""
+    """A rejected part of a file: a whole line, or its value `name`."""
 
     line: int
     reason: str
@@ -35,10 +35,10 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A stretch of a file.
+    """A part of a file.
 
-    `operations` and `lines` go together, item by item; `columns` number their rows by line themselves. `bytes_read`
-    is how far into the file the batch reaches, for progress.
+    `lines` has the line of every operation; `columns` number their rows by line. `bytes_read` is the offset in the file
+    at the end of the batch, for progress.
     """
 
     operations: Sequence[Operation] = ()
@@ -50,10 +50,10 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class ColumnMapping:
-    """Which columns of a table mean what; all others are properties, or attributes where there is no event.
+    """The meaning of a table's columns. All others are properties, or attributes if there is no event.
 
-    `time_format` is `iso`, `unix` (seconds), `unix-ms`, or a pattern of strptime. Columns in `types` have the type
-    given, the others the type that their values show.
+    `time_format` is `iso`, `unix` (seconds), `unix-ms`, or a pattern of strptime. Columns in `types` have the given
+    type; the types of all others are inferred from their values.
     """
 
     user_column: str
@@ -76,7 +76,7 @@ class ColumnMapping:
         return self.event is not None or self.event_column is not None
 
     def value_columns(self, columns: Sequence[str], path: Path) -> list[str]:
-        """The columns that are properties or attributes; ImportFileError if one that was named is missing."""
+        """The columns that are properties or attributes; ImportFileError if a column of the mapping is missing."""
         special = [self.user_column, self.event_column, self.time_column]
         for name in [*special, *self.types, *self.ignored]:
             if name is not None and name not in columns:
@@ -89,9 +89,9 @@ class ColumnMapping:
 
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[IO[bytes], Callable[[], int]]]:
-    """A file's bytes, unpacked if it is gzipped, and how far into the file reading has come.
+    """A file's bytes, unpacked if it is gzipped, and a function that returns the current offset in the file.
 
-    Raises ImportFileError where it cannot be read, also midway.
+    Raises ImportFileError if the file cannot be read, also midway.
     """
     try:
         if str(path) == STANDARD_INPUT:
@@ -109,7 +109,7 @@ def opened(path: Path) -> Iterator[tuple[IO[bytes], Callable[[], int]]]:
 
 
 def split_by_event(columns: Columns, codes: NDArray[np.int32], names: Sequence[str]) -> list[Columns]:
-    """Rows of many events as one block for each; `codes` point into the distinct names, one a row."""
+    """Rows of many events as one block per event; `codes` has the index in `names` of every row's event."""
     # Small integers are sorted by radix.
     order = np.argsort(codes.astype(np.int16) if len(names) < 2**15 else codes, kind="stable")
     ends = np.cumsum(np.bincount(codes, minlength=len(names)))
@@ -121,7 +121,7 @@ def split_by_event(columns: Columns, codes: NDArray[np.int32], names: Sequence[s
 
 
 def size_bytes(path: Path) -> int | None:
-    """The size of a file, or None where it has none."""
+    """The size of a file in bytes; None for a pipe or the like."""
     return path.stat().st_size if path.is_file() else None
 
 
@@ -134,7 +134,7 @@ def parse_iso(text: str, calendar: Calendar) -> int:
 
 
 def time_parser(time_format: str, calendar: Calendar) -> Callable[[Any], int]:
-    """A function from a cell to its instant; it raises ValueError for one that is not of the format."""
+    """A function from a cell to its instant; it raises ValueError for a cell of another format."""
     if time_format == "iso":
         return lambda cell: parse_iso(cell, calendar)
     if time_format in ("unix", "unix-ms"):
@@ -146,7 +146,7 @@ def time_parser(time_format: str, calendar: Calendar) -> Callable[[Any], int]:
             hint='use iso, unix, unix-ms, or a pattern such as "%d/%m/%Y %H:%M"',
         )
 
-    # Files repeat their times, days above all, and strptime is slow.
+    # Cached, because times in files repeat, especially days, and strptime is slow.
     @lru_cache(maxsize=100_000)
     def parse(cell: str) -> int:
         moment = datetime.strptime(cell, time_format)

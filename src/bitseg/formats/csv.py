@@ -21,7 +21,7 @@ WHITESPACE = "whitespace"
 _NUMBER = re.compile(r"[+-]?(?:0|[1-9]\d*|(?=\.\d))(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 _BOOLEANS = {"true": True, "false": False}
 
-# A row's last line, counted from 1, and its cells, or why there are none.
+# The number of a row's last line, from 1 on, and its cells, or the reason why it has none.
 Row = tuple[int, list[str] | str]
 
 
@@ -30,12 +30,12 @@ def read_csv(
 ) -> Iterator[Batch]:
     """Batches of a file in UTF-8 whose first line names the columns.
 
-    `delimiter` is one character or `whitespace`. Empty cells say nothing. A column whose cells in the first batch are
-    all numbers, booleans, dates or datetimes is of that type, and else of strings. User rows without a time happened
-    at `now_ms`. Raises ImportFileError where the file cannot be read or lacks a column.
+    `delimiter` is one character or `whitespace`. Empty cells are ignored. A column whose cells in the first batch
+    are all numbers, booleans, dates or datetimes has that type, otherwise strings. User rows without a time get
+    `now_ms`. Raises ImportFileError if the file cannot be read or lacks a column.
     """
     if delimiter != WHITESPACE and len(delimiter) != 1:
-        raise InvalidArgumentError(f"{delimiter!r} is no delimiter", hint=f"use one character or {WHITESPACE}")
+        raise InvalidArgumentError(f"{delimiter!r} is not a delimiter", hint=f"use one character or {WHITESPACE}")
     with opened(path) as (file, position):
         text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
         try:
@@ -48,7 +48,7 @@ def read_csv(
 
 
 def read_user_ids(content: bytes, user_column: str | None = None) -> Iterator[str]:
-    """The ids in a column of a table with a header line, in UTF-8; those in the first column unless it is named.
+    """The ids in a column, by default the first, of a UTF-8 table with a header line.
 
     Raises ImportFileError for a line without an id.
     """
@@ -94,7 +94,7 @@ def _header(rows: Iterator[Row], source: Path | str) -> list[str]:
 
 
 class _Table:
-    """Turns rows of text into columns, with the types that the first rows showed."""
+    """Turns rows of text into columns, with types inferred from the first rows."""
 
     def __init__(self, path: Path, header: list[str], mapping: ColumnMapping, calendar: Calendar, now_ms: int) -> None:
         self._header = header
@@ -153,7 +153,7 @@ class _Table:
         try:
             return self._parse_time(cell)
         except (ValueError, OverflowError):
-            raise ValueError(f"{cell!r} is no time of the format {self._mapping.time_format}") from None
+            raise ValueError(f"{cell!r} is not a time of the format {self._mapping.time_format}") from None
 
     def _column(self, name: str, cells: list[str], lines: list[int], rejects: list[Reject]) -> Column | None:
         value_type = self._types.get(name) or _shown_type(cells)
@@ -172,7 +172,7 @@ def _is_unicode(cells: list[str]) -> bool:
 
 
 def _shown_type(cells: list[str]) -> ValueType | None:
-    """The type that all the cells that are not empty are of; None where all are empty."""
+    """The type of all cells that are not empty; None if all are empty."""
     filled = [cell for cell in cells if cell]
     if not filled:
         return None

@@ -1,4 +1,4 @@
-"""JSONL in the Segment spec: one identify, track, page or delete call a line."""
+"""JSONL in the Segment spec: one identify, track, page or delete call per line."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,13 +19,13 @@ _TEXT_OR_NONE = (str, type(None))
 
 
 class _BadLineError(ValueError):
-    """Why a line is no operation."""
+    """Why a line is not an operation."""
 
 
 def read_jsonl(path: Path, calendar: Calendar, now_ms: int) -> Iterator[Batch]:
-    """Batches of a file; `now_ms` is when an identify without a timestamp happened.
+    """Batches of a file; `now_ms` is the time of an identify without a timestamp.
 
-    Times without an offset are local to the calendar's zone. Raises ImportFileError where the file cannot be read.
+    Times without an offset are local to the calendar's zone. Raises ImportFileError if the file cannot be read.
     """
     operations: list[Operation] = []
     lines: list[int] = []
@@ -64,14 +64,14 @@ def _operation(line: bytes, calendar: Calendar, now_ms: int) -> Operation:
     if kind == "track":
         user_id, event, properties = record.get("userId"), record.get("event"), record.get("properties")
         message_id = record.get("messageId")
-        # Nearly every line is as it should be; the others are looked at one by one below.
+        # The fast path for nearly every line; the others are checked below.
         if type(user_id) is type(event) is str and type(properties) is dict and type(message_id) in _TEXT_OR_NONE:
             return Track(user_id, event, properties, _timestamp(record, calendar, None), message_id or None)
     user_id = _user_id(record)
     if kind == "track":
         event = record.get("event")
         if not isinstance(event, str):
-            raise _BadLineError("event is missing or no string")
+            raise _BadLineError("event is missing or not a string")
         return Track(
             user_id, event, _object(record, "properties"), _timestamp(record, calendar, None), _message_id(record)
         )
@@ -81,7 +81,7 @@ def _operation(line: bytes, calendar: Calendar, now_ms: int) -> Operation:
     if kind == "page":
         name = record.get("name")
         if name is not None and not isinstance(name, str):
-            raise _BadLineError("name is no string")
+            raise _BadLineError("name is not a string")
         timestamp_ms = _timestamp(record, calendar, None)
         return Page(user_id, name, _object(record, "properties"), timestamp_ms, _message_id(record))
     if kind == "delete":
@@ -95,7 +95,7 @@ def _user_id(record: dict[str, Any]) -> str:
         return user_id
     if isinstance(user_id, int) and not isinstance(user_id, bool):
         return str(user_id)
-    raise _BadLineError("userId is missing or no string")
+    raise _BadLineError("userId is missing or not a string")
 
 
 def _object(record: dict[str, Any], name: str) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def _object(record: dict[str, Any], name: str) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise _BadLineError(f"{name} is no object")
+        raise _BadLineError(f"{name} is not an object")
     return value
 
 
@@ -114,11 +114,11 @@ def _timestamp(record: dict[str, Any], calendar: Calendar, default_ms: int | Non
     try:
         return parse_iso(text, calendar)
     except (TypeError, ValueError):
-        raise _BadLineError("timestamp is missing or no ISO-8601 datetime") from None
+        raise _BadLineError("timestamp is missing or not an ISO-8601 datetime") from None
 
 
 def _message_id(record: dict[str, Any]) -> str | None:
     message_id = record.get("messageId")
     if message_id is not None and not isinstance(message_id, str):
-        raise _BadLineError("messageId is no string")
+        raise _BadLineError("messageId is not a string")
     return message_id or None

@@ -1,4 +1,4 @@
-"""Feeding a file's batches to an engine or a server, and keeping account of what was refused."""
+"""Loads a file's batches into an engine or a server, and records rejects."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from bitseg.results import IngestResult
 
 
 class Target(Protocol):
-    """Where batches go: an Engine, or a Client of one."""
+    """The target of batches: an Engine or a Client."""
 
     def ingest(self, operations: Sequence[Operation]) -> IngestResult: ...
 
@@ -25,7 +25,7 @@ class Target(Protocol):
 
 @dataclass(slots=True)
 class Summary:
-    """What became of a file: lines taken, repeated, refused whole, and single values refused of lines taken."""
+    """The counts of a file: accepted, repeated and rejected lines, and rejected values of accepted lines."""
 
     accepted: int = 0
     duplicates: int = 0
@@ -34,9 +34,9 @@ class Summary:
 
 
 class RejectsFile:
-    """A JSONL file of what was refused: line, reason, and where there is one the value's name or the line's text.
+    """A JSONL file of rejects: line, reason, and if known the value's name or the line's text.
 
-    The file is made with the first reject; without any there is none.
+    The file is created by the first reject.
     """
 
     def __init__(self, path: Path) -> None:
@@ -44,7 +44,7 @@ class RejectsFile:
         self._file: IO[bytes] | None = None
 
     def write(self, rejects: Iterable[Reject]) -> None:
-        """Append rejects; ImportFileError where the file cannot be written."""
+        """Append rejects; ImportFileError if the file cannot be written."""
         try:
             for reject in rejects:
                 if self._file is None:
@@ -73,7 +73,7 @@ class RejectsFile:
 def load(
     batches: Iterable[Batch], target: Target, rejects: RejectsFile, progress: Callable[[int, Summary], None]
 ) -> Summary:
-    """Send every batch on. `progress` is called after each with the bytes read and the account so far."""
+    """Send all batches to a target. `progress` is called after each with the bytes read and the counts so far."""
     summary = Summary()
     for batch in batches:
         refused = list(batch.rejects)
@@ -83,22 +83,23 @@ def load(
         for columns in batch.columns:
             result = target.ingest_columns(columns)
             refused += _account(result, summary, None)
-        summary.rejected_lines += sum(each.name is None for each in batch.rejects)
-        summary.rejected_values += sum(each.name is not None for each in batch.rejects)
-        rejects.write(sorted(refused, key=lambda each: each.line))
+        summary.rejected_lines += sum(reject.name is None for reject in batch.rejects)
+        summary.rejected_values += sum(reject.name is not None for reject in batch.rejects)
+        rejects.write(sorted(refused, key=lambda reject: reject.line))
         progress(batch.bytes_read, summary)
     return summary
 
 
 def _account(result: IngestResult, summary: Summary, lines: Sequence[int] | None) -> list[Reject]:
-    """Add a result to the account; its rejections by line. Without `lines`, rows are numbered by line already."""
+    """Add a result to the counts, and return its rejections by line. Without `lines`, its rows are line numbers."""
     summary.accepted += result.accepted
     summary.duplicates += result.duplicates
     refused = [
-        Reject(each.row if lines is None else lines[each.row], each.reason, each.name) for each in result.rejections
+        Reject(rejection.row if lines is None else lines[rejection.row], rejection.reason, rejection.name)
+        for rejection in result.rejections
     ]
-    summary.rejected_lines += sum(each.name is None for each in refused)
-    summary.rejected_values += sum(each.name is not None for each in refused)
+    summary.rejected_lines += sum(reject.name is None for reject in refused)
+    summary.rejected_values += sum(reject.name is not None for reject in refused)
     return refused
 
 

@@ -1,4 +1,4 @@
-"""Parquet tables, by the types that they declare. Needs the extra `parquet` (pyarrow)."""
+"""Reads Parquet tables, with the types that they declare. Needs the extra `parquet` (pyarrow)."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,10 +21,10 @@ BATCH_ROWS = 262_144
 
 
 def read_parquet(path: Path, mapping: ColumnMapping, calendar: Calendar, now_ms: int) -> Iterator[Batch]:
-    """Batches of a file; rows are numbered from 1. Nulls say nothing.
+    """Batches of a file; rows are numbered from 1. Nulls are ignored.
 
-    Timestamps without a zone are local to the calendar's. User rows without a time happened at `now_ms`. Raises
-    ImportFileError where the file cannot be read, lacks a column, or has one of a type that makes no values.
+    Timestamps without a zone are local to the calendar's zone. User rows without a time get `now_ms`. Raises
+    ImportFileError if the file cannot be read, lacks a column, or has a column of an unsupported type.
     """
     with _reading(path) as parquet, parquet.ParquetFile(path) as file:
         names = mapping.value_columns(file.schema_arrow.names, path)
@@ -37,7 +37,7 @@ def read_parquet(path: Path, mapping: ColumnMapping, calendar: Calendar, now_ms:
 
 
 def exported_mapping(path: Path) -> ColumnMapping | None:
-    """Which column means what in a file that bitseg exported; None for other files. Raises as `read_parquet` does."""
+    """The mapping of a file that bitseg exported; None for other files. Raises as `read_parquet` does."""
     with _reading(path) as parquet:
         metadata = parquet.read_schema(path).metadata or {}
     if METADATA_KEY not in metadata:
@@ -45,12 +45,12 @@ def exported_mapping(path: Path) -> ColumnMapping | None:
     try:
         return ColumnMapping(**orjson.loads(metadata[METADATA_KEY]))
     except (TypeError, ValueError) as error:
-        raise ImportFileError(f"the note of bitseg in {path} makes no sense: {error}") from None
+        raise ImportFileError(f"unexpected metadata of bitseg in {path}: {error}") from None
 
 
 @contextmanager
 def _reading(path: Path) -> Iterator[Any]:
-    """The module pyarrow.parquet; ImportFileError where there is none, and for what it makes of a file's faults."""
+    """The module pyarrow.parquet; ImportFileError without pyarrow, and for its errors while it reads the file."""
     try:
         import pyarrow
         import pyarrow.parquet
@@ -80,15 +80,15 @@ class _Reader:
         user_ids = _texts(block.column(self._mapping.user_column))
         values = {name: self._column(name, block.column(name), rows, rejects) for name in self._names}
         columns = Columns(self._mapping.event, user_ids, times_ms, values, rows)
-        kept = None if timed.all() else np.flatnonzero(timed)
-        if kept is not None:
-            columns = selected(columns, kept)
+        with_time = None if timed.all() else np.flatnonzero(timed)
+        if with_time is not None:
+            columns = selected(columns, with_time)
         if self._mapping.event_column is None:
             return [columns], rejects
         events = _strings(block.column(self._mapping.event_column)).dictionary_encode()
         codes = events.indices.to_numpy(zero_copy_only=False)
         names = events.dictionary.to_pylist()
-        return split_by_event(columns, codes if kept is None else codes[kept], names), rejects
+        return split_by_event(columns, codes if with_time is None else codes[with_time], names), rejects
 
     def _times(
         self, block: Any, rows: NDArray[np.int64], rejects: list[Reject]
@@ -135,16 +135,16 @@ class _Reader:
                 return Column(ValueType.STRING, codes, entries)
         if (kinds.is_integer(cells.type) or kinds.is_floating(cells.type)) and wanted in (None, ValueType.NUMBER):
             numbers = cells.to_numpy(zero_copy_only=False)
-            held = ~_nulls(cells)
-            if np.isfinite(numbers[held]).all() and (np.abs(numbers[held]) <= MAX_EXACT_INTEGER).all():
-                return _with_gaps(ValueType.NUMBER, cells, ~held)
+            present = ~_nulls(cells)
+            if np.isfinite(numbers[present]).all() and (np.abs(numbers[present]) <= MAX_EXACT_INTEGER).all():
+                return _with_gaps(ValueType.NUMBER, cells, ~present)
         value_type, values = self._values(name, cells)
         column, refused = encode(values, wanted or value_type, self._calendar)
         rejects += [Reject(int(rows[row]), reason, name) for row, reason in refused]
         return column
 
     def _values(self, name: str, cells: Any) -> tuple[ValueType, list[Any]]:
-        """The type of a column and its cells as the JSON values that stand for them."""
+        """The type of a column, and its cells as JSON values."""
         import pyarrow.types as kinds
 
         kind = cells.type.value_type if kinds.is_dictionary(cells.type) else cells.type
@@ -162,13 +162,13 @@ class _Reader:
             texts = [None if cell is None else str(cell) for cell in cells.to_pylist()]
             return ValueType.STRING, texts
         raise ImportFileError(
-            f"the column {name!r} of {self._path} has the type {kind}, which makes no values",
+            f"the column {name!r} of {self._path} has the unsupported type {kind}",
             hint=f"leave it out with --ignore {name}",
         )
 
 
 def _texts(cells: Any) -> StringArray:
-    """Ids or event names; whole numbers are written out, and null is an empty text, which the engine refuses."""
+    """Ids or event names as text. Integers become digits; null becomes an empty text, which the engine rejects."""
     cells = _strings(cells)
     _, offsets, data = cells.buffers()
     if data is None:
@@ -193,7 +193,7 @@ def _nulls(cells: Any) -> NDArray[np.bool_]:
 
 
 def _with_gaps(value_type: ValueType, numbers: Any, nulls: NDArray[np.bool_]) -> Column:
-    """A column of an Arrow array of numbers in the terms of the type, with gaps where it is null."""
+    """A column of an Arrow array of numbers, which are in the unit of the type; nulls have no value."""
     data = empty(value_type, len(nulls))
     data[~nulls] = numbers.fill_null(0).to_numpy(zero_copy_only=False)[~nulls]
     return Column(value_type, data)

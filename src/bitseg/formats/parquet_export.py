@@ -1,7 +1,6 @@
-"""Parquet tables of users and of each event. Needs the extra `parquet` (pyarrow).
+"""Writes Parquet tables of users and of each event. Needs the extra `parquet` (pyarrow).
 
-The schema's metadata says under `bitseg` which columns hold the user, the time and the event, so that the importer need
-not be told.
+The schema's metadata names under `bitseg` the columns of the user, the time and the event, for the importer.
 """
 
 import re
@@ -23,10 +22,10 @@ METADATA_KEY = b"bitseg"
 def export(
     tables: Iterable[tuple[str | None, Mapping[str, ValueType], Iterable[Columns]]], folder: Path
 ) -> Iterator[tuple[Path, int]]:
-    """Write tables into a folder that is empty or new; each file, once it is written, and its rows.
+    """Write tables into an empty or new folder. Yields the path of every written file and its number of rows.
 
-    A table is an event's name, or None for users, the types of its columns, and its blocks. Raises DataDirectoryError
-    where the folder is not empty or cannot be written, and ImportFileError without pyarrow.
+    A table is an event's name (None for users), the types of its columns, and its blocks. Raises DataDirectoryError if
+    the folder is not empty or cannot be written, and ImportFileError without pyarrow.
     """
     try:
         import pyarrow as pa
@@ -37,7 +36,7 @@ def export(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
-            raise DataDirectoryError(f"{folder} is not empty", hint="name a directory that is empty or new")
+            raise DataDirectoryError(f"{folder} is not empty", hint="use an empty or new directory")
         for number, (event, types, blocks) in enumerate(tables):
             path = folder / _file_name(number, event)
             user, time = _free("user_id", types), _free("time", types)

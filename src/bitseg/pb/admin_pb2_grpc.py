@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class AdminServiceStub:
-    """Works on the data directory of the server, while queries and writes go on.
+    """Administers the data directory of the server, while queries and writes go on.
     """
 
     def __init__(self, channel):
@@ -53,7 +53,7 @@ class AdminServiceStub:
 
 
 class AdminServiceServicer:
-    """Works on the data directory of the server, while queries and writes go on.
+    """Administers the data directory of the server, while queries and writes go on.
     """
 
     def CreateSnapshot(self, request, context):
@@ -71,7 +71,7 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetStatistics(self, request, context):
-        """GetStatistics tells how much there is of everything, and what it takes.
+        """GetStatistics returns counts and sizes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -104,7 +104,7 @@ def add_AdminServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AdminService:
-    """Works on the data directory of the server, while queries and writes go on.
+    """Administers the data directory of the server, while queries and writes go on.
     """
 
     @staticmethod

@@ -26,9 +26,9 @@ if _version_not_supported:
 
 
 class CatalogServiceStub:
-    """Manages saved segments and static lists. Every change is as safe as an ingested batch.
+    """Manages saved segments and static lists. Every change is as durable as an ingested batch.
 
-    Where a request has an etag, the change is made only if it is that of what is there, else refused with ABORTED.
+    If a request has an etag, it must equal the current one, else the change is refused with ABORTED.
     """
 
     def __init__(self, channel):
@@ -110,34 +110,34 @@ class CatalogServiceStub:
 
 
 class CatalogServiceServicer:
-    """Manages saved segments and static lists. Every change is as safe as an ingested batch.
+    """Manages saved segments and static lists. Every change is as durable as an ingested batch.
 
-    Where a request has an etag, the change is made only if it is that of what is there, else refused with ABORTED.
+    If a request has an etag, it must equal the current one, else the change is refused with ABORTED.
     """
 
     def CreateSegment(self, request, context):
-        """CreateSegment saves a segment under a name that none has, else ALREADY_EXISTS.
+        """CreateSegment saves a segment under an unused name, else ALREADY_EXISTS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetSegment(self, request, context):
-        """GetSegment shows a saved segment.
+        """GetSegment returns a saved segment.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListSegments(self, request, context):
-        """ListSegments shows saved segments in the order of their names.
+        """ListSegments returns saved segments in the order of their names.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateSegment(self, request, context):
-        """UpdateSegment changes the definition, the description or the labels of a segment, or with allow_missing saves one.
+        """UpdateSegment changes the definition, description or labels of a segment; with allow_missing it can create one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -151,29 +151,29 @@ class CatalogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CloneSegment(self, request, context):
-        """CloneSegment saves a copy of a segment under a name that none has.
+        """CloneSegment saves a copy of a segment under an unused name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteSegment(self, request, context):
-        """DeleteSegment forgets a segment; FAILED_PRECONDITION, naming them, while other segments refer to it.
+        """DeleteSegment deletes a segment; FAILED_PRECONDITION, naming them, if other segments refer to it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateList(self, request, context):
-        """CreateList saves user ids under a name that no list has, else ALREADY_EXISTS.
+        """CreateList saves user ids under an unused name, else ALREADY_EXISTS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UploadList(self, request_iterator, context):
-        """UploadList saves a list of any size in place of the one that has the name, if there is one. The first message names
-        it and the others have its users. The list changes as a whole when the upload is complete, or not at all: see
+        """UploadList saves a list of any size, replacing an existing list of that name. The first message names the list, and
+        the others have its users. The whole list changes when the upload is complete, or nothing changes: see
         UploadListRequest.is_complete.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -181,21 +181,21 @@ class CatalogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetList(self, request, context):
-        """GetList shows a list without its users.
+        """GetList returns a list without its users.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListLists(self, request, context):
-        """ListLists shows lists in the order of their names.
+        """ListLists returns lists in the order of their names.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateList(self, request, context):
-        """UpdateList changes the users, the description or the labels of a list, or with allow_missing saves one.
+        """UpdateList changes the users, the description or the labels of a list; with allow_missing it can create one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -209,7 +209,7 @@ class CatalogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteList(self, request, context):
-        """DeleteList forgets a list; FAILED_PRECONDITION, naming them, while segments refer to it. Users stay.
+        """DeleteList deletes a list; FAILED_PRECONDITION, naming them, if segments refer to it. Users stay.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -297,9 +297,9 @@ def add_CatalogServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CatalogService:
-    """Manages saved segments and static lists. Every change is as safe as an ingested batch.
+    """Manages saved segments and static lists. Every change is as durable as an ingested batch.
 
-    Where a request has an etag, the change is made only if it is that of what is there, else refused with ABORTED.
+    If a request has an etag, it must equal the current one, else the change is refused with ABORTED.
     """
 
     @staticmethod

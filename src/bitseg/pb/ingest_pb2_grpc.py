@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class IngestServiceStub:
-    """Takes operations in the terms of the Segment spec.
+    """Ingests operations of the Segment spec.
     """
 
     def __init__(self, channel):
@@ -48,21 +48,21 @@ class IngestServiceStub:
 
 
 class IngestServiceServicer:
-    """Takes operations in the terms of the Segment spec.
+    """Ingests operations of the Segment spec.
     """
 
     def IngestBatch(self, request, context):
-        """IngestBatch applies a batch as a whole: a query sees all of it or nothing.
-        Bad operations are left out and reported; the others stand.
+        """IngestBatch applies a batch atomically: a query sees all of it or nothing.
+        Invalid operations are left out and reported; the others are applied.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Ingest(self, request_iterator, context):
-        """Ingest applies numbered batches of a named producer, each exactly once, however often the connection is lost.
-        The first message names the producer; the first answer tells the number of the last batch that is safe, after
-        which the producer goes on. Every batch is answered when it is safe; several may be under way.
+        """Ingest applies the numbered batches of a producer exactly once, even if the connection breaks. The first message
+        names the producer. The first answer has the number of the last durable batch, after which the producer continues.
+        Every batch is answered when it is durable; several may be under way.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -90,7 +90,7 @@ def add_IngestServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class IngestService:
-    """Takes operations in the terms of the Segment spec.
+    """Ingests operations of the Segment spec.
     """
 
     @staticmethod

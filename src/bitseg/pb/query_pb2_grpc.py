@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class QueryServiceStub:
-    """Answers segments exactly, over whole ingested batches only.
+    """Evaluates segments exactly. Answers contain only whole ingested batches.
     """
 
     def __init__(self, channel):
@@ -73,54 +73,54 @@ class QueryServiceStub:
 
 
 class QueryServiceServicer:
-    """Answers segments exactly, over whole ingested batches only.
+    """Evaluates segments exactly. Answers contain only whole ingested batches.
     """
 
     def Count(self, request, context):
-        """Count tells how many users are in a segment.
+        """Count returns how many users are in a segment.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchCount(self, request, context):
-        """BatchCount counts many segments at one version; what they share is worked out once.
+        """BatchCount counts many segments at one version; shared conditions are computed once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Evaluate(self, request, context):
-        """Evaluate counts a segment and shows a sample of its users and, if asked, all of them as a Roaring bitmap.
+        """Evaluate counts a segment, with a sample of its users and optionally all of them as a Roaring bitmap.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StreamMembers(self, request, context):
-        """StreamMembers sends every member exactly once, page by page, all of one version. A stream that broke goes on where a
-        resume token says, also after a restart of the server.
+        """StreamMembers sends every member exactly once, page by page, at one version. A broken stream can be resumed with
+        the resume token of a page, also after a restart of the server.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ExplainUser(self, request, context):
-        """ExplainUser tells why a user is in a segment or not: the truth of every condition, and what is behind it.
+        """ExplainUser explains why a user is in a segment or not: whether each condition holds, and its values and events.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetUser(self, request, context):
-        """GetUser shows a user: attributes, and how often and when each event occurred.
+        """GetUser returns a user: attributes, and how often and when each event occurred.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListUserSegments(self, request, context):
-        """ListUserSegments tells which saved segments a user is in.
+        """ListUserSegments returns the saved segments that a user is in.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -173,7 +173,7 @@ def add_QueryServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class QueryService:
-    """Answers segments exactly, over whole ingested batches only.
+    """Evaluates segments exactly. Answers contain only whole ingested batches.
     """
 
     @staticmethod

@@ -14,7 +14,7 @@ class Role(IntEnum):
 
     @classmethod
     def named(cls, name: str) -> "Role":
-        """The role of a lower-case name; InvalidArgumentError."""
+        """The role with a lower-case name; InvalidArgumentError for any other name."""
         try:
             return cls[name.upper()]
         except KeyError:
@@ -28,7 +28,7 @@ class Role(IntEnum):
 
 ROLE_NAMES = tuple(role.title for role in Role)
 
-# The role that a caller needs; None for methods that anybody may call. Methods without an entry are refused.
+# The role that a caller needs; None for methods without a role. Methods without an entry are refused.
 METHOD_ROLES: dict[str, Role | None] = {
     "/bitseg.v1.QueryService/Count": Role.READER,
     "/bitseg.v1.QueryService/BatchCount": Role.READER,

@@ -13,7 +13,7 @@ from bitseg.wire.timestamps import to_duration
 
 
 class AdminService(admin_pb2_grpc.AdminServiceServicer):
-    """Takes snapshots and backups of an engine, and gives its statistics."""
+    """Takes snapshots and backups of an engine, and returns its statistics."""
 
     def __init__(self, readiness: Readiness) -> None:
         self._readiness = readiness

@@ -14,10 +14,10 @@ from bitseg.pb import catalog_pb2, catalog_pb2_grpc
 from bitseg.service.readiness import Readiness
 from bitseg.wire.saved import masked, query_of, to_saved_segment, to_user_list
 
-# So many ids of ordinary length take a gigabyte.
+# This number of ids of ordinary length takes a gigabyte.
 MAX_LIST_USERS = 10_000_000
 
-# How long a broken connection may look like the end of an upload.
+# For this time a broken connection may look like the end of an upload.
 _SETTLING_SECONDS = 1.0
 
 _SEGMENT_FIELDS = ("expression", "definition", "description", "labels")
@@ -25,7 +25,7 @@ _LIST_FIELDS = ("description", "labels")
 
 
 class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
-    """Manages what an engine keeps by name."""
+    """Manages the saved segments and static lists of an engine."""
 
     def __init__(self, readiness: Readiness) -> None:
         self._readiness = readiness
@@ -56,7 +56,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
     ) -> catalog_pb2.ListSegmentsResponse:
         page = self._catalog.list_segments(**_search(request))
         return catalog_pb2.ListSegmentsResponse(
-            segments=[to_saved_segment(each, with_definition=False) for each in page.items],
+            segments=[to_saved_segment(segment, with_definition=False) for segment in page.items],
             next_page_token=page.next_page_token,
             total_size=page.total,
         )
@@ -66,7 +66,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
     ) -> catalog_pb2.UpdateSegmentResponse:
         wanted = request.segment
         fields = masked(_mask(request), _SEGMENT_FIELDS, lambda name: _is_set(wanted, name))
-        # One of the two that is not named says nothing.
+        # Of expression and definition, one that is not in the mask is ignored.
         for other in {"expression", "definition"} - {*fields}:
             wanted.ClearField(other)
         query = query_of(wanted)
@@ -113,7 +113,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
     ) -> catalog_pb2.UploadListResponse:
         opening = next(request_iterator, None)
         if opening is None or opening.WhichOneof("part") != "list":
-            raise InvalidArgumentError("the first message names the list")
+            raise InvalidArgumentError("the first message must name the list")
         wanted, says_when_complete = opening.list, opening.HasField("is_complete")
         user_ids, is_complete = ([], True) if opening.is_complete else _uploaded(request_iterator)
         if not is_complete:
@@ -185,7 +185,7 @@ def _is_set(message: catalog_pb2.SavedSegment | catalog_pb2.UserList, name: str)
 
 
 def _details(message: catalog_pb2.SavedSegment | catalog_pb2.UserList, fields: Iterable[str]) -> dict[str, Any]:
-    """Description and labels, each None unless it is one of the fields."""
+    """Description and labels; None for one that is not in the fields."""
     return {
         "description": message.description if "description" in fields else None,
         "labels": dict(message.labels) if "labels" in fields else None,
@@ -207,10 +207,10 @@ def _uploaded(requests: Iterator[catalog_pb2.UploadListRequest]) -> tuple[list[s
     for request in requests:
         part = request.WhichOneof("part")
         if part == "list" or (part is None and not request.is_complete):
-            raise InvalidArgumentError("all messages but the first have user ids")
+            raise InvalidArgumentError("all messages after the first must have user ids")
         user_ids += request.user_ids.user_ids
         if len(user_ids) > MAX_LIST_USERS:
-            raise OverloadedError(f"the list has more than {MAX_LIST_USERS:,} users, the limit")
+            raise OverloadedError(f"the list has more than {MAX_LIST_USERS:,} users, which is the limit")
         if request.is_complete:
             return user_ids, True
     return user_ids, False
@@ -219,14 +219,14 @@ def _uploaded(requests: Iterator[catalog_pb2.UploadListRequest]) -> tuple[list[s
 def _require_whole(says_when_complete: bool, context: grpc.ServicerContext) -> None:
     """Raise InvalidArgumentError for an upload that ended without the message that completes it.
 
-    A stream that broke looks like one that its caller ended until gRPC tells that the call is cancelled, which it does
-    right after. A caller that does not know `is_complete` is therefore given a moment to turn out to be gone.
+    A broken stream looks like the end of the upload until gRPC cancels the call shortly after. An upload of a caller
+    that does not send `is_complete` is therefore applied only if the call is not cancelled within a moment.
     """
     if not says_when_complete:
         is_gone = threading.Event()
         if context.add_callback(is_gone.set) and not is_gone.wait(_SETTLING_SECONDS) and context.is_active():
             return
     raise InvalidArgumentError(
-        "the upload ended before it was complete, and the list stays as it was",
+        "the upload ended before it was complete; the list is unchanged",
         hint="set is_complete to false in the first message and to true in the last",
     )

@@ -21,7 +21,7 @@ _EMPTY = "the operation is empty: set identify, track, page or delete_user"
 
 
 class IngestService(ingest_pb2_grpc.IngestServiceServicer):
-    """Feeds operations to an engine."""
+    """Ingests operations and columns into an engine."""
 
     def __init__(self, readiness: Readiness, metrics: Metrics) -> None:
         self._readiness = readiness
@@ -60,7 +60,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """A decoded batch. `positions` are those of the operations in the message; `empty` those of empty messages."""
+    """A decoded batch. `positions` are the places of the operations in the message; `empty` those of empty messages."""
 
     operations: list[Operation]
     positions: Sequence[int]
@@ -70,13 +70,13 @@ class _Batch:
 
 def _require_producer(request: ingest_pb2.IngestRequest) -> None:
     if not request.producer or request.sequence or request.HasField("batch"):
-        raise InvalidArgumentError("the first message names the producer and has nothing else")
+        raise InvalidArgumentError("the first message must name the producer, and nothing else")
 
 
 def _require_sequence(request: ingest_pb2.IngestRequest) -> None:
     if request.producer or request.sequence < 1:
         raise InvalidArgumentError(
-            "a batch has a sequence number from 1 on, and only the first message names the producer"
+            "a batch needs a sequence of 1 or more, and only the first message may name the producer"
         )
 
 
@@ -85,7 +85,7 @@ def _require_size(request: ingest_pb2.IngestBatchRequest) -> None:
     if total > MAX_BATCH_OPERATIONS:
         raise InvalidArgumentError(
             f"the batch has {total:,} operations and rows, the limit is {MAX_BATCH_OPERATIONS:,}",
-            hint="send it in parts",
+            hint="send smaller batches",
         )
 
 
@@ -111,8 +111,10 @@ def _response(
     batch: _Batch, result: IngestResult, by_block: Sequence[Sequence[Rejection]]
 ) -> ingest_pb2.IngestBatchResponse:
     rejections: list[ingest_pb2.Rejection] = [
-        ingest_pb2.Rejection(operation=batch.positions[each.row], name=each.name or "", reason=each.reason)
-        for each in result.rejections
+        ingest_pb2.Rejection(
+            operation=batch.positions[rejection.row], name=rejection.name or "", reason=rejection.reason
+        )
+        for rejection in result.rejections
     ]
     rejections += [ingest_pb2.Rejection(operation=position, reason=_EMPTY) for position in batch.empty]
     rejections.sort(key=attrgetter("operation"))
@@ -122,8 +124,10 @@ def _response(
         rejections=rejections,
         version=result.version,
         column_rejections=[
-            ingest_pb2.ColumnsRejection(columns=block, row=each.row, name=each.name or "", reason=each.reason)
+            ingest_pb2.ColumnsRejection(
+                columns=block, row=rejection.row, name=rejection.name or "", reason=rejection.reason
+            )
             for block, rejections_of_block in enumerate(by_block)
-            for each in rejections_of_block
+            for rejection in rejections_of_block
         ],
     )

@@ -1,4 +1,4 @@
-"""Logs: one line per record, as text or as JSON, with the fields of the record after its message."""
+"""Logs: one line per record, as text or as JSON, with the record's fields after its message."""
 
 import logging
 import sys

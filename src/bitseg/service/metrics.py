@@ -14,7 +14,7 @@ from bitseg.results import Statistics
 from bitseg.service.readiness import Readiness
 from bitseg.service.settings import host_and_port
 
-# From a warm count to a large backup.
+# The shortest is a cached count, the longest a large backup.
 _BUCKETS_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -62,7 +62,7 @@ class Metrics:
 
 
 class MetricsServer:
-    """Serves a registry over HTTP. `address` has the port that was taken for port 0.
+    """Serves a registry over HTTP. `address` has the actual port, also for port 0.
 
     Raises InvalidArgumentError for an address that cannot be used.
     """
@@ -99,7 +99,7 @@ class _Workspace(Collector):
         yield GaugeMetricFamily("bitseg_version", "Version of the workspace.", statistics.version)
         yield GaugeMetricFamily("bitseg_users", "Users of the workspace.", statistics.users)
         yield GaugeMetricFamily("bitseg_events", "Events of the workspace.", statistics.events)
-        parts = GaugeMetricFamily("bitseg_bytes", "What a part takes, in memory or on disk.", labels=["part"])
+        parts = GaugeMetricFamily("bitseg_bytes", "Size of a part, in memory or on disk.", labels=["part"])
         for part in ("user", "event", "attribute", "materialised", "snapshot", "journal"):
             parts.add_metric([part], getattr(statistics, f"{part}_bytes"))
         yield parts
@@ -117,7 +117,7 @@ class _Workspace(Collector):
         yield lookups
         yield CounterMetricFamily(
             "bitseg_snapshot_failures",
-            "Regular snapshots that failed since the workspace was opened; each is tried again.",
+            "Regular snapshots that failed since the workspace was opened; they are retried.",
             self._readiness.engine.snapshot_failures,
         )
         for what, instant_ms in (("snapshot", statistics.snapshot_ms), ("journal", statistics.journal_ms)):
@@ -129,5 +129,5 @@ class _Workspace(Collector):
 
 _AGES = {
     "snapshot": "Since the last snapshot was taken; absent for a workspace in memory.",
-    "journal": "Since the oldest record was written that is in no snapshot; absent if every record is in one.",
+    "journal": "Since the oldest record that is in no snapshot was written; absent if every record is in a snapshot.",
 }

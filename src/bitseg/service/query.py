@@ -91,14 +91,14 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
         return to_segments_response(self._readiness.engine.user_segments(request.user_id, _as_of(request)))
 
     def _members(self, request: query_pb2.StreamMembersRequest) -> tuple[Iterator[dict[str, Any]], Members[Any]]:
-        """The members that a request asks for, and the field that each page of them goes into, with its ids."""
+        """The pages of a request, as the response field for their ids, and the members."""
         engine = self._readiness.engine
         is_resumed = bool(request.resume_token) and request.WhichOneof("query") is None
         query = None if is_resumed else self._query(request)
         options: dict[str, Any] = {"page_size": request.page_size, "resume_token": request.resume_token}
         if request.id_kind == query_pb2.ID_KIND_DENSE:
             dense = engine.dense_members(query, _as_of(request), **options)
-            # Protobuf takes plain integers much faster than numpy's.
+            # Protobuf copies Python integers much faster than numpy's.
             return ({"dense_ids": page.tolist()} for page in dense.pages), dense
         members = engine.members(query, _as_of(request), **options)
         return ({"user_ids": page} for page in members.pages), members
@@ -144,6 +144,6 @@ def _shared(result: CountResult | Evaluation) -> dict[str, Any]:
 
 
 def _at_least_one(pages: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The fields of all pages; of an empty page if there are none, so that the caller gets total and version."""
+    """The fields of all pages, or of one empty page if there are none, so that the caller gets total and version."""
     yield next(pages, {})
     yield from pages

@@ -19,7 +19,7 @@ class Readiness:
     def engine(self) -> Engine:
         """The engine; NotReadyError while it is being opened."""
         if self._engine is None:
-            raise NotReadyError("the server is opening its workspace", hint="try again in a while")
+            raise NotReadyError("the server is opening its workspace", hint="retry later")
         return self._engine
 
     @engine.setter

@@ -28,7 +28,7 @@ _OPTIONS = (
     ("grpc.so_reuseport", 0),
     ("grpc.max_metadata_size", 16 * 2**10),
     ("grpc.max_concurrent_streams", 128),
-    # Close connections whose callers are gone, or never finish the handshake.
+    # Close connections whose callers are gone or never finish the handshake.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.server_handshake_timeout_ms", 10_000),
@@ -41,8 +41,8 @@ _OPTIONS = (
 class Server:
     """Serves one engine over gRPC, and metrics over HTTP where the settings have an address for them.
 
-    `address` and `metrics_address` have the ports that were taken where the settings have port 0. A server made without
-    an engine answers that it is not ready until `serve` gets one. The caller has to close the engine. Raises
+    `address` and `metrics_address` have the actual ports, also for port 0 in the settings. Without an engine, the
+    server answers that it is not ready until `serve` is called. The caller has to close the engine. Raises
     InvalidArgumentError for an address that cannot be used, and for settings that would expose the server without
     authentication.
     """
@@ -57,7 +57,7 @@ class Server:
         self.metrics = Metrics(readiness)
         self._stalls = StallDetector(settings.stall_seconds)
         limits = stream_limits(settings)
-        self._threads = ThreadPools(sum(each.limit for each in limits.values()))
+        self._threads = ThreadPools(sum(stream_limit.limit for stream_limit in limits.values()))
         self._server = grpc.server(
             self._threads.unary,
             interceptors=build_interceptors(settings, limits, self._threads, self._stalls, self.metrics),
@@ -96,20 +96,20 @@ class Server:
         except RuntimeError:
             raise InvalidArgumentError(
                 f"cannot listen on {settings.address}",
-                hint=f"another program may have the port; --listen {host}:0 takes any free one",
+                hint=f"another program may use the port; --listen {host}:0 takes any free one",
             ) from None
         return f"{host}:{bound}"
 
     def start(self) -> None:
-        """Start to take calls, and to answer them if the server has an engine."""
+        """Start to accept calls, and to answer them if the server has an engine."""
         self._stalls.start()
         self._server.start()
         if self._engine is not None:
             self.serve(self._engine)
 
     def serve(self, engine: Engine) -> None:
-        """Answer calls from an engine."""
-        # The first use builds the parser, which takes a fifth of a second that no caller should wait for.
+        """Answer calls with an engine."""
+        # The first use builds the parser, which takes 0.2 seconds. No caller should wait for it.
         parse("everyone")
         self._readiness.engine = engine
         self._set_health(health_pb2.HealthCheckResponse.SERVING)
@@ -117,7 +117,7 @@ class Server:
         engine.on_broken(lambda: self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING))
 
     def stop(self, grace_seconds: float | None = None) -> None:
-        """Refuse further calls, let calls under way finish within the grace, then end them."""
+        """Refuse further calls, let calls under way finish for `grace_seconds`, then cancel them."""
         self._health.enter_graceful_shutdown()
         stopped = self._server.stop(self._grace_seconds if grace_seconds is None else grace_seconds)
         self._stalls.drain()

@@ -1,4 +1,4 @@
-"""Settings of a server: where it listens, whom it lets in, and its limits."""
+"""Settings of a server: addresses, credentials and limits."""
 
 import ipaddress
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ DEFAULT_ADDRESS = "127.0.0.1:50051"
 
 
 def _option(purpose: str, *, name: str = "", unit: int = 1, metavar: str = "") -> dict[str, Any]:
-    """The metadata of a field: the help text of its option and, where it differs from the field's, the option's name.
+    """The metadata of a field: the help text of its option, and the option's name if it differs from the field's.
 
     The value of the option is multiplied by `unit`. `metavar` stands for the value in the help.
     """
@@ -21,19 +21,19 @@ def _option(purpose: str, *, name: str = "", unit: int = 1, metavar: str = "") -
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a server is set up. `bitseg serve` has an option for every field.
+    """The settings of a server. `bitseg serve` has an option for every field.
 
-    Without `tokens` and `tls_client_ca`, anybody may do anything; that is refused unless only this machine reaches the
-    server, or `insecure` is set. Producers may wait between batches as long as they like.
+    Without `tokens` and `tls_client_ca`, every caller has every role. This is refused unless only this machine can
+    reach the server, or `insecure` is set. Producers may wait between batches as long as they like.
     """
 
     address: str = field(
         default=DEFAULT_ADDRESS,
-        metadata=_option("Where to listen; port 0 takes any free one.", name="listen", metavar="HOST:PORT"),
+        metadata=_option("Address to listen on; port 0 takes any free one.", name="listen", metavar="HOST:PORT"),
     )
     metrics_address: str = field(
         default="",
-        metadata=_option("Where Prometheus finds metrics; empty for nowhere.", name="metrics", metavar="HOST:PORT"),
+        metadata=_option("Address of metrics for Prometheus; empty for none.", name="metrics", metavar="HOST:PORT"),
     )
     tokens: Path | None = field(
         default=None,
@@ -64,10 +64,10 @@ class Settings:
     )
     max_streams: int = field(default=64, metadata=_option("How many streams of members may be open."))
     max_producers: int = field(default=32, metadata=_option("How many ingest streams may be open."))
-    max_query_seconds: float = field(default=120.0, metadata=_option("Longest time for the answer to a query."))
+    max_query_seconds: float = field(default=120.0, metadata=_option("Longest time for a query."))
     stall_seconds: float = field(
         default=60.0,
-        metadata=_option("End a call whose caller does not send its request, or take a response, for this long."),
+        metadata=_option("End a call whose caller does not send its request or read a response for this long."),
     )
     grace_seconds: float = field(
         default=30.0, metadata=_option("Time for calls under way to end when the server stops.")
@@ -75,7 +75,7 @@ class Settings:
 
 
 def host_and_port(address: str) -> tuple[str, int]:
-    """Both parts of HOST:PORT; InvalidArgumentError for any other text."""
+    """The host and the port of HOST:PORT; InvalidArgumentError for any other text."""
     host, separator, port = address.rpartition(":")
     if not separator or not host or not port.isdigit() or int(port) > 65_535:
         raise InvalidArgumentError(f"{address!r} is not an address", hint="write HOST:PORT")

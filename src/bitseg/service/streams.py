@@ -14,7 +14,7 @@ _CHECK_SECONDS = 0.25
 
 
 class ConcurrencyLimit:
-    """At most `limit` calls of one kind at the same time, because each holds a thread or memory until it ends.
+    """At most `limit` calls of one kind at the same time, because a call occupies a thread or memory until it ends.
 
     As a context manager it is acquired and released. `what` names the calls in errors, in the plural.
     """
@@ -28,12 +28,12 @@ class ConcurrencyLimit:
         """Count one more call; OverloadedError at the limit."""
         if not self._free.acquire(blocking=False):
             raise OverloadedError(
-                f"{self.limit} {self._what} are open already, the limit",
-                hint="try again in a while, or close idle ones",
+                f"{self.limit} {self._what} are open already, which is the limit",
+                hint="retry later, or close idle ones",
             )
 
     def release(self) -> None:
-        """Count one call less."""
+        """Release one call."""
         self._free.release()
 
     def __enter__(self) -> None:
@@ -46,7 +46,7 @@ class ConcurrencyLimit:
 
 
 class _Wait:
-    """Lists a call as blocked. A class, because every call passes here and a generator takes three times as long."""
+    """Registers a call as blocked. A class, because every call passes here and a generator is three times slower."""
 
     __slots__ = ("_blocked_since", "_context", "_lock")
 
@@ -74,28 +74,28 @@ class StallDetector:
     def __init__(self, stall_seconds: float) -> None:
         self._stall_seconds = stall_seconds
         self._lock = threading.Lock()
-        # Calls that hold a thread until their peer sends or takes a message, with the time at which the wait began.
+        # Calls that occupy a thread until their peer sends or reads a message, with the start time of the wait.
         self._blocked_since: dict[grpc.ServicerContext, float] = {}
-        # Streams between two requests. Their callers know which requests were acknowledged, so that they can end here.
+        # Streams between two requests. They can end here, because their callers know which requests were acknowledged.
         self._idle: set[grpc.ServicerContext] = set()
         self._is_stopping = False
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="bitseg-streams", daemon=True)
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Start watching."""
         self._thread.start()
 
     def waiting_for_peer(self, context: grpc.ServicerContext) -> AbstractContextManager[None]:
-        """While a call waits for its peer to send its only request, or to take a response."""
+        """Watch a call that waits for its peer to send its only request, or to read a response."""
         return _Wait(self._lock, self._blocked_since, context)
 
     @contextmanager
     def waiting_for_request(self, context: grpc.ServicerContext) -> Iterator[None]:
-        """While a stream waits for its next request, however long; NotReadyError once the server is stopping."""
+        """Mark a stream as idle while it waits for its next request; NotReadyError once the server is stopping."""
         with self._lock:
             if self._is_stopping:
-                raise NotReadyError("the server is stopping", hint="try again in a while")
+                raise NotReadyError("the server is stopping", hint="retry later")
             self._idle.add(context)
         try:
             yield
@@ -104,7 +104,7 @@ class StallDetector:
                 self._idle.discard(context)
 
     def drain(self) -> None:
-        """End idle streams, and do not let others wait for requests."""
+        """End idle streams, and let no stream wait for another request."""
         with self._lock:
             self._is_stopping = True
             idle, self._idle = self._idle, set()

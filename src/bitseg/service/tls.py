@@ -27,7 +27,7 @@ def server_credentials(settings: Settings) -> grpc.ServerCredentials | None:
     _require_pair(certificate, key)
 
     def changed() -> grpc.ServerCertificateConfiguration | None:
-        """The configuration for the next handshake if a file has changed; None to keep the present one."""
+        """The configuration for the next handshake if a file has changed; None to keep the current one."""
         nonlocal contents
         try:
             read = [_content(path) for path in files]
@@ -35,10 +35,10 @@ def server_credentials(settings: Settings) -> grpc.ServerCredentials | None:
                 return None
             _require_pair(certificate, key)
         except InvalidArgumentError as error:
-            _log.error("the certificates stay as they were: %s", error)
+            _log.error("the certificates could not be reloaded, and the old ones stay in use: %s", error)
             return None
         contents = read
-        _log.info("read the certificates again")
+        _log.info("reloaded the certificates")
         return _configuration(read)
 
     return grpc.dynamic_ssl_server_credentials(

@@ -1,8 +1,8 @@
 """Bearer tokens: stored as hashes in a file, made and revoked by `bitseg token`, checked by the server.
 
 The file is JSON, {"format": 1, "tokens": [{"id", "name", "role", "sha256", "created", "revoked"}, …]}. Instants are in
-ISO-8601; `revoked` is null for a valid token. A token is `bitseg_ID_SECRET`, and its secret has 256 random bits, so
-that nobody can find it by hashing guesses.
+ISO-8601; `revoked` is null for a valid token. A token is `bitseg_ID_SECRET`. Its secret has 256 random bits, so that
+it cannot be guessed from its hash.
 """
 
 import fcntl
@@ -38,7 +38,7 @@ MAX_NAME_BYTES = 128
 _FORMAT = 1
 _PREFIX = "bitseg"
 _NO_HASH = "-" * 64
-# How often the server looks whether the file has changed.
+# How often the server checks whether the file has changed.
 _CHECK_SECONDS = 0.5
 
 _log = logging.getLogger("bitseg.service")
@@ -46,7 +46,7 @@ _log = logging.getLogger("bitseg.service")
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token without its secret: whose it is, and the hash of its text."""
+    """A token without its secret: its owner, and the hash of its text."""
 
     id: str
     name: str
@@ -82,7 +82,7 @@ class TokenFile:
             raise DataDirectoryError(f"{self._path} is not a file of tokens: {error}") from error
 
     def create(self, name: str, role: Role) -> str:
-        """Make a token, store its hash, and return its text, which is stored nowhere.
+        """Make a token, store its hash, and return its text, which is not stored.
 
         AlreadyExistsError if a valid token has the name.
         """
@@ -91,7 +91,7 @@ class TokenFile:
             raise InvalidArgumentError(reason)
         with self._changing() as tokens:
             if any(token.name == name and token.revoked is None for token in tokens):
-                hint = "revoke it first, or take another name"
+                hint = "revoke it first, or choose another name"
                 raise AlreadyExistsError(f'there is a token "{name}" already', hint=hint)
             token_id = secrets.token_hex(4)
             text = f"{_PREFIX}_{token_id}_{secrets.token_urlsafe(32)}"
@@ -109,7 +109,7 @@ class TokenFile:
 
     @contextmanager
     def _changing(self) -> Iterator[list[Token]]:
-        """The tokens as a list to change, which is written back. Only one process at a time may change it."""
+        """Lock the file, yield its tokens as a list to change, and write the list back."""
         try:
             frames.make_directory(self._path.parent)
             descriptor = os.open(self._path.with_name(self._path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
@@ -132,7 +132,7 @@ class TokenFile:
 class TokenChecker:
     """Recognises valid tokens by their hashes, and reads their file again when it changes.
 
-    While the file is missing or cannot be read, the tokens stay as they were.
+    While the file is missing or cannot be read, the tokens are unchanged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -147,7 +147,7 @@ class TokenChecker:
 
     @property
     def has_tokens(self) -> bool:
-        """True if there ever was a token, even if all are revoked."""
+        """True if the file has tokens, even if all are revoked."""
         self._refresh()
         return self._has_tokens
 
@@ -155,12 +155,12 @@ class TokenChecker:
         """The valid token with a text; None if there is none."""
         self._refresh()
         token = self._valid.get(text.split("_")[1] if text.startswith(f"{_PREFIX}_") else "")
-        # Hashed and compared even if no token has the id, so that the time taken does not tell which ids exist.
+        # Hashed and compared even if no token has the id, so that the time does not reveal which ids exist.
         is_same = hmac.compare_digest(_hash(text), _NO_HASH if token is None else token.sha256)
         return token if is_same else None
 
     def is_valid(self, token: Token) -> bool:
-        """True if a token has not been revoked since it was found."""
+        """True if a token has not been revoked since `find` returned it."""
         self._refresh()
         return self._valid.get(token.id) == token
 
@@ -174,13 +174,13 @@ class TokenChecker:
                 return
             self._stamp = stamp
             if stamp is None:
-                _log.error("the file of tokens %s is gone; its tokens stay valid", self._path)
+                _log.error("the file of tokens %s is missing; its tokens stay valid", self._path)
                 return
             try:
                 self._set(self._file.tokens())
-                _log.info("read %s again: %d valid tokens", self._path, len(self._valid))
+                _log.info("reloaded %s: %d valid tokens", self._path, len(self._valid))
             except DataDirectoryError as error:
-                _log.error("the tokens stay as they were: %s", error)
+                _log.error("the tokens could not be reloaded, and the old ones stay in use: %s", error)
 
     def _set(self, tokens: Sequence[Token]) -> None:
         self._valid = {token.id: token for token in tokens if token.revoked is None}

@@ -1,7 +1,7 @@
 """Traces by OpenTelemetry, if it is installed (`pip install bitseg[tracing]`).
 
-Spans are sent to OTEL_EXPORTER_OTLP_ENDPOINT; the other environment variables of OpenTelemetry apply too. A program
-that embeds the server and has set a tracer provider gets the spans through that provider.
+Spans are sent to OTEL_EXPORTER_OTLP_ENDPOINT; the other environment variables of OpenTelemetry apply too. If the
+program has set a tracer provider, the spans go to that provider.
 """
 
 import os
@@ -39,14 +39,14 @@ def configure() -> bool:
 def begin(method: str, request_id: str, metadata: Iterable[tuple[str, str | bytes]], age_seconds: float = 0.0) -> Any:
     """The span of a call that arrived `age_seconds` ago; None without tracing.
 
-    Its parent is the span that the caller's metadata name, if they do.
+    Its parent is the span in the caller's metadata, if there is one.
     """
     if not _IS_INSTALLED or not _is_traced():
         return None
     service, _, name = method.strip("/").rpartition("/")
     attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name, "bitseg.request_id": request_id}
     parent = propagate.extract({key: value for key, value in metadata if isinstance(value, str)})
-    # Not made the current span, because a stream's messages run in several contexts.
+    # Not the current span, because a stream's messages are handled in several contexts.
     return trace.get_tracer("bitseg").start_span(
         method.strip("/"),
         context=parent,

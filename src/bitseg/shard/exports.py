@@ -1,4 +1,4 @@
-"""Exports: readers of a capture, which give way to a snapshot when they stop reading."""
+"""Exports: readers of a capture, which end when a snapshot is due and they have stopped reading."""
 
 import threading
 import time
@@ -8,17 +8,17 @@ from typing import TypeVar
 
 from bitseg.errors import VersionGoneError
 
-# How long a snapshot waits for a reader that takes no block.
+# How long a snapshot waits for a reader that does not take the next block.
 EXPORT_IDLE_SECONDS = 10.0
 
 Block = TypeVar("Block")
 
 
 class Export:
-    """One capture that is read block by block, until its reader closes it or something else ends it."""
+    """A capture that is read block by block, until its reader closes it or something else ends it."""
 
     def __init__(self, version: int, release: Callable[[], None]) -> None:
-        """`release` lets go of the capture; it is called once, while no block is being made."""
+        """`release` frees the capture; it is called once, while no block is being built."""
         self._version = version
         self._release = release
         self._changed = threading.Condition()
@@ -29,7 +29,7 @@ class Export:
         self._reader = threading.get_ident()
 
     def blocks(self, blocks: Iterator[Block]) -> Iterator[Block]:
-        """The blocks; VersionGoneError where the export was ended before the last of them."""
+        """The blocks; VersionGoneError if the export ended before the last one."""
         while True:
             with self.reading():
                 block = next(blocks, None)
@@ -39,7 +39,7 @@ class Export:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """While the capture is read, it is not released; VersionGoneError where that has happened already."""
+        """Keep the capture from being released; VersionGoneError if it was released already."""
         with self._changed:
             if not self._is_open:
                 raise VersionGoneError(
@@ -55,19 +55,19 @@ class Export:
                 self._changed.notify_all()
 
     def close(self) -> None:
-        """Let go of the capture: its reader is done with it."""
+        """Release the capture, for a reader that is done."""
         self.end("it was closed")
 
     def end(self, reason: str) -> None:
-        """Let go of the capture, after the block that is being made; the reader's next step fails with the reason."""
+        """Release the capture after the current block; the reader's next step fails with the reason."""
         with self._changed:
             self._changed.wait_for(lambda: not self._is_reading)
             self._end(reason)
 
     def give_way(self, idle_seconds: float) -> None:
-        """Wait until the reader is done; end the export where the reader takes no block for `idle_seconds`.
+        """Wait until the reader is done; end the export if no block is taken for `idle_seconds`.
 
-        Where the reader's own thread calls this, the export ends at once.
+        If the reader's own thread calls this, the export ends at once.
         """
         with self._changed:
             while self._is_open:
@@ -75,9 +75,9 @@ class Export:
                 if self._is_reading:
                     self._changed.wait()
                 elif self._reader == threading.get_ident():
-                    self._end("its reader began something that needs a capture of its own")
+                    self._end("its reader started an operation that needs another capture")
                 elif left <= 0:
-                    self._end(f"a snapshot was due and no rows were read for {idle_seconds:g} seconds")
+                    self._end(f"a snapshot was due, and no rows were read for {idle_seconds:g} seconds")
                 else:
                     self._changed.wait(left)
 
@@ -89,7 +89,7 @@ class Export:
 
 
 class Exports:
-    """The export that is open, if there is one: captures cannot coexist.
+    """The open export, at most one, because captures cannot coexist.
 
     Callers hold a lock from `give_way` until their own capture is released, or until `begin` has returned.
     """
@@ -99,19 +99,19 @@ class Exports:
         self._export: Export | None = None
 
     def begin(self, version: int, release: Callable[[], None]) -> Export:
-        """An export of a capture that was just made."""
+        """Open an export of a capture."""
         self._export = Export(version, release)
         return self._export
 
     def give_way(self) -> None:
-        """Wait until no export is open, and end one whose reader has stopped reading."""
+        """Wait until no export is open; end it if its reader has stopped reading."""
         export = self._export
         if export is not None:
             export.give_way(self._idle_seconds)
             self._export = None
 
     def end(self, reason: str) -> None:
-        """End the export that is open."""
+        """End the open export, if there is one."""
         export = self._export
         if export is not None:
             export.end(reason)

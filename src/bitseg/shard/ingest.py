@@ -1,4 +1,4 @@
-"""From what callers send to one record: checked, deduplicated, grouped, typed and packed, mostly outside the lock."""
+"""Turns a batch into one record: checked, deduplicated, grouped, typed and packed, mostly without the lock."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,18 +17,18 @@ from bitseg.shard.resolve import Resolver
 from bitseg.shard.writer import Writer
 from bitseg.storage.record_codec import pack_change
 
-# A batch that may take more memory than this is held against what the machine has left.
+# The available memory is checked before a batch that may take more than this.
 _LARGE_BATCH_BYTES = 64 * 2**20
-# Left for everything else, as a share of what is available.
+# The share of the available memory that is reserved for everything else.
 _MEMORY_SHARE = 0.9
 
 
 @dataclass(slots=True)
 class _Prepared:
-    """A batch made ready outside the lock, for a state that may have moved on since."""
+    """A batch prepared without the lock; the state may have changed since."""
 
     grouped: Grouped
-    # Digests of the message ids that are not known, in order of arrival.
+    # Digests of the message ids that are not duplicates, in order of arrival.
     digests: dict[bytes, None]
     schema: SchemaDraft
     schema_revision: int
@@ -40,7 +40,7 @@ class _Prepared:
 
 
 class Ingest:
-    """Takes batches of one workspace, safe to use from many threads."""
+    """Ingests batches into one workspace; safe to use from many threads."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
@@ -55,11 +55,11 @@ class Ingest:
         producer: str | None = None,
         sequence: int = 0,
     ) -> tuple[IngestResult, list[tuple[Rejection, ...]]]:
-        """Apply row operations and then blocks of columns as one batch, and wait until it is safe.
+        """Apply row operations and then blocks of columns as one batch, and wait until it is durable.
 
-        The result counts both and has the rejections of the operations; those of each block are apart. Raises
-        InvalidArgumentError for a block whose parts do not fit together and for a gap in a producer's sequence, and
-        OverloadedError for a batch that takes more memory than there is; nothing is changed then.
+        The result counts both and has the rejections of the operations; a list has the rejections of every block.
+        Raises InvalidArgumentError for a malformed block and for a gap in a producer's sequence, and OverloadedError
+        for a batch that takes more than the available memory; nothing is changed then.
         """
         if producer is not None:
             reason = malformed_text(producer, "producer name", MAX_NAME_BYTES)
@@ -81,11 +81,14 @@ class Ingest:
                 if producer is not None:
                     self._state.producers.require_next(producer, sequence)
                 if self._is_stale(prepared):
-                    # Others have written meanwhile what decides over this batch.
+                    # Another batch has fixed types or added message ids that affect this one.
                     prepared = self._prepared(operations, checked, limits)
                 self._write(prepared, producer, sequence)
                 block_rejections = prepared.block_rejections
-                rejected = (*prepared.rejections, *(each for block in block_rejections for each in block))
+                rejected = (
+                    *prepared.rejections,
+                    *(rejection for of_block in block_rejections for rejection in of_block),
+                )
                 refused = sum(rejection.is_whole_row for rejection in rejected)
                 result = IngestResult(
                     total - prepared.grouped.duplicates - refused,
@@ -93,13 +96,13 @@ class Ingest:
                     tuple(by_row(prepared.rejections)),
                     self._state.version,
                 )
-            # Also of a repeated batch: the one that it repeats may not be on disk yet.
+            # Also for a repeated batch, because the first one may not be durable yet.
             record = self._writer.store.last_record
         self._writer.sync(record)
         return result, block_rejections
 
     def last_sequence(self, producer: str) -> int:
-        """The number of the last batch that was taken from a producer and is safe; 0 before the first."""
+        """The sequence of a producer's last durable batch; 0 before the first."""
         with self._writer.lock:
             last, record = self._state.producers.last(producer), self._writer.store.last_record
         self._writer.sync(record)
@@ -141,7 +144,7 @@ class Ingest:
         return False
 
     def _is_stale(self, prepared: _Prepared) -> bool:
-        """Whether types or message ids that the batch relies on came meanwhile; types that are fixed never change."""
+        """Whether types or message ids that affect the batch were added meanwhile; fixed types never change."""
         if not prepared.schema.is_empty and prepared.schema_revision != self._state.index.schema_revision:
             return True
         messages = self._state.messages
@@ -156,13 +159,13 @@ class Ingest:
         self._writer.write(batch, prepared.packed)
 
     def _require_memory(self, batch: Batch) -> None:
-        """Raise OverloadedError for a batch that would take more memory than there is, before it is journalled."""
+        """Raise OverloadedError for a batch that may take more than the available memory, before it is journalled."""
         needed = self._state.index.bytes_needed(batch)
         if needed < _LARGE_BATCH_BYTES:
             return
         available = int(available_bytes() * _MEMORY_SHARE)
         if needed > available:
             raise OverloadedError(
-                f"the batch may take {needed // 2**20:,} MiB of memory, {available // 2**20:,} MiB are left",
-                hint="send it in smaller parts, with fewer names; or give the machine more memory",
+                f"the batch may take {needed // 2**20:,} MiB of memory, and {available // 2**20:,} MiB are available",
+                hint="send smaller batches with fewer names, or give the machine more memory",
             )

@@ -1,7 +1,7 @@
-"""Records and snapshots of earlier formats, turned into what this version applies.
+"""Records and snapshots of earlier formats, converted to those that this version applies.
 
-Until format 4 of snapshots and 2 of journals, values were journalled as they came and typed when they were applied, a
-record carried the version before it, and one record raised the version by 0 to n.
+Up to format 4 of snapshots and 2 of journals, values are journalled untyped and get their type when they are applied. A
+record has the version before it, and raises the version by 0 to n.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +34,7 @@ from bitseg.storage.snapshot import Key
 from bitseg.strings import StringArray, require_texts
 from bitseg.values import Column, SparseValues, ValueType
 
-# Of segments and lists before they had details.
+# The details of segments and lists in formats without them.
 _NO_DETAILS: Sequence[Any] = ("", {}, 0, 0)
 
 _SHAPES: Mapping[str, PartShape] = {
@@ -53,7 +53,7 @@ _SHAPES: Mapping[str, PartShape] = {
 
 
 def restore(state: WorkspaceState, key: Key, value: Any, revision: int) -> None:
-    """Take back a part of a snapshot of format 3 or 4; ValueError for a part that is not as it was captured."""
+    """Restore a part of a snapshot of format 3 or 4; ValueError for unexpected contents."""
     shape = _SHAPES.get(key[0]) if key and isinstance(key[0], str) else None
     if shape is not None:
         shape.check(key, value)
@@ -74,7 +74,7 @@ def restore(state: WorkspaceState, key: Key, value: Any, revision: int) -> None:
 
 
 def complete(state: WorkspaceState) -> None:
-    """Make what is not in such snapshots, once all parts are there: lists without details had no entry."""
+    """Create what these snapshots lack, after the last part: entries of lists without details."""
     missing = [name for name in state.index.lists if name not in state.catalog.lists]
     if missing:
         entries = {name: LISTS.unpack(name, [name, *_NO_DETAILS]) for name in missing}
@@ -82,15 +82,15 @@ def complete(state: WorkspaceState) -> None:
 
 
 def replay(state: WorkspaceState, value: Any) -> None:
-    """Apply a record of journal format 1 or 2; ValueError where it does not follow, or is none."""
+    """Apply a record of journal format 1 or 2; ValueError if it is invalid or does not follow the last one."""
     if not isinstance(value, list) or len(value) < 2 or not isinstance(value[0], str):
-        raise ValueError("it is not a record")
+        raise ValueError("not a record")
     kind, before, *parts = value
     if before != state.version:
         raise ValueError(f"it follows version {before!r}, not {state.version}")
     apply = _APPLIERS.get(kind)
     if apply is None:
-        raise ValueError(f"records of kind {kind!r} are not known")
+        raise ValueError(f"unknown kind of record {kind!r}")
     state.index.version = before + apply(state, parts)
 
 

@@ -1,4 +1,4 @@
-"""What is asked of the users of one shard, at a moment that comes from outside."""
+"""Queries over the users of one shard, at a moment that the caller gives."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -36,7 +36,7 @@ MAX_BATCH_QUERIES = 1_000
 class Queries:
     """Answers queries over one state, safe to use from many threads. `answer_bytes` bounds the cached answers.
 
-    Every answer is of one version. A segment with a fault raises SegmentError, of the class that tells what is wrong.
+    Every answer has one version. An invalid segment raises a subclass of SegmentError that says what is wrong.
     """
 
     def __init__(self, writer: Writer, cursors: CursorStore, answer_bytes: int) -> None:
@@ -48,7 +48,7 @@ class Queries:
 
     @property
     def open_stream_bytes(self) -> int:
-        """What the members of open streams take in memory."""
+        """The memory of the members of open streams."""
         return self._streams.open_bytes
 
     def count(self, query: Query, moment: Moment) -> CountResult:
@@ -62,14 +62,15 @@ class Queries:
         return self.session.answer([prepared], moment, settle)
 
     def count_all(self, queries: Sequence[Query], moment: Moment) -> tuple[list[CountResult | SegmentError], int]:
-        """How many users are in each of some segments, all of one version, and the version.
+        """How many users are in each segment, all at one version, and that version.
 
-        A segment with a fault has its error in the place of its count. InvalidArgumentError for more than 1,000.
+        An invalid segment has its error in place of its count. InvalidArgumentError for more than 1,000 segments.
         """
         started = time.perf_counter()
         if len(queries) > MAX_BATCH_QUERIES:
             raise InvalidArgumentError(
-                f"the batch has {len(queries):,} queries, the limit is {MAX_BATCH_QUERIES:,}", hint="send it in parts"
+                f"the batch has {len(queries):,} queries, the limit is {MAX_BATCH_QUERIES:,}",
+                hint="send smaller batches",
             )
         outcomes: list[Prepared | SegmentError] = []
         for query in queries:
@@ -89,7 +90,7 @@ class Queries:
                     counts.append(query.fault or self._counted(query, evaluator, started))
             return counts, self._state.version
 
-        return self.session.answer([each for each in outcomes if isinstance(each, Prepared)], moment, settle)
+        return self.session.answer([outcome for outcome in outcomes if isinstance(outcome, Prepared)], moment, settle)
 
     def _counted(self, query: Checked, evaluator: Evaluator, started: float) -> CountResult:
         query.require_sound()
@@ -102,7 +103,7 @@ class Queries:
         return partial_of(report, self.session, moment)
 
     def evaluate(self, query: Query, moment: Moment, sample_size: int, *, include_bitmap: bool) -> Evaluation:
-        """Count a segment, with a sample of its members spread evenly, and all of them as Roaring bytes if asked."""
+        """Count a segment, with an evenly spread sample of members; `include_bitmap` adds all as Roaring bytes."""
         if not 0 <= sample_size <= MAX_SAMPLE:
             raise InvalidArgumentError(f"a sample of {sample_size} is out of range", hint=f"use 0 to {MAX_SAMPLE:,}")
         started = time.perf_counter()
@@ -133,7 +134,7 @@ class Queries:
     ) -> MemberStream:
         """Begin a stream of a segment's members, or resume one (see `MemberStreams.open` for the errors).
 
-        `as_of` tells streams apart, and `moment_of` gives the moment of one that begins.
+        `as_of` is part of the stream's identity, and `moment_of` gives the moment at which a stream begins.
         """
         return self._streams.open(
             None if query is None else self._member_query(query, moment_of),
@@ -154,7 +155,7 @@ class Queries:
         return MemberQuery(prepared.condition, lambda as_of: self.session.answer([prepared], moment_of(as_of), settle))
 
     def _is_durable(self, record: int) -> bool:
-        """Wait until a record is safe; False where it may be lost."""
+        """Wait until a record is durable; False if it may be lost."""
         try:
             self._writer.sync(record)
         except NotDurableError:
@@ -162,12 +163,12 @@ class Queries:
         return True
 
     def external_ids(self, dense_ids: NDArray[np.uint32]) -> list[str]:
-        """The external ids of users, in the order given; those deleted are left out."""
+        """The external ids of users, in the same order, without deleted users."""
         with self._writer.lock:
             return self._state.index.users.external(dense_ids)
 
     def explain(self, user_id: str, query: Query, moment: Moment) -> UserExplanation:
-        """The truth of a segment's every condition for one user; NotFoundError for a user who is not known."""
+        """Whether each condition of a segment holds for one user; NotFoundError for an unknown user."""
         prepared = self.session.prepare(query)
 
         def settle(evaluator: Evaluator, checked: Sequence[Checked]) -> UserExplanation:
@@ -184,7 +185,7 @@ class Queries:
         return self.session.answer([prepared], moment, settle)
 
     def explain_plan(self, query: Query, moment: Moment) -> PlanStep:
-        """How a segment is worked out: its parts with estimated and true sizes and times."""
+        """How a segment is evaluated: its parts with estimated and actual sizes, and seconds."""
 
         def settle(evaluator: Evaluator, checked: Checked) -> PlanStep:
             checked.require_sound()
@@ -193,7 +194,7 @@ class Queries:
         return self.session.answer_at_once(self.session.prepare(query), moment, settle)
 
     def user(self, user_id: str) -> UserRecord:
-        """A user's attributes and a summary of each event; NotFoundError for a user who is not known."""
+        """A user's attributes and a summary of each event; NotFoundError for an unknown user."""
         with self._writer.lock:
             dense = self._dense_id(user_id)
             index = self._state.index
@@ -207,7 +208,7 @@ class Queries:
             )
 
     def user_segments(self, user_id: str, moment: Moment) -> UserSegments:
-        """The saved segments that a user is in; NotFoundError for a user who is not known."""
+        """The saved segments that a user is in; NotFoundError for an unknown user."""
         prepared = self.session.prepare_saved()
 
         def settle(evaluator: Evaluator, checked: Sequence[Checked]) -> UserSegments:

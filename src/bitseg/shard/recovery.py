@@ -1,4 +1,4 @@
-"""A state brought back from a snapshot and the journal after it."""
+"""Restores a state from a snapshot and the journal after it."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ from bitseg.storage.snapshot import Key
 
 
 class StateRecovery:
-    """Takes the parts of a snapshot of a version, then `restored`, and then the records after it.
+    """Restores the parts of a snapshot of a version, then calls `restored`, and then replays later records.
 
-    `is_legacy` says that an earlier format wrote both. Contents that are not as they were written raise ValueError.
+    `is_legacy` says that both have an earlier format. Unexpected contents raise ValueError.
     """
 
     def __init__(self, state: WorkspaceState, version: int, *, is_legacy: bool) -> None:
@@ -21,25 +21,25 @@ class StateRecovery:
         state.index.version = version
 
     def restore(self, key: Key, value: Any, revision: int) -> None:
-        """Take back one part of the snapshot; ValueError for contents that make no sense."""
+        """Restore one part of the snapshot; ValueError for unexpected contents."""
         if self._is_legacy:
             legacy.restore(self._state, key, value, revision)
         else:
             self._state.restore(key, value, revision)
 
     def replay(self, number: int, value: Any) -> None:
-        """Apply the record of a number again; ValueError where it does not follow the one before."""
+        """Apply the record with a number; ValueError if it does not follow the last one."""
         if self._is_legacy:
             legacy.replay(self._state, value)
             return
         version, record = unpack_record(value)
         if not version == number == self._state.version + 1:
-            raise ValueError(f"record {number} makes version {version}, and follows version {self._state.version}")
+            raise ValueError(f"record {number} makes version {version}, but follows version {self._state.version}")
         require_fitting(self._state, record)
         self._state.apply(record)
 
     def restored(self) -> None:
-        """Make what is not in snapshots, once all parts are there."""
+        """Build what snapshots do not store, after the last part."""
         if self._is_legacy:
             legacy.complete(self._state)
         self._state.restored()

@@ -1,6 +1,6 @@
-"""Types are resolved before the journal: blocks as callers gave them become rows that can always be applied.
+"""Resolves types before the journal: blocks of callers become typed rows that can always be applied.
 
-What does not fit the type of its attribute or property is refused here, value by value, with a reason.
+A value that does not fit the type of its attribute or property is rejected here, with a reason.
 """
 
 from collections.abc import Sequence
@@ -29,9 +29,9 @@ from bitseg.values import (
 
 
 class Resolver:
-    """Resolves blocks one after the other; fields that begin with one are known to the next.
+    """Resolves blocks one after the other; the next block sees the fields that a block adds.
 
-    `schema` collects the fields. `rejections` of each block are by the rows as their caller numbers them.
+    `schema` collects the fields. Rejections have the row numbers of the caller.
     """
 
     def __init__(self, schema: SchemaDraft, calendar: Calendar) -> None:
@@ -39,12 +39,12 @@ class Resolver:
         self._calendar = calendar
 
     def resolve(self, block: Columns) -> tuple[UserRows | EventRows | None, list[Rejection]]:
-        """The rows of a well-formed block, and what was left out; None where that is every row."""
+        """The rows of a well-formed block, None if all are rejected; and the rejections."""
         rejections: list[Rejection] = []
         event = block.event
         if event is not None and not self._schema.has_event(event):
             if self._schema.event_count() >= MAX_EVENT_NAMES:
-                reason = f"there are {MAX_EVENT_NAMES:,} event names already, the limit"
+                reason = f"there are {MAX_EVENT_NAMES:,} event names already, which is the limit"
                 return None, [Rejection(int(row), reason) for row in block.rows]
             self._schema.begin_event(event)
         values: dict[str, Values] = {}
@@ -59,7 +59,7 @@ class Resolver:
     def _values(
         self, block: Columns, name: str, given: Column | SparseValues, rejections: list[Rejection]
     ) -> Values | None:
-        """The values of a name; None where there are none to take."""
+        """The values of a name; None if no value is accepted."""
         reason = self._refusal(block.event, name)
         if reason is not None:
             if isinstance(given, Column):
@@ -73,19 +73,19 @@ class Resolver:
         return self._of_values(block, name, given, rejections)
 
     def _refusal(self, event: str | None, name: str) -> str | None:
-        """Why a name that is not known cannot begin, or None."""
+        """Why an unknown name cannot be added; None if it can."""
         if event is None:
             if self._schema.has_attribute(name):
                 return None
             reason = malformed_text(name, "attribute name", MAX_NAME_BYTES)
             if reason is None and self._schema.attribute_count() >= MAX_ATTRIBUTES:
-                reason = f"there are {MAX_ATTRIBUTES:,} attributes already, the limit"
+                reason = f"there are {MAX_ATTRIBUTES:,} attributes already, which is the limit"
             return reason
         if self._schema.property_type(event, name) is not None:
             return None
         reason = malformed_text(name, "property name", MAX_NAME_BYTES)
         if reason is None and self._schema.property_count(event) >= MAX_PROPERTIES:
-            reason = f"the event {event!r} has {MAX_PROPERTIES:,} properties already, the limit"
+            reason = f"the event {event!r} has {MAX_PROPERTIES:,} properties already, which is the limit"
         return reason
 
     def _type(self, event: str | None, name: str) -> ValueType | None:
@@ -132,7 +132,7 @@ class Resolver:
             keep[[index for index, _ in faults]] = False
             rejections += [Rejection(int(block.rows[rows[index]]), reason, name) for index, reason in faults]
         if block.event is not None:
-            # A property that is null is one that the event does not have.
+            # A null property means that the event does not have it.
             keep &= present(value_type, column.data)
         if not keep.any():
             return None
@@ -143,7 +143,7 @@ class Resolver:
         return Values(value_type, None if is_whole else rows, data, column.entries)
 
     def _first_type(self, values: Sequence[Any]) -> ValueType | None:
-        """The type of the first value that can be taken."""
+        """The type of the first acceptable value; None without one."""
         for value in values:
             if value is None:
                 continue
@@ -163,7 +163,7 @@ class Resolver:
         values: Sequence[Any],
         rejections: list[Rejection],
     ) -> Values | None:
-        """Values of which none can be taken: nulls, which unset an attribute, and refused ones."""
+        """Values of a name without a type: nulls, which unset an attribute, and rejected ones."""
         nulls: list[int] = []
         for place, value in enumerate(values):
             if value is None:
@@ -183,7 +183,7 @@ class Resolver:
 def _compacted(
     value_type: ValueType, rows: NDArray[np.uint32] | None, codes: NDArray[Any], entries: Sequence[Any]
 ) -> Values:
-    """Values without the entries that no row has."""
+    """The values without dictionary entries that no row uses."""
     if value_type not in DICTIONARY_TYPES:
         return Values(value_type, rows, codes)
     used = np.flatnonzero(np.bincount(codes, minlength=len(entries)))

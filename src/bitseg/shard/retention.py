@@ -1,4 +1,4 @@
-"""Events past the retention go by the clock, also while nobody writes."""
+"""Drops events past the retention by the clock, also when nobody writes."""
 
 import logging
 
@@ -9,21 +9,21 @@ from bitseg.shard.writer import Writer
 
 _log = logging.getLogger("bitseg.shard")
 
-# How far ahead of the clock a timestamp may be.
+# How far a timestamp may lie ahead of the clock.
 FUTURE_TOLERANCE_MS = 3_600_000
 
 
 class Retention:
-    """Drops whole days of events, those before the last `days`, today included; None keeps all."""
+    """Drops the events before the last `days` days, today included; None retains all events."""
 
     def __init__(self, writer: Writer, days: int | None) -> None:
         self._writer = writer
         self._days = days
-        # When a day turns, and with it the oldest day changes.
+        # The next midnight, at which the oldest day changes.
         self._next_ms = 0
 
     def expire(self, now_ms: int) -> None:
-        """Drop the events that are past the retention at an instant, by a record; nothing where there are none."""
+        """Write a record that drops the events past the retention at an instant, if there are any."""
         if self._days is None or now_ms < self._next_ms:
             return
         index = self._writer.state.index
@@ -36,14 +36,14 @@ class Retention:
         self._next_ms = calendar.day_start_ms(today + 1)
 
     def try_expire(self, now_ms: int) -> None:
-        """As `expire`, for who only reads: where the disk refuses the record, the events stay until it takes one."""
+        """`expire` for readers: if the disk refuses the record, the events stay until a later record succeeds."""
         try:
             self.expire(now_ms)
         except DataDirectoryError as error:
             _log.warning("events past the retention are still counted: %s", error)
 
     def limits(self, now_ms: int) -> Limits:
-        """The instants that timestamps must lie in."""
+        """The range of instants in which timestamps must lie."""
         newest_ms = now_ms + FUTURE_TOLERANCE_MS
         if self._days is None:
             return Limits(newest_ms)

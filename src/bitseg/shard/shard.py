@@ -1,4 +1,4 @@
-"""A shard: the users that one state holds, and all that can be done with them."""
+"""A shard: some users of a workspace in one state, and every operation on them."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -31,29 +31,29 @@ _log = logging.getLogger("bitseg.shard")
 
 
 class Shard(Protocol):
-    """One part of a workspace: whole users, of which no other shard has any.
+    """One part of a workspace. Every user is in exactly one shard.
 
-    Records, their types and the moment of a question come from outside, so that several shards take the same changes
-    in one order, hold the same schema, and stand at one moment.
+    Callers give the records, their types, and the moment of a query. Several shards can thus apply changes in the same
+    order, have the same schema, and answer at the same moment.
     """
 
     def write(self, record: Record) -> Commit:
-        """Take a record, whose types are resolved, as the next version, and wait until it is safe."""
+        """Apply a record with resolved types as the next version, and wait until it is durable."""
         ...
 
     def report(self, report: Report[P, Any], moment: Moment) -> P:
-        """The partial result of a report over the users of the shard, to be merged with those of others."""
+        """The partial result of a report over the users of the shard, to be merged with those of other shards."""
         ...
 
     def observe(self, observer: Observer) -> Callable[[], None]:
-        """Have an observer told of every commit from here on; a function that ends it."""
+        """Call an observer with every later commit. Returns a function that stops this."""
         ...
 
 
 class LocalShard:
-    """A shard in this process: a state with its writer, in memory or kept in a data directory.
+    """A shard in this process: a state with its writer, in memory or in a data directory.
 
-    `settings` are those of the workspace as plain values, and `answer_bytes` bounds the cached answers.
+    `settings` are the workspace's settings as plain values, and `answer_bytes` bounds the cached answers.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class LocalShard:
         self._attach(NullStore(), -1)
 
     def _attach(self, store: AnyStore, saved_version: int) -> None:
-        """Write to a store from here on, of which a snapshot has some version."""
+        """Write to a store from here on, whose snapshot has `saved_version`."""
         self.writer = Writer(self.state, store, self.lock)
         self.ingest = Ingest(self.writer)
         self.retention = Retention(self.writer, self._retention_days)
@@ -82,12 +82,12 @@ class LocalShard:
         self.queries = Queries(self.writer, cursors, self._answer_bytes)
 
     def create(self, path: Path, sync: SyncPolicy) -> None:
-        """Keep the shard in a directory that has none; DataDirectoryError if it has one."""
+        """Store the shard in a directory; DataDirectoryError if it has a workspace already."""
         store, result = self.snapshots.create(path, sync, is_empty=True)
         self._attach(store, result.version)
 
     def recover(self, store: Store, progress: Progress) -> None:
-        """Bring back what a store has, and keep the shard there; a directory of an earlier format is written anew.
+        """Restore the shard from a store, and keep it there. A directory of an earlier format is upgraded.
 
         Raises CorruptSnapshotError, CorruptJournalError, UnsupportedFormatError or DataDirectoryError.
         """
@@ -99,7 +99,7 @@ class LocalShard:
             self.snapshots.snapshot()
 
     def write(self, record: Record) -> Commit:
-        """Take a record, whose types are resolved, as the next version, and wait until it is safe."""
+        """Apply a record with resolved types as the next version, and wait until it is durable."""
         with self.writer.editing():
             commit = self.writer.write(record)
             number = self.writer.store.last_record
@@ -107,17 +107,17 @@ class LocalShard:
         return commit
 
     def report(self, report: Report[P, Any], moment: Moment) -> P:
-        """The partial result of a report over the users of the shard, to be merged with those of others."""
+        """The partial result of a report over the users of the shard, to be merged with those of other shards."""
         return self.queries.report(report, moment)
 
     def observe(self, observer: Observer) -> Callable[[], None]:
-        """Have an observer told of every commit from here on; a function that ends it (see `Writer.observe`)."""
+        """Call an observer with every later commit. Returns a function that stops this (see `Writer.observe`)."""
         return self.writer.observe(observer)
 
     def declare(self, name: str, value_type: ValueType, event: str | None) -> None:
         """Fix the type of an attribute, or of an event's property.
 
-        Raises InvalidArgumentError for a bad name and TypeMismatchError where values have fixed another type already.
+        Raises InvalidArgumentError for a bad name and TypeMismatchError if values have already fixed another type.
         """
         with self.writer.editing():
             self.state.index.check_declaration(name, value_type, event)
@@ -125,10 +125,10 @@ class LocalShard:
         self.writer.sync()
 
     def close(self) -> None:
-        """Save what changed and let go of the directory.
+        """Save the changes and unlock the directory.
 
-        Where the disk has no room for a snapshot, the journal keeps what changed. Raises NotDurableError where that
-        cannot be relied on.
+        If the disk has no room for a snapshot, the changes stay in the journal. Raises NotDurableError if they may be
+        lost.
         """
         store = self.writer.store
         if not isinstance(store, Store):
@@ -140,23 +140,23 @@ class LocalShard:
         try:
             self.snapshots.snapshot()
         except (DataDirectoryError, WorkspaceBrokenError) as error:
-            _log.warning("no snapshot was taken, the journal has what changed: %s", error)
+            _log.warning("no snapshot was taken, the changes are in the journal: %s", error)
         finally:
             self.writer.store = ClosedStore(store.last_record)
             store.close()
 
     def abandon(self) -> None:
-        """Let go of the directory after a failure, without any more writing."""
+        """Unlock the directory after a failure, without writing."""
         self.snapshots.stop()
         store = self.writer.store
         self.writer.store = ClosedStore(store.last_record)
         store.abandon()
 
     def verify(self) -> list[str]:
-        """Differences between indexes and columns, one sentence each; empty where all is well.
+        """Differences between indexes and columns, one sentence for each; empty if there are no differences.
 
-        The users, each attribute and each event are checked one after the other, with the lock held for one at a time.
-        Others may write between, so that the answer is not of a single version.
+        The users, every attribute and every event are checked in turn, and the lock is released in between. Writes may
+        happen meanwhile, so that the answer is not of a single version.
         """
         with self.lock:
             checks = self.state.index.checks()
@@ -168,15 +168,15 @@ class LocalShard:
         return faults
 
     def event_count(self) -> int:
-        """How many events the shard holds."""
+        """How many events the shard has."""
         with self.lock:
             return sum(event.total for event in self.state.index.events.values())
 
     def statistics(self) -> Statistics:
-        """How much there is of everything, and what it takes in memory.
+        """The counts and the memory of everything in the shard.
 
-        All numbers are kept or read off arrays and bitmaps as they are: nothing is sorted, merged or built. The lock is
-        held for one attribute or event at a time, so that others may write between, and bytes may be of a later version
+        The numbers are counters or sizes of arrays and bitmaps: nothing is sorted, merged or built. The lock is
+        released after every attribute and event. Writes may happen meanwhile, so that bytes may be of a later version
         than `version`.
         """
         index, store = self.state.index, self.writer.store
@@ -189,7 +189,7 @@ class LocalShard:
             refreshes, misses = answers.refreshes, answers.misses
             measured = ([*index.events.values()], [*index.attributes.values()])
         event_bytes, attribute_bytes = (sum(map(self._measured, parts)) for parts in measured)
-        # Apart from the lock: the store looks at files.
+        # Without the lock, because the store reads the sizes of files.
         return Statistics(
             version=version,
             users=users,
@@ -213,6 +213,6 @@ class LocalShard:
             return part.size_bytes
 
     def prepare(self) -> None:
-        """Build all that queries would build when they first ask: sorted partitions, rollups, bitmaps and bins."""
+        """Build what the first queries would build: sorted partitions, rollups, bitmaps and bins."""
         with self.lock:
             self.state.index.prepare()

@@ -19,8 +19,8 @@ from bitseg.storage.journal import SyncPolicy
 from bitseg.storage.store import Store
 from bitseg.values import ValueType
 
-# A commit wakes the thread of the regular snapshots when one is due. It also looks by itself: an fsync may fail in the
-# background. After a failure it tries again within these seconds, after further ones later.
+# A commit wakes the thread of regular snapshots when one is due. The thread also checks by itself, because an fsync may
+# fail in the background. After a failure it retries within these seconds, and after further failures later.
 LOOK_SECONDS = 0.5
 RETRY_SECONDS = 2.0
 
@@ -30,7 +30,7 @@ _log = logging.getLogger("bitseg.shard")
 class Snapshots:
     """Takes snapshots of one workspace, one at a time; safe to use from many threads.
 
-    `settings` are those of the workspace, as plain values.
+    `settings` are the workspace's settings as plain values.
     """
 
     def __init__(self, writer: Writer, settings: Mapping[str, Any]) -> None:
@@ -43,11 +43,11 @@ class Snapshots:
         self.saved_version = -1
 
     def start(self, after_bytes: int) -> None:
-        """Take snapshots in a thread: when the journal has grown, and when only that makes it take records again."""
+        """Take snapshots in a thread: when the journal has grown by `after_bytes`, or has failed and needs one."""
 
         def is_due() -> bool:
             store = self._writer.store
-            # A broken workspace can have no snapshot until it is opened again.
+            # A broken workspace cannot be saved until it is opened again.
             if self._writer.lock.is_broken:
                 return False
             return store.has_failed or store.journal_bytes >= after_bytes
@@ -64,30 +64,30 @@ class Snapshots:
         thread.start()
 
     def stop(self) -> None:
-        """End the thread after the snapshot that it is taking, and the export that is open."""
-        # First the export, for which the thread may wait.
+        """End the open export, and the thread after its current snapshot."""
+        # The export first, because the thread may be waiting for it.
         self._exports.end("the workspace was closed")
         if self._thread is not None:
             self._thread.stop()
 
     @property
     def failures(self) -> int:
-        """How many of the regular snapshots have failed."""
+        """How many regular snapshots have failed."""
         return 0 if self._thread is None else self._thread.failures
 
     def snapshot(self) -> SnapshotResult:
         """Write what changed since the last snapshot, and shorten the journal.
 
-        Raises DataDirectoryError or DiskFullError where the disk refuses; nothing is lost then. InvalidArgumentError
-        for a workspace that lives in memory alone, WorkspaceBrokenError for one that has to be opened again.
+        Raises DataDirectoryError or DiskFullError if the disk refuses; nothing is lost then. InvalidArgumentError
+        for a workspace in memory, WorkspaceBrokenError for a workspace that has to be opened again.
         """
         with self._lock:
             store = self._writer.store
             if not isinstance(store, Store):
-                raise InvalidArgumentError("the workspace lives in memory alone", hint="open one in a directory")
+                raise InvalidArgumentError("the workspace is only in memory", hint="open a workspace in a directory")
             started = time.perf_counter()
             with suppress(NotDurableError):
-                # What the journal has lost, the snapshot will have.
+                # The snapshot has the records that the journal may have lost.
                 store.flush()
             with self._writer.lock:
                 version = self._state.version
@@ -106,9 +106,9 @@ class Snapshots:
             return SnapshotResult(version, store.snapshot_bytes, time.perf_counter() - started)
 
     def backup(self, directory: Path) -> SnapshotResult:
-        """Take a snapshot and copy it into a directory that is empty or new, from which the same workspace is opened.
+        """Take a snapshot and copy it into an empty or new directory, which can be opened as the same workspace.
 
-        DataDirectoryError or DiskFullError where the disk refuses, or the directory holds a workspace already.
+        DataDirectoryError or DiskFullError if the disk refuses, or the directory has a workspace already.
         """
         with self._lock:
             store = self._writer.store
@@ -121,7 +121,7 @@ class Snapshots:
             return result
 
     def create(self, directory: Path, sync: SyncPolicy, *, is_empty: bool) -> tuple[Store, SnapshotResult]:
-        """Make a workspace like this one, which may be empty, in a directory that has none."""
+        """Make a workspace with the contents of this one, which may be empty, in a directory without one."""
         started = time.perf_counter()
         with self._lock:
             self._exports.give_way()
@@ -136,14 +136,13 @@ class Snapshots:
         return store, SnapshotResult(captured.version, store.snapshot_bytes, time.perf_counter() - started)
 
     def tables(self) -> Iterator[tuple[str | None, dict[str, ValueType], Iterator[Columns]]]:
-        """All users, and then all events of each name, as they are now, in blocks that can be ingested.
+        """All users, and then all events of each name, at one version, in blocks that can be ingested.
 
-        Yields the name of the event, None for users, the type of every attribute or property, and the blocks, each to
-        be read before the next. The times of user rows mean nothing.
+        Yields the name of the event (None for users), the type of every attribute or property, and the blocks. A block
+        must be read before the next one. The times of user rows have no meaning.
 
-        A snapshot or another export waits meanwhile, but not for a reader that stops reading: where no block is taken
-        for 10 seconds, or the reader's own thread asks for a snapshot, the export ends and its next step raises
-        VersionGoneError.
+        A snapshot or another export waits meanwhile. If no block is read for 10 seconds, or the reader's own thread
+        takes a snapshot, the export ends, and the reader's next step raises VersionGoneError.
         """
         with self._lock:
             self._exports.give_way()

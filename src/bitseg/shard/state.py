@@ -1,4 +1,4 @@
-"""All that a record changes, and what each kind of record does to it."""
+"""The state that records change, and how each kind of record changes it."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -30,10 +30,10 @@ MESSAGES_SHAPE = PartShape(((int,), (int,)), shapes.of_type(bytes))
 
 @dataclass(frozen=True)
 class Commit:
-    """What one record changed: told to observers, in the order of versions.
+    """The changes of one record. Observers get commits in the order of versions.
 
-    `attributes` and `events` name those that users were given values or events of, or lost them. `entries` names the
-    kinds and names of what is kept by name.
+    `attributes` and `events` are the names of attributes and events with added or removed values. `entries` has the
+    kinds and names of changed catalog entries.
     """
 
     version: int
@@ -42,7 +42,7 @@ class Commit:
 
     @cached_property
     def users(self) -> BitMap:
-        """The dense ids of users who may have changed, of deleted ones too."""
+        """The dense ids of users who may have changed, deleted users included."""
         return union([from_array(users) for users in self.touched.users])
 
     @property
@@ -52,7 +52,7 @@ class Commit:
 
     @property
     def events(self) -> frozenset[str]:
-        """The names of events that came or went."""
+        """The names of events with added or removed occurrences."""
         return frozenset(self.touched.events)
 
 
@@ -72,39 +72,39 @@ class WorkspaceState:
         return self.index.version
 
     def apply(self, record: Record) -> Commit:
-        """Make the change that a record says; TypeError for a record of an unknown type.
+        """Apply a record; TypeError for an unknown type of record.
 
-        Where it fails half-way, the state is of no use any more.
+        After any other error the state is inconsistent and must not be used.
         """
         change = _APPLIERS.get(type(record))
         if change is None:
-            raise TypeError(f"nothing applies a {type(record).__name__}")
+            raise TypeError(f"no applier for {type(record).__name__}")
         self.index.version += 1
         return change(self, record)
 
     # Snapshots
 
     def capture(self, lock: AbstractContextManager[None]) -> "CapturedState":
-        """All of it as it is, read under a lock that the caller holds; until `release`, changes cost a little more."""
+        """Capture the state. The caller holds `lock`; until `release`, changes cost a little more."""
         parts = [part for section in self.sections.values() if section.capture for part in section.capture()]
         return CapturedState(self.version, parts, self.index.capture(lock))
 
     def release(self, captured: "CapturedState", *, is_stored: bool) -> None:
-        """End a capture, of which a snapshot was made or not."""
+        """End a capture; `is_stored` says whether a snapshot of it was published."""
         self.index.release(captured.index, is_stored=is_stored)
 
     def restore(self, key: Key, state: Any, revision: int) -> None:
-        """Take back one part of a snapshot; ValueError for a part that is unknown, or not as it was captured."""
+        """Restore one part of a snapshot; ValueError for an unknown part or unexpected contents."""
         name = key[0] if key else None
         section = self.sections.get(name) if isinstance(name, str) else None
         if section is None:
-            raise ValueError(f"parts {list(key)} are not known")
+            raise ValueError(f"unknown part {list(key)}")
         if section.shape is not None:
             section.shape.check(key, state)
         section.restore(key, state, revision)
 
     def restored(self) -> None:
-        """Make what is not in snapshots, once all parts are there; ValueError where some are missing."""
+        """Build what snapshots do not store, after the last part; ValueError if parts are missing."""
         self.index.restored()
         for name, user_list in self.index.lists.items():
             if name not in self.catalog.lists:
@@ -114,9 +114,9 @@ class WorkspaceState:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A section of a snapshot: what takes a part of it back, of which shape, and what makes the parts.
+    """A section of a snapshot: the shape of its parts, and the functions that restore and make them.
 
-    The index checks and makes those of its own.
+    The index checks and makes the parts of its own sections.
     """
 
     restore: Callable[[Key, Any, int], None]
@@ -126,19 +126,19 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class CapturedState:
-    """What a state was at a version."""
+    """A state at a version, which later changes do not affect."""
 
     version: int
     plain: list[Part]
     index: CapturedIndex
 
     def parts(self) -> Iterator[Part]:
-        """The parts of a snapshot, each made when it is asked for, to keep memory bounded."""
+        """The parts of a snapshot, made lazily to bound the memory."""
         return chain(self.plain, self.index.parts())
 
 
 def _sections(state: WorkspaceState) -> Mapping[str, Section]:
-    """Every section by the first item of its parts' keys."""
+    """Every section by the first item in the keys of its parts."""
     index, catalog, messages, producers = state.index, state.catalog, state.messages, state.producers
 
     def catalog_parts() -> Iterator[Part]:
@@ -150,7 +150,7 @@ def _sections(state: WorkspaceState) -> Mapping[str, Section]:
         _, kind = key
         collection = catalog.collections.get(str(kind))
         if collection is None:
-            raise ValueError(f"entries of kind {kind!r} are not known")
+            raise ValueError(f"unknown kind of entry {kind!r}")
         collection.restore(plain)
         collection.revision = revision
         catalog.revision += 1
@@ -188,7 +188,7 @@ def _apply_entries(state: WorkspaceState, record: EntriesChanged) -> Commit:
     user_ids = {change.name: _ids_of(index, change) for change in lists}
     catalog.change(record.entries)
     for change in lists:
-        # A list that takes its own ids keeps them.
+        # A list that names itself as the source keeps its ids.
         if change.payload is None or change.payload[0] != change.name:
             index.change_list(change.name, user_ids[change.name])
         if change.payload is not None:
@@ -198,7 +198,7 @@ def _apply_entries(state: WorkspaceState, record: EntriesChanged) -> Commit:
 
 
 def _ids_of(index: Index, change: EntryChange) -> Iterable[str] | None:
-    """The ids that a list gets: those of its payload, or of the list that it names; None for a deleted one."""
+    """The user ids of a list: from its payload, or from the list that the payload names; None if it is deleted."""
     if change.payload is None:
         return None
     contents = change.payload[0]

@@ -1,4 +1,4 @@
-"""Streams of a segment's members: page by page, of one version, resumed by a token."""
+"""Streams of a segment's members: page by page, at one version, resumable with a token."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -22,9 +22,9 @@ from bitseg.storage.cursors import CursorStore
 
 DEFAULT_PAGE_SIZE = 10_000
 MAX_PAGE_SIZE = 100_000
-# What the members of all open streams may take.
+# The limit on the memory of all open streams.
 MAX_OPEN_BYTES = 512 * 2**20
-# Dense ids that are unpacked at a time: a multiple of a Roaring container's 65,536.
+# How many dense ids are unpacked at a time: a multiple of a Roaring container's 65,536.
 _STRETCH_IDS = 2**18
 
 DenseIds = NDArray[np.uint32]
@@ -32,7 +32,7 @@ Ids = TypeVar("Ids")
 
 
 class Page(NamedTuple, Generic[Ids]):
-    """Some members, and the token that asks for those after them."""
+    """Some members, and the token to resume after them."""
 
     ids: Ids
     resume_token: str
@@ -40,9 +40,9 @@ class Page(NamedTuple, Generic[Ids]):
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """All members of a segment as a bitmap of dense ids that nobody changes.
+    """All members of a segment as an immutable bitmap of dense ids.
 
-    `record` is the last journal record that the version has.
+    `record` is the number of the version's last journal record.
     """
 
     users: BitMap
@@ -53,22 +53,22 @@ class Membership:
 
 @dataclass(frozen=True, slots=True)
 class MemberQuery:
-    """A segment that was parsed, and the function that evaluates it as of an instant, None for now."""
+    """A parsed segment, and the function that evaluates it as of an instant (None is now)."""
 
     condition: Condition
     evaluate: Callable[[datetime | None], Membership]
 
     def digest(self, as_of: datetime | None) -> bytes:
-        """8 bytes that tell streams of different segments or instants apart."""
+        """An 8-byte digest that identifies the segment and the instant."""
         return xxh3_64_digest(repr((format(self.condition), as_of)).encode(errors="surrogatepass"))
 
 
 @dataclass(frozen=True, slots=True)
 class MemberStream:
-    """What is left of a stream: pages of dense ids, ascending, each an array of shape (n,).
+    """The remaining pages of a stream. The dense ids of a page ascend, in an array of shape (n,).
 
-    `total` counts all members, those before the resume token included. `resume_token` stands for the place before the
-    first page; it is empty where that place cannot be resumed.
+    `total` counts all members, including those before the resume token. `resume_token` is the position before the first
+    page; it is empty if the stream cannot be resumed from there.
     """
 
     total: int
@@ -78,7 +78,7 @@ class MemberStream:
     resume_token: str
 
     def members(self, ids_of: Callable[[DenseIds], Ids]) -> Members[Ids]:
-        """The stream with the ids that a function makes of each page."""
+        """The stream with the ids that `ids_of` makes of every page's dense ids."""
         pages = ((ids_of(page.ids), page.resume_token) for page in self.pages)
         return Members(self.total, self.version, self.warnings, Pages(pages, self.resume_token))
 
@@ -86,30 +86,30 @@ class MemberStream:
 class MemberStreams:
     """Begins and resumes streams of members, safe to use from many threads.
 
-    An open stream holds a bitmap and one unpacked stretch of it. Streams of one cursor share the bitmap. The bitmaps of
-    all open streams are bounded by `max_open_bytes`; streams of a single page are not counted.
+    An open stream has a bitmap and one unpacked stretch of it in memory. Streams of one cursor share the bitmap. The
+    bitmaps of all open streams are bounded by `max_open_bytes`; streams of a single page are not counted.
     """
 
     def __init__(
         self, cursors: CursorStore, is_durable: Callable[[int], bool], max_open_bytes: int = MAX_OPEN_BYTES
     ) -> None:
-        """`is_durable` waits until a journal record is safe; False where it may be lost."""
+        """`is_durable` waits until a journal record is durable; False if it may be lost."""
         self._cursors = cursors
         self._is_durable = is_durable
         self._open = _OpenMembers(max_open_bytes)
 
     @property
     def open_bytes(self) -> int:
-        """What the bitmaps of open streams take."""
+        """The memory of the bitmaps of open streams."""
         return self._open.size_bytes
 
     def open(
         self, query: MemberQuery | None, as_of: datetime | None, page_size: int, resume_token: str, *, is_dense: bool
     ) -> MemberStream:
-        """Begin a stream of at most `page_size` members a page, 0 for the default, or resume one.
+        """Begin a stream of at most `page_size` members per page (0 is the default), or resume a stream.
 
-        Raises InvalidArgumentError for a token that is invalid or belongs to another stream, VersionGoneError where the
-        members are no longer kept, OverloadedError where open streams take too much.
+        Raises InvalidArgumentError for a token that is invalid or belongs to another stream, VersionGoneError if the
+        members were evicted, OverloadedError if open streams take too much memory.
         """
         if not 0 <= page_size <= MAX_PAGE_SIZE:
             raise InvalidArgumentError(
@@ -124,16 +124,16 @@ class MemberStreams:
         return self._begin(query, as_of, page_size, is_dense)
 
     def _begin(self, query: MemberQuery, as_of: datetime | None, page_size: int, is_dense: bool) -> MemberStream:
-        found = query.evaluate(as_of)
-        total, version = len(found.users), found.version
+        membership = query.evaluate(as_of)
+        total, version = len(membership.users), membership.version
         token = ResumeToken(NO_CURSOR, query.digest(as_of), version, 0, total, is_dense)
         if total <= page_size:
-            return _stream(token, _Opened(found.users), page_size, found.warnings)
-        opened = self._open.admit(found.users)
-        members, is_durable = found.users.serialize(), self._is_durable(found.record)
+            return _stream(token, _Opened(membership.users), page_size, membership.warnings)
+        opened = self._open.admit(membership.users)
+        members, is_durable = membership.users.serialize(), self._is_durable(membership.record)
         token = replace(token, cursor_id=self._cursors.keep(version, members, is_durable=is_durable))
         self._open.share(token.cursor_id, opened)
-        return _stream(token, opened, page_size, found.warnings)
+        return _stream(token, opened, page_size, membership.warnings)
 
     def _resume(
         self, token: ResumeToken, query: MemberQuery | None, as_of: datetime | None, page_size: int, is_dense: bool
@@ -141,8 +141,8 @@ class MemberStreams:
         is_same_query = as_of is None if query is None else token.query == query.digest(as_of)
         if not is_same_query or token.is_dense != is_dense:
             raise InvalidArgumentError(
-                "the resume token is of a stream of another query or kind of ids",
-                hint="leave the query out, or send what the stream began with",
+                "the resume token belongs to another query or kind of ids",
+                hint="omit the query, or send the query and as_of that the stream began with",
             )
         if token.position >= token.total:
             return _stream(token, _Opened(BitMap()), page_size)
@@ -151,7 +151,7 @@ class MemberStreams:
 
 
 class _Opened:
-    """The members of open streams; the last stream that lets go of it frees it."""
+    """The members of open streams of one cursor; freed with the last of these streams."""
 
     __slots__ = ("__weakref__", "users")
 
@@ -166,7 +166,7 @@ class _OpenMembers:
         self._max_bytes = max_bytes
         self._lock = Lock()
         self._by_cursor: WeakValueDictionary[bytes, _Opened] = WeakValueDictionary()
-        # One entry per bitmap that is open; appending and removing are atomic, also in a finalizer.
+        # One entry per open bitmap; appending and removing are atomic, also in a finalizer.
         self._sizes: list[int] = []
 
     @property
@@ -174,17 +174,17 @@ class _OpenMembers:
         return sum(self._sizes)
 
     def admit(self, users: BitMap) -> _Opened:
-        """Count the members of a stream that begins; OverloadedError where all of them take too much."""
+        """Count the members of another stream; OverloadedError if all open streams take too much memory."""
         with self._lock:
             return self._admitted(users)
 
     def share(self, cursor_id: bytes, opened: _Opened) -> None:
-        """Let streams that resume a cursor have members that were admitted."""
+        """Share admitted members with streams that resume the cursor."""
         with self._lock:
             self._by_cursor[cursor_id] = opened
 
     def shared(self, cursor_id: bytes, load: Callable[[], BitMap]) -> _Opened:
-        """The members of a cursor, loaded unless another stream has them open; OverloadedError as for `admit`."""
+        """The members of a cursor, loaded unless another stream shares them; OverloadedError as for `admit`."""
         with self._lock:
             opened = self._by_cursor.get(cursor_id)
             if opened is None:
@@ -193,11 +193,11 @@ class _OpenMembers:
 
     def _admitted(self, users: BitMap) -> _Opened:
         size = size_bytes(users)
-        # One stream may always be open, however large.
+        # One stream may always be open, whatever its size.
         if self._sizes and self.size_bytes + size > self._max_bytes:
             raise OverloadedError(
                 f"open streams of members take {self.size_bytes:,} bytes, the limit is {self._max_bytes:,}",
-                hint="read open streams to their end, or try again in a while",
+                hint="read open streams to their end, or retry later",
             )
         opened = _Opened(users)
         self._sizes.append(size)
@@ -218,7 +218,7 @@ def _pages(token: ResumeToken, opened: _Opened, page_size: int) -> Iterator[Page
 
 
 def _stretches(users: BitMap, position: int) -> Iterator[DenseIds]:
-    """The members from a position on, ascending, as arrays of at most `_STRETCH_IDS` items, none of them empty."""
+    """The members from a position on, ascending, in non-empty arrays of at most `_STRETCH_IDS` items."""
     if position >= len(users):
         return
     first, last = int(users[position]), int(users.max())
@@ -233,7 +233,7 @@ def _stretches(users: BitMap, position: int) -> Iterator[DenseIds]:
 
 
 def _in_pages(arrays: Iterator[DenseIds], page_size: int) -> Iterator[DenseIds]:
-    """The same ids in arrays of `page_size`, of which the last may be shorter."""
+    """The same ids in arrays of `page_size` items; the last one may be shorter."""
     parts: list[DenseIds] = []
     missing = page_size
     for array in arrays:

@@ -19,12 +19,11 @@ _log = logging.getLogger("bitseg.shard")
 
 
 class Writer:
-    """Journals records and applies them, under a lock that everything that reads the state takes as well.
+    """Journals records and applies them, under the lock that readers of the state take as well.
 
-    A record that was journalled and then could not be applied, for want of memory or because of an interrupt or a bug,
-    is taken out of the journal again, and the lock is broken: from then on whoever takes it gets WorkspaceBrokenError,
-    so that a state that is half changed is never served, saved or journalled. Opening the workspace again from disk
-    gives the state before that record.
+    If applying a journalled record fails, by a lack of memory, an interrupt or a bug, the record is removed from the
+    journal and the lock is broken: every later attempt to take it raises WorkspaceBrokenError. A partly changed state
+    is thus never served, saved or journalled. Opening the workspace again from disk gives the state before that record.
     """
 
     def __init__(self, state: WorkspaceState, store: AnyStore, lock: FairLock) -> None:
@@ -32,22 +31,22 @@ class Writer:
         self.state = state
         self.store = store
         self._observers: list[Observer] = []
-        # Who has not been told of which commit yet: of several where an observer writes.
+        # Pending calls of observers; there are several commits if an observer writes.
         self._untold: deque[tuple[Observer, Commit]] = deque()
         self._is_telling = False
-        # Told once when the lock is broken, with it held.
+        # Called once when the lock is broken, with the lock held.
         self.on_broken: Callable[[], None] = lambda: None
 
     @contextmanager
     def editing(self) -> Iterator[None]:
-        """Hold the lock for a change, and put Ctrl-C off until it was let go: an interrupt in between would keep it."""
+        """Hold the lock for a change, and defer Ctrl-C until it is released: an interrupt might leave it locked."""
         with interrupts_deferred(), self.lock:
             yield
 
     def write(self, record: Record, packed_changes: Sequence[bytes] | None = None) -> Commit:
-        """Journal a record, apply it and tell the observers; the caller is `editing`, and calls `sync` after it.
+        """Journal a record, apply it and call the observers. Call within `editing`, then `sync` after it.
 
-        Where the journal refuses it, nothing has changed: DiskFullError, NotDurableError or DataDirectoryError.
+        If the journal refuses the record, nothing changes: DiskFullError, NotDurableError or DataDirectoryError.
         """
         with interrupts_deferred():
             number = self.store.last_record
@@ -63,14 +62,14 @@ class Writer:
             return commit
 
     def sync(self, record: int | None = None) -> None:
-        """Wait until a record, by default the last, and all before it may be acknowledged; NotDurableError."""
+        """Wait until a record (by default the last) may be acknowledged; NotDurableError if it may be lost."""
         self.store.sync(self.store.last_record if record is None else record)
 
     def observe(self, observer: Observer) -> Callable[[], None]:
-        """Have an observer told of every commit from here on; a function that ends it.
+        """Call an observer with every later commit. Returns a function that stops this.
 
-        The observer is called with the lock held, after the commit was applied and before it is durable, and returns
-        at once. An error of its own is logged and changes nothing.
+        The observer is called with the lock held, after the record was applied and before it is durable. It must
+        return quickly. Its errors are logged and otherwise ignored.
         """
         with self.lock:
             self._observers.append(observer)
@@ -84,7 +83,7 @@ class Writer:
     def _tell(self, commit: Commit) -> None:
         self._untold += [(observer, commit) for observer in self._observers]
         if self._is_telling:
-            # An observer writes: all are told of the commit before first.
+            # An observer writes. All observers get the previous commit first.
             return
         self._is_telling = True
         try:
@@ -102,14 +101,14 @@ class Writer:
             _log.exception("an observer of commits failed at version %d", commit.version)
 
     def _break(self, payload: bytes, cause: BaseException) -> None:
-        """Take back the last record, whose application failed, and let nobody use the state any more."""
+        """Remove the last record, whose application failed, and break the lock."""
         reason = f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
 
         def broken() -> WorkspaceBrokenError:
             return WorkspaceBrokenError(
-                f"a change failed half-way ({reason}); nothing of it was acknowledged, and nothing is answered or "
-                "written until the workspace was opened again",
-                hint="close it and open it again from its directory, or start the server again; send the change again",
+                f"a change failed midway ({reason}); it was not acknowledged, and the workspace "
+                "refuses all calls until it is opened again",
+                hint="close and reopen the workspace, or restart the server; then send the change again",
             )
 
         self.lock.break_with(broken)

@@ -1,9 +1,9 @@
 """Results of member streams, kept so that an interrupted stream can resume at the same version.
 
 In a workspace with a directory, the file `members/VERSION-ID` has a single frame (see `frames`): the dense ids of one
-result as portable Roaring bytes. The files are not synced. One that a power cut has torn is gone, and opening the
-directory removes those of versions that the journal lost. A result is evicted a day after its last use, and the least
-recently used ones when all of them take too much.
+result as portable Roaring bytes. The files are not synced: a torn one counts as missing. Opening the
+directory removes the files of versions that the journal has lost. A result is evicted a day after its last use. When
+all results exceed the limit in bytes, the least recently used ones are evicted.
 """
 
 import logging
@@ -31,7 +31,7 @@ _KIND, _FORMAT = "R", 1
 
 @dataclass(frozen=True, slots=True)
 class _Result:
-    """A kept result. `members` are its bytes where they are in memory, None where they are in a file."""
+    """A stored result. `members` are its Roaring bytes; None if they are in a file."""
 
     version: int
     used: float
@@ -49,20 +49,20 @@ class CursorStore:
         """Results in memory, or in a directory whose workspace is at `version`."""
         self._folder = None if directory is None else directory / FOLDER
         self._lock = threading.Lock()
-        # The last one is kept however large it is: its stream has just begun.
+        # The newest result stays, even above the limit: its stream has just begun.
         self._results: BoundedCache[bytes, _Result] = BoundedCache(max_bytes, MAX_KEPT, keeps_last=True)
         if self._folder is not None:
             self._take_over(self._folder, version)
 
     @property
     def size_bytes(self) -> int:
-        """What all results take, in memory and on disk."""
+        """The size of all results, in memory and on disk."""
         return self._results.size_bytes
 
     def keep(self, version: int, members: bytes, *, is_durable: bool = True) -> bytes:
-        """Keep the members of a version; the cursor id by which `find` has them.
+        """Store the members of a version, as Roaring bytes. Returns the cursor id that `find` takes.
 
-        They are in memory alone where the disk refuses, or where the version may be lost, unless `is_durable`.
+        The members stay in memory if the disk refuses them, or if the version may be lost (`is_durable` is False).
         """
         cursor_id = secrets.token_bytes(CURSOR_ID_BYTES)
         is_in_file = is_durable and self._folder is not None
@@ -72,7 +72,7 @@ class CursorStore:
         return cursor_id
 
     def find(self, cursor_id: bytes, version: int) -> bytes:
-        """The members of a version; VersionGoneError where they are no longer kept."""
+        """The Roaring bytes of the members at a version; VersionGoneError if they were evicted."""
         result = self._used(cursor_id, version)
         if result is not None and result.members is None:
             members = self._read(self._path(version, cursor_id))
@@ -90,7 +90,7 @@ class CursorStore:
         return members
 
     def _used(self, cursor_id: bytes, version: int) -> _Result | None:
-        """The result of a cursor, which counts as a use."""
+        """The result of a cursor; this counts as a use of it. None if there is none of that version."""
         now = time.time()
         with self._lock:
             expired = self._expired(now)
@@ -110,10 +110,10 @@ class CursorStore:
         self._remove(evicted)
 
     def _expired(self, now: float) -> list[tuple[bytes, _Result]]:
-        """Take out the results that were not used for a day. Called with the lock held."""
+        """Evict and return the results that were not used for a day. Called with the lock held."""
         expired: list[tuple[bytes, _Result]] = []
         for cursor_id, result in self._results.items():
-            # In order of use: those that follow were used later.
+            # The results are in order of use: all later ones were used more recently.
             if result.used >= now - MAX_KEPT_SECONDS:
                 break
             expired.append((cursor_id, result))
@@ -122,14 +122,14 @@ class CursorStore:
         return expired
 
     def _remove(self, results: Iterable[tuple[bytes, _Result]]) -> None:
-        """Remove the files of results that were taken out."""
+        """Delete the files of evicted results."""
         for cursor_id, result in results:
             if result.members is None:
                 with suppress(OSError):
                     self._path(result.version, cursor_id).unlink()
 
     def _take_over(self, folder: Path, version: int) -> None:
-        """Take over the files of versions that are not lost, and remove all others."""
+        """Take over the files of versions that the journal still has, and delete all others."""
         results: list[tuple[bytes, _Result]] = []
         for path in folder.glob("*-*"):
             number, _, name = path.name.partition("-")
@@ -139,7 +139,7 @@ class CursorStore:
                 else:
                     status = path.stat()
                     results.append((bytes.fromhex(name), _Result(int(number), status.st_mtime, status.st_size, None)))
-        for cursor_id, result in sorted(results, key=lambda each: each[1].used):
+        for cursor_id, result in sorted(results, key=lambda item: item[1].used):
             self._put(cursor_id, result)
 
     def _read(self, path: Path) -> bytes | None:
@@ -148,7 +148,7 @@ class CursorStore:
             with path.open("rb") as file:
                 frames.check_magic(path, file.read(frames.MAGIC_BYTES), _KIND, (_FORMAT,))
                 members = frames.unpack(frames.read(file, frames.MAGIC_BYTES, path.stat().st_size))
-            # The next process to open the directory tells by it when the result was last used.
+            # The file's time is its last use, also for the next process that opens the directory.
             path.touch()
         except (OSError, UnsupportedFormatError, frames.DamagedFrameError, ValueError):
             return None
@@ -163,7 +163,9 @@ class CursorStore:
                 file.write(frames.magic(_KIND, _FORMAT) + frames.header(payload) + payload)
             temporary.replace(path)
         except OSError as error:
-            _log.warning("streams of members will not survive a restart: %s", file_error("cannot write", path, error))
+            _log.warning(
+                "streams of members cannot be resumed after a restart: %s", file_error("cannot write", path, error)
+            )
             with suppress(OSError):
                 temporary.unlink()
             return False

@@ -1,9 +1,9 @@
-"""A data directory, the lock that gives it one owner, and how one comes to be.
+"""A data directory: the lock that gives it one owner, and how a workspace is created in it.
 
-A workspace is there once the manifest is. Until then, a file without contents says what is being made: `creating` for
-an empty workspace, which can be made again after a crash, and `copying` for one with data, as a backup, of which half
-is worth nothing. Parts or a journal without a manifest and without `creating` are what is left of a workspace that lost
-its manifest, or of half a copy: an error, and nothing is written there.
+A directory has a workspace once it has a manifest. Until then an empty marker file says what is being made: `creating`
+an empty workspace, which can simply be made again after a crash, or `copying` one with data, such as a backup, which
+is useless unless complete. Parts or a journal without a manifest and without `creating` belong to a damaged workspace
+or to an incomplete copy. They are an error, and nothing is written there.
 """
 
 import fcntl
@@ -18,14 +18,14 @@ from bitseg.storage import frames, journal_format, snapshot
 
 LOCK_FILE = "lock"
 _CREATING, _COPYING = "creating", "copying"
-# Left by a process that found no workspace, and by file systems.
-_MEANINGLESS = frozenset({LOCK_FILE, "lost+found"})
+# Files that may lie in an empty directory: left by a process that opened it, or by the file system.
+_IGNORED = frozenset({LOCK_FILE, "lost+found"})
 
 
 class DataDirectory:
-    """A directory held by this process until closed; it is made, durably, if it is missing.
+    """A directory that this process has locked until `close`; it is made, durably, if it is missing.
 
-    Raises DirectoryLockedError while another process holds it and DataDirectoryError where the file system refuses.
+    Raises DirectoryLockedError while another process has locked it and DataDirectoryError if the file system refuses.
     """
 
     def __init__(self, path: Path) -> None:
@@ -41,11 +41,11 @@ class DataDirectory:
             os.close(self._lock)
             raise DirectoryLockedError(
                 f"the data directory {path} is open in another process",
-                hint="stop it, or ask it with --server HOST:PORT if it is a bitseg server",
+                hint="stop that process, or if it is a bitseg server, use --server HOST:PORT",
             ) from error
 
     def close(self) -> None:
-        """Let another process have it."""
+        """Unlock the directory."""
         os.close(self._lock)
 
     def __enter__(self) -> "DataDirectory":
@@ -58,24 +58,24 @@ class DataDirectory:
 
 
 def has_workspace(folder: Path) -> bool:
-    """Whether a folder holds a workspace; DataDirectoryError for what is left of one, naming what is missing."""
+    """Whether a folder has a workspace; DataDirectoryError, naming what is missing, for an incomplete one."""
     try:
         if snapshot.exists(folder):
             return True
         if (folder / _COPYING).exists():
             raise DataDirectoryError(
-                f"{folder / snapshot.MANIFEST} is missing: a backup or restore into {folder} did not end",
+                f"{folder / snapshot.MANIFEST} is missing: a backup or restore into {folder} was interrupted",
                 hint="remove the directory and copy again",
             )
         names = sorted(path.name for pattern in _PATTERNS for path in folder.glob(pattern))
         if (folder / _CREATING).exists():
-            # The parts of an empty workspace come before its manifest.
+            # The parts of an empty workspace are written before its manifest.
             names = [name for name in names if name != snapshot.parts_path(folder, 1).name]
     except OSError as error:
         raise file_error("cannot use the data directory", folder, error) from error
     if names:
         raise DataDirectoryError(
-            f"{folder / snapshot.MANIFEST} is missing beside {len(names):,} files of a workspace, as {names[0]}",
+            f"{folder / snapshot.MANIFEST} is missing beside {len(names):,} files of a workspace, such as {names[0]}",
             hint="put the manifest back, or restore a backup into another directory",
         )
     return False
@@ -86,13 +86,13 @@ _PATTERNS = (f"{snapshot.PREFIX}*", f"{journal_format.PREFIX}*")
 
 @contextmanager
 def creating(folder: Path, *, is_empty: bool) -> Iterator[None]:
-    """While a workspace without any data, or with some, is written into a folder, which is made if it is missing.
+    """Mark a folder while a workspace is written into it, empty or with data; the folder is made if it is missing.
 
-    Raises DataDirectoryError for a folder that holds a workspace, or what is left of one.
+    Raises DataDirectoryError for a folder with a workspace, complete or not.
     """
     marker = folder / (_CREATING if is_empty else _COPYING)
     if has_workspace(folder):
-        raise DataDirectoryError(f"{folder} holds a workspace already", hint="name a directory that is empty or new")
+        raise DataDirectoryError(f"{folder} has a workspace already", hint="use an empty or new directory")
     try:
         frames.make_directory(folder)
         if not is_empty:
@@ -112,13 +112,13 @@ def creating(folder: Path, *, is_empty: bool) -> Iterator[None]:
 
 
 def remove_markers(folder: Path) -> None:
-    """Remove what says that a workspace is being made, once there is one."""
+    """Remove the marker files of a workspace that is complete."""
     for name in (_CREATING, _COPYING):
         with suppress(OSError):
             (folder / name).unlink(missing_ok=True)
 
 
 def _require_empty(folder: Path) -> None:
-    names = sorted({path.name for path in folder.iterdir()} - _MEANINGLESS)
+    names = sorted({path.name for path in folder.iterdir()} - _IGNORED)
     if names:
-        raise DataDirectoryError(f"{folder} is not empty, it has {names[0]}", hint="name one that is empty or new")
+        raise DataDirectoryError(f"{folder} is not empty: it has {names[0]}", hint="use an empty or new directory")

@@ -1,6 +1,6 @@
 """Frames: how every file of a data directory is written.
 
-A file is 8 bytes, `BITSEG`, a letter for the kind of file and the version of its format, and then frames:
+A file begins with 8 bytes: `BITSEG`, a letter for the kind of file, and the version of its format. Frames follow:
 
 | bytes | meaning                                               |
 |-------|-------------------------------------------------------|
@@ -9,13 +9,13 @@ A file is 8 bytes, `BITSEG`, a letter for the kind of file and the version of it
 | 4     | CRC-32C of the 8 bytes before, unsigned, little-endian|
 | …     | payload: msgpack of plain values and arrays           |
 
-The length has a checksum of its own, so that damage to it is not taken for a file that was cut short. Records of the
+The length has a checksum of its own, so that a damaged length is not mistaken for a truncated file. Records of the
 journal have longer headers (see `journal_format`). Numpy arrays are msgpack extension type 1: the length of the type's
 name (1 byte), the number of dimensions (1 byte), each dimension (8 bytes), the name as numpy's `str`, and the items in
 C order.
 
 A file that replaces another is written beside it as `NAME.tmp`, made durable, renamed, and the directory is made
-durable (`publish`), so that a crash leaves the one or the other.
+durable (`publish`), so that after a crash either the old or the new file is there, whole.
 """
 
 import os
@@ -44,7 +44,7 @@ _DTYPES = frozenset({"|b1", "|i1", "|u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<u
 
 
 class DamagedFrameError(Exception):
-    """Bytes at an offset of a file that are not a whole frame, and what is wrong with them."""
+    """There is no valid frame at an offset of a file; `reason` says what is wrong."""
 
     def __init__(self, offset: int, reason: str) -> None:
         super().__init__(f"byte {offset}: {reason}")
@@ -53,29 +53,29 @@ class DamagedFrameError(Exception):
 
 
 def pack(value: Any) -> bytes:
-    """The payload of plain values and arrays; TypeError for what is neither."""
+    """The payload of plain values and arrays; TypeError for any other value."""
     packed: bytes = msgpack.packb(value, default=_pack_array, unicode_errors="surrogatepass")
     return packed
 
 
 def unpack(payload: bytes | memoryview) -> Any:
-    """The value of a payload; ValueError for one that has none."""
+    """The value of a payload; ValueError if it cannot be decoded."""
     try:
         return msgpack.unpackb(payload, ext_hook=_unpack_array, strict_map_key=False, unicode_errors="surrogatepass")
     except (ValueError, TypeError, OverflowError, struct.error, msgpack.UnpackException) as error:
-        raise ValueError(f"the payload cannot be unpacked: {error}") from None
+        raise ValueError(f"the payload cannot be decoded: {error}") from None
 
 
 def header(payload: bytes) -> bytes:
-    """What goes before a payload; InvalidArgumentError for one that is too long."""
+    """The header of a payload; InvalidArgumentError for a payload that is too long."""
     if len(payload) > MAX_PAYLOAD_BYTES:
-        raise InvalidArgumentError(f"{len(payload):,} bytes are too many for one record", hint="send them in parts")
+        raise InvalidArgumentError(f"{len(payload):,} bytes are too many for one record", hint="send smaller batches")
     head = _HEAD.pack(len(payload), google_crc32c.value(payload))
     return head + _CHECK.pack(google_crc32c.value(head))
 
 
 def read(file: BinaryIO, offset: int, end: int) -> bytes:
-    """The payload of the frame at an offset of a file that ends at `end`; DamagedFrameError."""
+    """The payload of the frame at an offset of a file that ends at `end`; DamagedFrameError if it is not whole."""
     file.seek(offset)
     head = file.read(min(HEADER_BYTES, end - offset))
     if len(head) < HEADER_BYTES:
@@ -87,15 +87,15 @@ def read(file: BinaryIO, offset: int, end: int) -> bytes:
 
 
 def length(head: bytes) -> int | None:
-    """The length of the payload that a header tells; None where its checksum does not match."""
+    """The payload's length in bytes according to its header; None if the header's checksum does not match."""
     is_whole = _CHECK.unpack_from(head, _HEAD.size)[0] == google_crc32c.value(head[: _HEAD.size])
     return int(_HEAD.unpack_from(head)[0]) if is_whole else None
 
 
 def read_payload(file: BinaryIO, offset: int, start: int, end: int, length: int, checksum: int) -> bytes:
-    """The payload, which starts at `start`, of the frame at `offset`; DamagedFrameError.
+    """The payload from `start` on of the frame at `offset`; DamagedFrameError if it is not whole.
 
-    A length beyond the end of the file takes no memory.
+    A length beyond the end of the file is refused before any memory is allocated.
     """
     if length > end - start:
         raise DamagedFrameError(offset, "the file is cut short")
@@ -108,34 +108,34 @@ def read_payload(file: BinaryIO, offset: int, start: int, end: int, length: int,
 
 
 def magic(kind: str, version: int) -> bytes:
-    """The first bytes of a file."""
+    """The first 8 bytes of a file."""
     return _MAGIC + kind.encode() + bytes([version])
 
 
-def check_magic(path: Path, found: bytes, kind: str, versions: Sequence[int]) -> None:
-    """Raise UnsupportedFormatError for a file that does not begin as one of a kind and of some versions does."""
-    if found[:-1] != _MAGIC + kind.encode():
-        raise UnsupportedFormatError(f"{path} is not a bitseg file of its name")
-    if found[-1] not in versions:
+def check_magic(path: Path, magic_bytes: bytes, kind: str, versions: Sequence[int]) -> None:
+    """Raise UnsupportedFormatError if a file begins with other magic bytes than its kind and versions allow."""
+    if magic_bytes[:-1] != _MAGIC + kind.encode():
+        raise UnsupportedFormatError(f"{path} is not the bitseg file that its name says")
+    if magic_bytes[-1] not in versions:
         raise UnsupportedFormatError(
-            f"{path} has format {found[-1]}, this version reads {', '.join(map(str, versions))}",
+            f"{path} has format {magic_bytes[-1]}, this version reads {', '.join(map(str, versions))}",
             hint="open it with the version of bitseg that wrote it",
         )
 
 
 def private(path: str, flags: int) -> int:
-    """An opener of files for their owner alone: they hold what is known about people."""
+    """Opens files with access for their owner alone, because they have personal data."""
     return os.open(path, flags, 0o600)
 
 
 def numbered(folder: Path, prefix: str) -> list[tuple[int, Path]]:
-    """The files in a folder that a prefix and a number name, by ascending number."""
-    found = ((path.name.removeprefix(prefix), path) for path in folder.glob(f"{prefix}*"))
-    return sorted((int(digits), path) for digits, path in found if digits.isascii() and digits.isdigit())
+    """The files named by a prefix and a number, with the number, in ascending order."""
+    by_digits = ((path.name.removeprefix(prefix), path) for path in folder.glob(f"{prefix}*"))
+    return sorted((int(digits), path) for digits, path in by_digits if digits.isascii() and digits.isdigit())
 
 
 def sync_directory(folder: Path) -> None:
-    """Make the names in a directory durable."""
+    """Make the names of a directory's files durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -144,15 +144,15 @@ def sync_directory(folder: Path) -> None:
 
 
 def make_directory(folder: Path) -> None:
-    """Make a directory and those above it that are missing, and make their names durable."""
+    """Make a directory and its missing parents, and make their names durable."""
     missing = [folder]
     while not missing[-1].exists():
         missing.append(missing[-1].parent)
     existing = missing.pop()
-    # Raises FileExistsError where something else has the name.
+    # Raises FileExistsError if a file has the name.
     existing.mkdir(exist_ok=True)
     for directory in reversed(missing):
-        # Another process may have made it meanwhile.
+        # Another process may make it at the same time.
         directory.mkdir(exist_ok=True)
         sync_directory(directory.parent)
 
@@ -166,7 +166,7 @@ def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def write_beside(path: Path, write: Callable[[BinaryIO], object]) -> Path:
-    """Write what `put_in_place` makes the contents of a file; where it is. Nothing is left where that fails."""
+    """Write a durable temporary file for `put_in_place` and return its path; on failure it is removed."""
     temporary = path.with_name(path.name + _TEMPORARY)
     try:
         write_file(temporary, write)
@@ -178,18 +178,18 @@ def write_beside(path: Path, write: Callable[[BinaryIO], object]) -> Path:
 
 
 def put_in_place(temporary: Path, path: Path) -> None:
-    """Rename a file that is durable, and make its name so; after an OSError, either file may be in place."""
+    """Rename a durable temporary file, and make its name durable. After an OSError, either file may be in place."""
     temporary.rename(path)
     sync_directory(path.parent)
 
 
 def publish(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Replace a file at once, durably: after a crash, the one before or the whole next one is there."""
+    """Replace a file atomically and durably: after a crash, the old or the new file is there, whole."""
     put_in_place(write_beside(path, write), path)
 
 
 def remove_temporary(path: Path) -> None:
-    """Remove what a crash left of a `publish`."""
+    """Remove the temporary file that an interrupted `publish` leaves."""
     path.with_name(path.name + _TEMPORARY).unlink(missing_ok=True)
 
 
@@ -198,16 +198,16 @@ def _pack_array(value: Any) -> msgpack.ExtType:
         name = value.dtype.str.encode()
         head = struct.pack(f"<BB{value.ndim}Q", len(name), value.ndim, *value.shape) + name
         return msgpack.ExtType(_ARRAY, head + value.tobytes())
-    raise TypeError(f"a frame cannot hold a {type(value).__name__}")
+    raise TypeError(f"a frame cannot contain a {type(value).__name__}")
 
 
 def _unpack_array(code: int, data: bytes) -> Any:
     if code != _ARRAY:
-        raise ValueError(f"extension type {code} is not known")
+        raise ValueError(f"unknown extension type {code}")
     name_length, dimensions = struct.unpack_from("<BB", data)
     shape = struct.unpack_from(f"<{dimensions}Q", data, 2)
     start = 2 + 8 * dimensions
     name = data[start : start + name_length].decode("ascii")
     if name not in _DTYPES:
-        raise ValueError(f"arrays of type {name!r} are not known")
+        raise ValueError(f"unknown array type {name!r}")
     return np.frombuffer(data, name, offset=start + name_length).reshape(shape)

@@ -1,14 +1,14 @@
-"""The journal: every change, in order, on disk before anybody is told that it was made.
+"""The journal: every change, in order, on disk before it is acknowledged.
 
-A journal is a row of files (see `journal_format` for their bytes), of which the last is appended to. A file that was
-begun is never written by another process: each process begins one of its own, and one after every cut.
+A journal is a sequence of files (see `journal_format` for their bytes); records are appended to the last one. Each
+process begins a file of its own, and another one after every cut. It never writes to the files of other processes.
 
-No place of a file is written twice with two records: what a failed write leaves behind is cut, and the cut is made
-durable, before the next record. A record is durable when its file, and the file's name, were fsynced after it was
-written; files are fsynced in order.
+No byte of a file is ever written for two different records: the rest of a failed write is truncated, durably, before
+the next record is written. A record is durable when its file and the file's name were fsynced after the write. Files
+are fsynced in order.
 
-Every step may be interrupted, by Ctrl-C or for want of memory. What the file and the counters say is therefore changed
-in single assignments, and a step that did not end as it should leaves a journal that refuses further records.
+Every step may be interrupted, by Ctrl-C or by a lack of memory. The state of the journal is therefore changed in single
+assignments, and after an interrupted step the journal refuses further records.
 """
 
 import errno
@@ -24,7 +24,7 @@ from bitseg.errors import InternalError, NotDurableError, file_error
 from bitseg.storage import frames, journal_format
 
 _INTERVAL_SECONDS = 1.0
-# Whoever waits for another thread's fsync looks again after this, should that thread have been interrupted.
+# A thread that waits for another thread's fsync checks again after this, because that thread may be interrupted.
 _WAIT_SECONDS = 1.0
 _INTERRUPTED = OSError(errno.EINTR, "an fsync was interrupted")
 
@@ -32,7 +32,7 @@ _INTERRUPTED = OSError(errno.EINTR, "an fsync was interrupted")
 class Cut(NamedTuple):
     """A moment between two records: the file that begins with it, and the number of the last record before it.
 
-    `has_failed` says that some of those may be lost, so that no record was taken after it.
+    `has_failed` says that some records before it may be lost. No record was written after it then.
     """
 
     journal: int
@@ -41,7 +41,7 @@ class Cut(NamedTuple):
 
 
 class SyncPolicy(Enum):
-    """When a record is made durable: before it is acknowledged, every second, or when the system sees fit."""
+    """When a record is made durable: before it is acknowledged, every second, or when the operating system decides."""
 
     ALWAYS = "always"
     INTERVAL = "interval"
@@ -50,7 +50,7 @@ class SyncPolicy(Enum):
 
 @dataclass(slots=True)
 class _File:
-    """A file being written: `size` is where its last whole record ends, `is_entered` that its name is durable."""
+    """A file being written. `size` is the end of its last whole record; `is_entered` says that its name is durable."""
 
     number: int
     path: Path
@@ -62,9 +62,9 @@ class _File:
 class Journal:
     """Appends records to files of its own; safe to use from many threads.
 
-    A record is durable when `sync` has returned. Threads that wait for it at the same time share one fsync. Once an
-    fsync failed, what was written since the last that succeeded may be lost whatever is done, so all further records
-    are refused with NotDurableError until `superseded` says that a snapshot has everything.
+    A record is durable when `sync` has returned. Threads that wait for it at the same time share one fsync. After a
+    failed fsync, the records since the last successful one may be lost even if a later fsync succeeds. All further
+    records are then refused with NotDurableError until `superseded` reports a snapshot that has them all.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Journal:
         size_bytes: int = 0,
         oldest_ms: int = 0,
     ) -> None:
-        """A journal that goes on after record `version`, which is durable, in the file `number`, which is to be."""
+        """A journal that continues after the durable record `version` in a file `number` that it creates."""
         self._folder = folder
         self._workspace = workspace
         self._marker = journal_format.marker(workspace)
@@ -85,10 +85,10 @@ class Journal:
         self._number = number
         self._last = self._durable = version
         self._file: _File | None = None
-        # Files that get no further records, but may not be durable yet.
+        # Files without further records to come, which may not be durable yet.
         self._finished: list[_File] = []
         self._failure: OSError | None = None
-        # An append is under way, or was interrupted where it could not clean up.
+        # True during an append, and after one that was interrupted before it could clean up.
         self._is_writing = False
         self._has_withdrawn = False
         self._is_syncing = False
@@ -100,14 +100,14 @@ class Journal:
 
     @property
     def size_bytes(self) -> int:
-        """What was written since the last cut, and what there was in files before."""
+        """Bytes written since the last cut, and those of earlier files."""
         return self._size_bytes
 
     @property
     def oldest_ms(self) -> int:
-        """When the first record since the last cut was written, or in files before the earliest it can have been.
+        """When the first record since the last cut was written; for earlier files the earliest possible time.
 
-        0 where no record was written since.
+        0 if no record was written since.
         """
         return self._oldest_ms if self._size_bytes else 0
 
@@ -118,14 +118,14 @@ class Journal:
 
     @property
     def has_failed(self) -> bool:
-        """Whether records are refused until a snapshot has all there are."""
+        """Whether records are refused until a snapshot has all of them."""
         with self._changed:
             return self._failure is not None or self._is_writing
 
     def append(self, payload: bytes) -> int:
-        """Write a record; its number, for `sync`. Where it raises, `last_record` tells whether the record was written.
+        """Write a record and return its number, for `sync`. After an error, `last_record` tells whether it was written.
 
-        Raises DiskFullError where there is no room, NotDurableError after a failed fsync, InternalError after
+        Raises DiskFullError if the disk is full, NotDurableError after a failed fsync, InternalError after
         `withdraw`, else DataDirectoryError.
         """
         with self._changed:
@@ -140,7 +140,7 @@ class Journal:
                     file = self._begin()
                 end = file.size + len(frame)
                 _write(file.descriptor, frame)
-                # One statement without a call, which nothing interrupts.
+                # A single statement without a call, which nothing can interrupt.
                 file.size, self._last, self._size_bytes, self._oldest_ms = end, record, total, now_ms
             except BaseException as error:
                 self._cut_to_size()
@@ -152,9 +152,9 @@ class Journal:
             return record
 
     def withdraw(self, payload: bytes) -> None:
-        """Take back the last record, which had this payload and was not acknowledged; no further ones are taken.
+        """Remove the last record, which has this payload and was not acknowledged; further records are refused.
 
-        Should the file system refuse, the record is still there for whoever opens the directory next.
+        If the file system refuses, the record stays in the file, and the next process to open it applies it.
         """
         self._has_withdrawn = True
         with self._changed:
@@ -166,18 +166,18 @@ class Journal:
             self._cut_to_size()
 
     def sync(self, record: int) -> None:
-        """Wait until a record may be acknowledged, by the policy; NotDurableError where it may be lost."""
+        """Wait until the policy lets a record be acknowledged; NotDurableError if it may be lost."""
         if self._policy is SyncPolicy.ALWAYS:
             self._sync(record)
         else:
             self._require_sound()
 
     def flush(self) -> None:
-        """Make all records durable; NotDurableError where they may be lost."""
+        """Make all records durable; NotDurableError if they may be lost."""
         self._sync(self._last)
 
     def cut(self) -> Cut:
-        """Go on in a file to come."""
+        """End the current file; the next record begins another one."""
         with self._changed:
             finished = [*self._finished, *([self._file] if self._file else [])]
             cut = Cut(self._number + 1, self._last, self._failure is not None or self._is_writing)
@@ -185,15 +185,15 @@ class Journal:
             return cut
 
     def superseded(self, cut: Cut, version: int) -> None:
-        """A snapshot, which is durable, has all records before a cut; its number is `version`.
+        """Report a durable snapshot that has all records before a cut; `version` numbers the last of them.
 
-        That is the cut's, unless records were numbered otherwise before; then none must have come after the cut.
+        It is the cut's version, except when an upgrade renumbers the records. None may have followed the cut then.
         """
         with self._changed:
             self._await_turn()
             if version != cut.version:
                 if self._file is not None or self._last != cut.version:
-                    raise InternalError("records came after a snapshot that numbers them anew")
+                    raise InternalError("records were written after a snapshot that renumbers them")
                 self._last = self._durable = version
             if cut.has_failed:
                 self._failure, self._is_writing, self._durable = None, False, self._last
@@ -204,7 +204,7 @@ class Journal:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Make all records durable and close; NotDurableError where they may be lost."""
+        """Make all records durable and close; NotDurableError if they may be lost."""
         self._closing.set()
         if self._timer is not None:
             self._timer.join()
@@ -218,7 +218,7 @@ class Journal:
                 _close(files)
 
     def _begin(self) -> _File:
-        """Begin a file; what is left of it where that fails is removed, or no record may follow."""
+        """Create a file. If that fails, its remains are removed; if they cannot be, no record may follow."""
         if self._policy is SyncPolicy.INTERVAL and self._timer is None:
             self._timer = threading.Thread(target=self._sync_regularly, name="bitseg-journal", daemon=True)
             self._timer.start()
@@ -232,9 +232,9 @@ class Journal:
             file = self._file = _File(self._number, path, descriptor, len(start))
         except FileExistsError as error:
             is_ours = False
-            raise file_error("cannot begin a journal", path, error) from error
+            raise file_error("cannot create a journal file", path, error) from error
         except OSError as error:
-            raise file_error("cannot begin a journal", path, error) from error
+            raise file_error("cannot create a journal file", path, error) from error
         finally:
             if self._file is None and is_ours:
                 self._unlink(path, descriptor)
@@ -249,13 +249,13 @@ class Journal:
             self._failure = error
 
     def _cut_to_size(self) -> None:
-        """Cut what follows the last whole record, durably; where even that fails, no record may follow it."""
+        """Truncate the file after its last whole record, durably. If that fails too, no record may follow."""
         file = self._file
         try:
             if file is not None and os.fstat(file.descriptor).st_size != file.size:
                 os.ftruncate(file.descriptor, file.size)
                 os.fsync(file.descriptor)
-            # What is left of a file that could not be begun is in the way of the next, until a cut.
+            # The remains of a file whose creation failed block the next file until a cut.
             is_in_the_way = file is None and journal_format.path_of(self._folder, self._number).exists()
             self._is_writing = is_in_the_way
         except OSError as error:
@@ -265,21 +265,21 @@ class Journal:
         if self._failure is not None:
             raise NotDurableError(
                 f"the journal in {self._folder} cannot be relied on: {self._failure.strerror}",
-                hint="writes are refused until a snapshot has succeeded, which is tried again and again; "
-                "check the disk, and send again what was not acknowledged",
+                hint="writes are refused until a snapshot succeeds, which is retried; "
+                "check the disk, and send unacknowledged changes again",
             )
 
     def _require_writable(self) -> None:
         self._require_sound()
         if self._has_withdrawn:
             raise InternalError(
-                f"the last record of the journal in {self._folder} was withdrawn, so that no other may follow it",
+                f"the last record of the journal in {self._folder} was withdrawn, and no other can follow it",
                 hint="open the directory again",
             )
         if self._is_writing:
             raise NotDurableError(
                 f"a write to the journal in {self._folder} was interrupted",
-                hint="writes are refused until a snapshot has succeeded, which is tried again and again",
+                hint="writes are refused until a snapshot succeeds, which is retried",
             )
 
     def _sync(self, record: int) -> None:
@@ -291,25 +291,25 @@ class Journal:
             self._sync_files()
 
     def _sync_files(self) -> None:
-        """Make durable what was written, or wait for another thread that does."""
+        """Make all written records durable, or wait for another thread that does."""
         failure, is_leader = _INTERRUPTED, False
         try:
             with self._changed:
                 if self._is_syncing:
                     self._changed.wait(_WAIT_SECONDS)
                     return
-                written, finished, file = self._last, self._finished, self._file
-                files = [*finished, *([file] if file else [])]
+                written, finished, current = self._last, self._finished, self._file
+                files = [*finished, *([current] if current else [])]
                 self._is_syncing, is_leader = True, True
-            # In order: no record may outlive one before it.
-            for each in files:
-                os.fsync(each.descriptor)
-                if not each.is_entered:
+            # In order, so that no record is durable before an earlier one.
+            for file in files:
+                os.fsync(file.descriptor)
+                if not file.is_entered:
                     frames.sync_directory(self._folder)
-                    each.is_entered = True
+                    file.is_entered = True
             with self._changed:
-                # Those that were cut meanwhile are in both lists.
-                left = [each for each in self._finished if each not in finished]
+                # Files that were cut meanwhile are in both lists.
+                left = [file for file in self._finished if file not in finished]
                 durable = max(self._durable, min(written, self._last))
                 self._durable, self._finished, self._is_syncing, is_leader = durable, left, False, False
                 self._changed.notify_all()
@@ -323,7 +323,7 @@ class Journal:
                     self._changed.notify_all()
 
     def _await_turn(self) -> None:
-        """Wait, holding the lock, until no thread is using the descriptors."""
+        """Wait until no thread uses the descriptors. Called with the lock held."""
         while self._is_syncing:
             self._changed.wait(_WAIT_SECONDS)
 
@@ -332,7 +332,7 @@ class Journal:
             try:
                 self.flush()
             except NotDurableError:
-                # Whoever writes next is told.
+                # The next write raises it.
                 continue
 
 

@@ -1,7 +1,7 @@
 """The bytes of a journal: `journal` writes them, `recovery` reads them.
 
 A file is `journal-NUMBER`, NUMBER with eight digits or more. It begins as every file does (see `frames`), with kind `J`
-and format 3, then has a frame of {workspace, version, durable}, and then one frame a record:
+and format 3, then has an opening frame of {workspace, version, durable}, and then one frame per record:
 
 | bytes | meaning                                                                        |
 |-------|--------------------------------------------------------------------------------|
@@ -15,11 +15,11 @@ and format 3, then has a frame of {workspace, version, durable}, and then one fr
 
 Numbers are unsigned and little-endian. Records are numbered without gaps, through all files; `version` is the number
 of the last record of all earlier files. `durable` is what was known when the frame was written, so that a frame tells
-which records before it may have been acknowledged. The marker finds frames after damaged bytes. The workspace's id is
-random, and no call tells it, so that nobody can send a payload that contains a frame.
+which earlier records may have been acknowledged. The marker is searched for to locate frames after damaged bytes. The
+workspace's id is random and no call returns it, so that nobody can send a payload that contains a valid frame.
 
-Formats 1 and 2 have {workspace, first_record} at the start, where `first_record` counts the records before, and records
-in the short frames of `frames`.
+Formats 1 and 2 have {workspace, first_record} at the start, where `first_record` counts the earlier records, and have
+records in the short frames of `frames`.
 """
 
 import hashlib
@@ -44,7 +44,7 @@ HEADER_BYTES = _HEAD.size + _CHECK.size
 
 
 class Header(NamedTuple):
-    """What a frame says of its payload and of the journal before it."""
+    """The decoded header of a frame."""
 
     length: int
     checksum: int
@@ -53,20 +53,20 @@ class Header(NamedTuple):
 
 
 def marker(workspace: str) -> bytes:
-    """What every frame of a workspace's journal begins with."""
+    """The 8 bytes that begin every frame of a workspace's journal."""
     return hashlib.blake2b(workspace.encode(errors="surrogatepass"), digest_size=8, person=b"journal").digest()
 
 
 def frame(frame_marker: bytes, payload: bytes, record: int, durable: int) -> bytes:
     """The frame of a record; InvalidArgumentError for a payload that is too long."""
     if len(payload) > frames.MAX_PAYLOAD_BYTES:
-        raise InvalidArgumentError(f"{len(payload):,} bytes are too many for one record", hint="send them in parts")
+        raise InvalidArgumentError(f"{len(payload):,} bytes are too many for one record", hint="send smaller batches")
     head = _HEAD.pack(frame_marker, len(payload), google_crc32c.value(payload), record, durable)
     return head + _CHECK.pack(google_crc32c.value(head)) + payload
 
 
 def header(frame_marker: bytes, data: bytes, place: int = 0) -> Header | None:
-    """The header at a place within some bytes; None where there is no whole one."""
+    """The header at an offset of `data`; None if it is incomplete or its checksum does not match."""
     if len(data) - place < HEADER_BYTES or not data.startswith(frame_marker, place):
         return None
     head = data[place : place + _HEAD.size]
@@ -76,13 +76,13 @@ def header(frame_marker: bytes, data: bytes, place: int = 0) -> Header | None:
 
 
 def opening(workspace: str, version: int, durable: int) -> bytes:
-    """The first bytes of a file."""
+    """The first bytes of a file: its magic and the opening frame."""
     payload = frames.pack({"workspace": workspace, "version": version, "durable": durable})
     return frames.magic(KIND, FORMAT) + frames.header(payload) + payload
 
 
 def path_of(folder: Path, number: int) -> Path:
-    """The file that has a number."""
+    """The path of the journal file with a number."""
     return folder / f"{PREFIX}{number:08}"
 
 
@@ -95,7 +95,7 @@ def numbered(folder: Path) -> list[tuple[int, Path]]:
 
 
 def torn_files(folder: Path) -> list[Path]:
-    """What recoveries saved aside in a folder."""
+    """The files in which recoveries saved torn bytes."""
     return sorted(folder.glob(f"{PREFIX}*{TORN_SUFFIX}"))
 
 
@@ -103,5 +103,5 @@ def corrupt(path: Path, offset: int, what: str) -> CorruptJournalError:
     """The error for damage at a byte of a journal."""
     return CorruptJournalError(
         f"{path} is damaged at byte {offset}: {what}",
-        hint="what follows cannot be trusted; restore a backup with bitseg restore",
+        hint="later records cannot be trusted; restore a backup with bitseg restore",
     )

@@ -1,18 +1,18 @@
-"""The bytes of records, as the journal has them.
+"""The bytes of records in the journal.
 
-A record is msgpack of [kind, version, …]: the version that the workspace has with it, one more than before, and
+A record is msgpack of [kind, version, …]. `version` is that of the workspace after the record. The rest is, by kind:
 
 | kind    | what follows                                                              |
 |---------|---------------------------------------------------------------------------|
 | batch   | fields, changes, message ids, producer or nil, sequence                    |
-| entries | entries that change: [kind, name, payload or nil where one is deleted] each |
+| entries | changed entries, each [kind, name, payload or nil if deleted]             |
 | type    | event or nil, name, type                                                  |
-| expired | the first day whose events stay                                           |
+| expired | the first day whose events are retained                                   |
 
 A field is [event or nil, name, type or nil]. A change is bytes: msgpack of [user ids] for a deletion, of
 [user ids, times, values, nil] for rows of users, and of [user ids, times, values, event] for events. User ids are
 [bytes, lengths].
-Values are [name, type or nil, rows or nil, array, entries] each.
+Each of the values is [name, type or nil, rows or nil, array, entries].
 """
 
 from collections.abc import Callable, Sequence
@@ -46,7 +46,7 @@ Kind = TypeVar("Kind")
 
 @dataclass(frozen=True, slots=True)
 class RecordKind:
-    """How records of one type are written: `pack` gives the `parts` that `unpack` makes the record of."""
+    """The codec of one type of record: `pack` returns its `parts`, and `unpack` takes them as arguments."""
 
     name: str
     type: type[Record]
@@ -56,9 +56,9 @@ class RecordKind:
 
 
 def pack_record(version: int, record: Record, packed_changes: Sequence[bytes] | None = None) -> bytes:
-    """The payload of a record; TypeError for one of an unknown type.
+    """The payload of a record; TypeError for an unknown type of record.
 
-    The changes of a batch may have been packed before, by `pack_change`.
+    `packed_changes` are the changes of a batch if `pack_change` was called before.
     """
     kind = _BY_TYPE.get(type(record))
     if kind is None:
@@ -69,33 +69,33 @@ def pack_record(version: int, record: Record, packed_changes: Sequence[bytes] | 
 
 
 def unpack_record(value: Any) -> tuple[int, Record]:
-    """The version and the record that an unpacked payload is; ValueError for anything else."""
+    """The version and the record of an unpacked payload; ValueError if it is not a valid record."""
     if not isinstance(value, list) or len(value) < 2 or type(value[1]) is not int:
-        raise ValueError("it is not a record")
+        raise ValueError("not a record")
     kind = _BY_NAME.get(value[0]) if isinstance(value[0], str) else None
     if kind is None:
-        raise ValueError(f"records of kind {value[0]!r} are not known")
+        raise ValueError(f"unknown kind of record {value[0]!r}")
     if len(value) - 2 != kind.parts:
         raise ValueError(f"a record of kind {kind.name!r} has {len(value) - 2} parts")
     return value[1], kind.unpack(*value[2:])
 
 
 def pack_change(change: Change) -> bytes:
-    """The bytes of a change, which a batch is made of."""
+    """The bytes of one change of a batch."""
     texts = StringArray.of(change.user_ids).compact()
     user_ids = [texts.data[:-PADDING_BYTES].tobytes(), texts.lengths.astype(np.uint16)]
     if isinstance(change, Deletion):
         return frames.pack([user_ids])
     values = [
-        [name, each.type and each.type.value, each.rows, np.ascontiguousarray(each.data), list(each.entries)]
-        for name, each in change.values.items()
+        [name, values.type and values.type.value, values.rows, np.ascontiguousarray(values.data), list(values.entries)]
+        for name, values in change.values.items()
     ]
     event = change.event if isinstance(change, EventRows) else None
     return frames.pack([user_ids, np.ascontiguousarray(change.timestamps_ms, np.int64), values, event])
 
 
 def unpack_change(packed: bytes) -> Change:
-    """The change of some bytes; ValueError for what `pack_change` never makes."""
+    """The change in the bytes of `pack_change`; ValueError for any other bytes."""
     parts = frames.unpack(_of(bytes, packed, "a change"))
     match parts:
         case [ids]:
@@ -103,12 +103,12 @@ def unpack_change(packed: bytes) -> Change:
         case [ids, np.ndarray() as times_ms, list(values), event] if times_ms.dtype == np.int64:
             user_ids = _user_ids(ids)
             if times_ms.shape != (len(user_ids),):
-                raise ValueError("there are not as many user ids as times")
-            typed = dict(_values(each, len(user_ids)) for each in values)
+                raise ValueError("the numbers of user ids and of times differ")
+            typed = dict(_values(packed_values, len(user_ids)) for packed_values in values)
             if event is None:
                 return UserRows(user_ids, times_ms, typed)
             return EventRows(_of(str, event, "an event name"), user_ids, times_ms, typed)
-    raise ValueError("a change has other parts")
+    raise ValueError("a change has unexpected parts")
 
 
 def _user_ids(packed: Any) -> StringArray:
@@ -129,16 +129,16 @@ def _values(packed: Any, total: int) -> tuple[str, Values]:
         case [str(name), type_name, rows, np.ndarray() as data, list(entries)]:
             pass
         case _:
-            raise ValueError("values have other parts")
+            raise ValueError("values have unexpected parts")
     value_type = None if type_name is None else ValueType(type_name)
     if rows is not None and not _are_rows(rows, total):
-        raise ValueError(f"the rows of {name!r} are not those of the block")
+        raise ValueError(f"the rows of {name!r} are not rows of the block")
     count = total if rows is None else len(rows)
     if value_type is None:
         return name, Values(None, rows, np.empty(0))
     like = empty(value_type, 0)
     if data.dtype != like.dtype or data.shape != (count, *like.shape[1:]):
-        raise ValueError(f"the values of {name!r} are of another length or type")
+        raise ValueError(f"the values of {name!r} have the wrong length or type")
     if value_type is ValueType.LIST:
         entries = [tuple(_of(list, entry, "an entry")) for entry in entries]
     reason = misfit(Column(value_type, data, entries), count)
@@ -155,14 +155,14 @@ def _are_rows(rows: Any, total: int) -> bool:
 
 
 def _pack_batch(batch: Batch, packed_changes: Sequence[bytes]) -> list[Any]:
-    fields = [[each.event, each.name, each.type and each.type.value] for each in batch.fields]
+    fields = [[field.event, field.name, field.type and field.type.value] for field in batch.fields]
     return [fields, list(packed_changes), batch.message_ids, batch.producer, batch.sequence]
 
 
 def _unpack_batch(fields: Any, changes: Any, message_ids: Any, producer: Any, sequence: Any) -> Batch:
     return Batch(
-        [_field(each) for each in _of(list, fields, "fields")],
-        [unpack_change(each) for each in _of(list, changes, "changes")],
+        [_field(field) for field in _of(list, fields, "fields")],
+        [unpack_change(change) for change in _of(list, changes, "changes")],
         _of(bytes, message_ids, "message ids"),
         None if producer is None else _of(str, producer, "a producer"),
         _of(int, sequence, "a sequence"),
@@ -173,17 +173,17 @@ def _field(packed: Any) -> Field:
     match packed:
         case [None | str() as event, str(name), None | str() as type_name] if event is None or type_name is not None:
             return Field(event, name, None if type_name is None else ValueType(type_name))
-    raise ValueError("a field has other parts")
+    raise ValueError("a field has unexpected parts")
 
 
 def _unpack_entries(packed: Any) -> EntriesChanged:
     entries: list[EntryChange] = []
-    for each in _of(list, packed, "entries"):
-        match each:
+    for entry in _of(list, packed, "entries"):
+        match entry:
             case [str(kind), str(name), None | list() as payload]:
                 entries.append(EntryChange(kind, name, payload))
             case _:
-                raise ValueError("an entry has other parts")
+                raise ValueError("an entry has unexpected parts")
     return EntriesChanged(entries)
 
 
@@ -191,7 +191,7 @@ def _unpack_type(event: Any, name: Any, type_name: Any) -> TypeDeclared:
     match event, name, type_name:
         case (None | str(), str(), str()):
             return TypeDeclared(event, name, ValueType(type_name))
-    raise ValueError("a type has other parts")
+    raise ValueError("a type has unexpected parts")
 
 
 RECORD_KINDS = (
@@ -200,7 +200,7 @@ RECORD_KINDS = (
         "entries",
         EntriesChanged,
         1,
-        lambda record: [[[each.kind, each.name, each.payload] for each in record.entries]],
+        lambda record: [[[entry.kind, entry.name, entry.payload] for entry in record.entries]],
         _unpack_entries,
     ),
     RecordKind("type", TypeDeclared, 3, lambda record: [record.event, record.name, record.type.value], _unpack_type),

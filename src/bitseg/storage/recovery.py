@@ -1,18 +1,18 @@
-"""Recovery: what a journal has, after whatever ended the process that wrote it.
+"""Recovery: reads a journal after its process has ended, cleanly or by a crash.
 
-After a power cut, a file has what was fsynced, and any of the 512-byte sectors that were written since; others are
-zeros, or beyond the end of the file. A file that was begun may be empty, or not be there at all. A bad frame where
-record n should be is therefore one of two things:
+After a power cut, a file has everything that was fsynced, and some of the 512-byte sectors that were written later. The
+other sectors are zeros, or beyond the end of the file. The newest file may be empty or missing. A bad frame in the
+place of record n has therefore one of two causes:
 
-* Some frame after it, in this file or a later one, says that record n was durable: what was acknowledged is damaged.
-  That is a CorruptJournalError with file and byte, and nothing is changed.
-* No frame does: record n, and all after it, were never acknowledged. The bytes from there on are saved beside the
-  journal, as `journal-NUMBER-BYTE.torn`, and cut; later files are renamed to such names as a whole.
+* A later frame, in this file or another, says that record n was durable: acknowledged data is damaged. This raises
+  CorruptJournalError with file and byte, and nothing is changed.
+* No later frame says so: record n and all later ones were never acknowledged. The bytes from there on are saved beside
+  the journal as `journal-NUMBER-BYTE.torn` and truncated; later files are renamed to such names as a whole.
 
-The same holds for a file that begins with a later record than n. Frames of formats 1 and 2 do not say what was durable;
-there, only the end of the last file is cut, and only where it ends too early, in zeros, or has an empty sector.
+The same holds for a file that begins with a later record than n. Frames of formats 1 and 2 do not say what was durable:
+only the end of the last file is truncated then, and only if a frame is incomplete, zeros, or has an empty sector.
 
-What was read is made durable before anything is written after it: it may be in the memory of the system alone.
+The records are fsynced before anything is written after them, because they may be in the page cache alone.
 """
 
 import os
@@ -33,7 +33,7 @@ _SECTOR = 512
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record: where it is, its number, and what it has."""
+    """A record: its file and offset, its number, and its unpacked payload."""
 
     path: Path
     offset: int
@@ -42,7 +42,7 @@ class Record:
 
 
 class _BadFrameError(Exception):
-    """There is no whole frame at an offset, where the next record should be."""
+    """There is no valid frame at the offset of the next record."""
 
     def __init__(self, offset: int, reason: str) -> None:
         super().__init__(reason)
@@ -51,11 +51,11 @@ class _BadFrameError(Exception):
 
 
 class Recovery:
-    """Reads the records of all files from number `first` on, of which earlier ones end with record `version`.
+    """Reads the records of all files from number `first` on; earlier files end with record `version`.
 
-    While `records` are iterated, `version` is the number of the last. After it, `torn_bytes` were saved in
-    `torn_files`, and `next_number` is that of a file that may be begun. `has_old_format` says that some file was
-    written in a format before the current one.
+    While `records` is iterated, `version` is the number of the last record. After it, `torn_bytes` were saved in
+    `torn_files`, and `next_number` is the number for the next file. `has_old_format` says that some file has an
+    earlier format.
     """
 
     def __init__(self, folder: Path, workspace: str, first: int, version: int) -> None:
@@ -78,7 +78,7 @@ class Recovery:
     def records(self) -> Iterator[Record]:
         """Every record, oldest first; CorruptJournalError, UnsupportedFormatError, DataDirectoryError.
 
-        After the last, what is torn is cut and the rest is durable.
+        After the last one, torn bytes are cut and all records are durable.
         """
         for place, path in enumerate(self._paths):
             try:
@@ -89,7 +89,7 @@ class Recovery:
                 try:
                     self._save_aside(place, bad.offset)
                 except OSError as error:
-                    raise file_error("cannot save what a crash left of a write to", path, error) from error
+                    raise file_error("cannot save the torn bytes of", path, error) from error
                 break
             except OSError as error:
                 raise file_error("cannot read the journal", path, error) from error
@@ -98,7 +98,7 @@ class Recovery:
     def _records_of(self, place: int, path: Path, file: BinaryIO) -> Iterator[Record]:
         end = os.fstat(file.fileno()).st_size
         if not end:
-            # It was begun; nothing that was written to it reached the disk.
+            # The file was created, but none of its bytes reached the disk.
             return
         file_format, offset = self._check_opening(path, file, end)
         while offset < end:
@@ -114,7 +114,7 @@ class Recovery:
         head = file.read(journal_format.HEADER_BYTES)
         header = journal_format.header(self._marker, head)
         if header is None:
-            raise _BadFrameError(offset, "there is no whole header")
+            raise _BadFrameError(offset, "the header is incomplete or damaged")
         if header.record != self.version + 1:
             raise corrupt(path, offset, f"it has record {header.record}, not {self.version + 1}")
         try:
@@ -131,7 +131,7 @@ class Recovery:
             raise corrupt(self._paths[place], offset, damage.reason) from None
 
     def _check_opening(self, path: Path, file: BinaryIO, end: int) -> tuple[int, int]:
-        """The format of a file, and where its first record is."""
+        """The format of a file, and the offset of its first record in bytes."""
         start = file.read(frames.MAGIC_BYTES)
         whole = frames.magic(journal_format.KIND, journal_format.FORMAT)
         if not any(start):
@@ -148,14 +148,14 @@ class Recovery:
             raise corrupt(path, damage.offset, damage.reason) from None
         version, _ = self._opening(path, file_format, payload)
         if version < self.version:
-            raise corrupt(path, frames.MAGIC_BYTES, f"it goes on after record {version}, not {self.version}")
+            raise corrupt(path, frames.MAGIC_BYTES, f"it continues after record {version}, not {self.version}")
         if version > self.version:
-            raise _BadFrameError(0, f"it goes on after record {version}, not {self.version}")
+            raise _BadFrameError(0, f"it continues after record {version}, not {self.version}")
         self.has_old_format |= file_format != journal_format.FORMAT
         return file_format, frames.MAGIC_BYTES + frames.HEADER_BYTES + len(payload)
 
     def _opening(self, path: Path, file_format: int, payload: bytes) -> tuple[int, int]:
-        """The number of the last record before a file, and of the last that was durable when it was begun."""
+        """The numbers of the last record before a file, and of the last durable one when the file was created."""
         opening = _value(path, frames.MAGIC_BYTES, payload)
         match file_format, opening:
             case journal_format.FORMAT, {"workspace": workspace, "version": int(version), "durable": int(durable)}:
@@ -169,7 +169,7 @@ class Recovery:
         return version, durable
 
     def _require_unacknowledged(self, place: int, bad: _BadFrameError) -> None:
-        """Raise CorruptJournalError if some frame says that the record which cannot be read was durable."""
+        """Raise CorruptJournalError if a later frame says that the unreadable record was durable."""
         path, expected = self._paths[place], self.version + 1
         for number in range(place, len(self._paths)):
             later = self._paths[number]
@@ -182,7 +182,7 @@ class Recovery:
                 raise file_error("cannot read the journal", later, error) from error
 
     def _durable_in(self, path: Path, first: int) -> Iterator[tuple[int, int]]:
-        """Where a file, from a byte on, says up to which record all was durable."""
+        """The offset and the `durable` number of every frame header in a file, from a byte on."""
         with path.open("rb") as file:
             end = os.fstat(file.fileno()).st_size
             start = file.read(frames.MAGIC_BYTES)
@@ -190,7 +190,7 @@ class Recovery:
                 try:
                     payload = frames.read(file, frames.MAGIC_BYTES, end)
                 except frames.DamagedFrameError:
-                    # Which says nothing; its records may.
+                    # A damaged opening tells nothing, but the records after it may.
                     payload = b""
                 if payload:
                     yield 0, self._opening(path, start[-1], payload)[1]
@@ -198,17 +198,17 @@ class Recovery:
             file.seek(first)
             while more := file.read(_READ_BYTES):
                 data += more
-                found = data.find(self._marker)
-                while found >= 0 and len(data) - found >= journal_format.HEADER_BYTES:
-                    header = journal_format.header(self._marker, data, found)
+                offset = data.find(self._marker)
+                while offset >= 0 and len(data) - offset >= journal_format.HEADER_BYTES:
+                    header = journal_format.header(self._marker, data, offset)
                     if header is not None:
-                        yield place + found, header.durable
-                    found = data.find(self._marker, found + 1)
-                kept = len(data) - journal_format.HEADER_BYTES + 1
-                place, data = place + max(kept, 0), data[max(kept, 0) :]
+                        yield place + offset, header.durable
+                    offset = data.find(self._marker, offset + 1)
+                searched = len(data) - journal_format.HEADER_BYTES + 1
+                place, data = place + max(searched, 0), data[max(searched, 0) :]
 
     def _save_aside(self, place: int, offset: int) -> None:
-        """Save and cut what no frame says was durable, so that a crash meanwhile changes nothing of that."""
+        """Save and cut all bytes from an offset on, in steps that a crash may interrupt."""
         path = self._paths[place]
         moved = self._paths[place + 1 :] if offset else self._paths[place:]
         del self._paths[place + 1 if offset else place :]
@@ -219,7 +219,7 @@ class Recovery:
                 file.seek(offset)
                 frames.write_file(aside, lambda saved: _copy(file, saved))
         sizes = {later: later.stat().st_size for later in moved}
-        # The newest first, so that a crash leaves no gap.
+        # Newest file first, so that a crash leaves no gap.
         for later in reversed(moved):
             if sizes[later]:
                 later.replace(_aside(later, 0))
@@ -247,7 +247,7 @@ class Recovery:
                     os.close(descriptor)
             frames.sync_directory(self._folder)
         except OSError as error:
-            raise file_error("cannot make durable what was read in", self._folder, error) from error
+            raise file_error("cannot fsync the journal in", self._folder, error) from error
 
 
 def _aside(path: Path, offset: int) -> Path:
@@ -267,7 +267,7 @@ def _value(path: Path, offset: int, payload: bytes) -> Any:
 
 
 def _is_torn(file: BinaryIO, offset: int, end: int) -> bool:
-    """Whether a bad frame of an old format is what a write that was cut off leaves: cut short, or empty sectors."""
+    """Whether a bad frame of an old format is an interrupted write: truncated, or with empty sectors."""
     file.seek(offset)
     head = file.read(frames.HEADER_BYTES)
     if len(head) < frames.HEADER_BYTES:
@@ -287,7 +287,7 @@ def _is_torn(file: BinaryIO, offset: int, end: int) -> bool:
 
 
 def _has_empty_sector(payload: bytes, offset: int) -> bool:
-    """Whether a whole sector of the file within the payload is empty."""
+    """Whether the payload covers a whole sector of the file that is all zeros."""
     first = -offset % _SECTOR
     whole = (len(payload) - first) // _SECTOR
     if whole <= 0:

@@ -1,7 +1,7 @@
-"""Shapes of values that are read from files: what a value must be before code relies on it.
+"""Shapes: checks of values that are read from files, before code relies on them.
 
-A shape is a function that raises ValueError, which tells where in the value something else stands. Long lists are
-looked through without a loop in Python.
+A shape is a function that raises ValueError for a value of another shape; the message says where in the value. Long
+lists are checked without a loop in Python.
 """
 
 from collections.abc import Callable
@@ -16,9 +16,9 @@ Shape = Callable[[Any, str], None]
 
 @dataclass(frozen=True, slots=True)
 class PartShape:
-    """What the parts of one section of a snapshot look like.
+    """The shape of the parts in one section of a snapshot.
 
-    `key` has the types that each item of the key after the first may have, and `value` is the shape of the value.
+    `key` has the allowed types of every item of the key after the first, and `value` is the shape of the value.
     """
 
     key: tuple[tuple[type, ...], ...]
@@ -30,12 +30,12 @@ class PartShape:
         if len(items) != len(self.key) or any(
             type(item) not in types for item, types in zip(items, self.key, strict=True)
         ):
-            raise ValueError(f"parts {list(key)} are not known")
+            raise ValueError(f"unknown part {list(key)}")
         self.value(value, str(key[0]))
 
 
 def of_type(*types: type) -> Shape:
-    """A value of exactly one of some types, as None, bool, int, float, str or bytes."""
+    """A value of exactly one of the types, such as None, bool, int, float, str or bytes."""
 
     def check(value: Any, where: str) -> None:
         if type(value) not in types:
@@ -48,23 +48,23 @@ text, integer, boolean = of_type(str), of_type(int), of_type(bool)
 
 
 def data(value: Any, where: str) -> None:
-    """Bytes, of which there are some."""
+    """Bytes that are not empty."""
     if type(value) is not bytes or not value:
         raise ValueError(f"{where} has no bytes")
 
 
 def array(kinds: str) -> Shape:
-    """An array of at least one dimension, of one of some kinds as numpy calls them: `b`, `i`, `u`, `f`."""
+    """An array of at least one dimension, whose numpy kind is in `kinds`: `b`, `i`, `u`, `f`."""
 
     def check(value: Any, where: str) -> None:
         if not isinstance(value, np.ndarray) or value.dtype.kind not in kinds or not value.ndim:
-            raise ValueError(f"{where} is not an array of such numbers")
+            raise ValueError(f"{where} is not an array of the expected numbers")
 
     return check
 
 
 def fields(**shapes: Shape) -> Shape:
-    """A dict with exactly some keys."""
+    """A dict with exactly these keys."""
 
     def check(value: Any, where: str) -> None:
         if not isinstance(value, dict) or value.keys() != shapes.keys():
@@ -76,11 +76,11 @@ def fields(**shapes: Shape) -> Shape:
 
 
 def by_name(shape: Shape) -> Shape:
-    """A dict of any names."""
+    """A dict with texts as keys."""
 
     def check(value: Any, where: str) -> None:
         if not isinstance(value, dict) or not set(map(type, value)) <= {str}:
-            raise ValueError(f"{where} has no names")
+            raise ValueError(f"{where} is not a dict of names")
         for name, item in value.items():
             shape(item, f"{where}[{name!r:.50}]")
 
@@ -88,7 +88,7 @@ def by_name(shape: Shape) -> Shape:
 
 
 def row(*shapes: Shape) -> Shape:
-    """A list of as many items as there are shapes."""
+    """A list with one item per shape."""
 
     def check(value: Any, where: str) -> None:
         if not isinstance(value, list) or len(value) != len(shapes):
@@ -100,7 +100,7 @@ def row(*shapes: Shape) -> Shape:
 
 
 def each(shape: Shape) -> Shape:
-    """A short list, whose items are checked one by one."""
+    """A short list whose items all have a shape; they are checked one by one."""
 
     def check(value: Any, where: str) -> None:
         if not isinstance(value, list):
@@ -112,7 +112,7 @@ def each(shape: Shape) -> Shape:
 
 
 def long_list(*types: type, of_texts: bool = False) -> Shape:
-    """A list of any length of values of exactly some types; with `of_texts`, also lists of texts."""
+    """A list of any length with values of exactly these types; with `of_texts`, also lists of texts."""
 
     def check(value: Any, where: str) -> None:
         if not isinstance(value, list):
@@ -128,7 +128,7 @@ def long_list(*types: type, of_texts: bool = False) -> Shape:
 
 
 def either(**shapes: Shape) -> Shape:
-    """A dict of one shape, or an array of another: `fields` for the one and `array` for the other."""
+    """A dict of the shape `fields`, or an array of the shape `array`."""
 
     def check(value: Any, where: str) -> None:
         shapes["fields" if isinstance(value, dict) else "array"](value, where)

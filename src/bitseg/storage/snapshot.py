@@ -1,14 +1,14 @@
 """Snapshots: the state of a workspace as parts in files, and the manifest that says which parts are current.
 
-`parts-NUMBER` holds parts, one a frame (see `frames`). `manifest` has a single frame of
+`parts-NUMBER` has parts, one per frame (see `frames`). `manifest` has a single frame of
 {generation, workspace, journal, version, parts}: the settings of the workspace, the first file of the journal to
-replay, the number of the last record that the snapshot has, and for every part [key, revision, file, offset, length].
-Both are of format 5. Before it, the manifest has `records` in place of `version`: how many records come before the
-journal, whatever the version of the workspace was.
+replay, the number of the last record in the snapshot, and for every part [key, revision, file, offset, length]. Both
+have format 5. In earlier formats the manifest has `records` in place of `version`: the number of records before the
+journal, which differs from the version of the workspace.
 
-A snapshot writes a new file with the parts that changed, makes it durable, and then renames a new manifest into place,
-so that there is always one whole snapshot. Files that no part of the manifest lies in are then removed; files of which
-less than half is current have that half copied first.
+A snapshot writes the changed parts to a file of its own, makes it durable, and then replaces the manifest, so that
+there is always one whole snapshot. Files without a current part are then deleted. If less than half of a file is
+current, its current parts are copied to the file of the snapshot first.
 """
 
 import os
@@ -24,7 +24,7 @@ from bitseg.storage import frames
 
 MANIFEST = "manifest"
 PREFIX = "parts-"
-# What versions before any release wrote.
+# The file of versions before the first release.
 _UNRELEASED = "snapshot.msgpack"
 _MANIFEST_KIND, _PARTS_KIND, FORMAT = "M", "P", 5
 # Before 4, segments and lists had no details; before 5, the version of a workspace was not that of its records.
@@ -37,7 +37,7 @@ Key = tuple[str | int | None, ...]
 
 
 class Part(NamedTuple):
-    """A part of the state of a workspace. Of equal key and revision, it has equal contents."""
+    """A part of the state of a workspace. Parts of equal key and revision have equal contents."""
 
     key: Key
     revision: int
@@ -45,7 +45,7 @@ class Part(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """Where a part lies: number of the file, place and length of the payload's frame."""
+    """Where a part is stored: the number of its file, and the offset and length of its frame in bytes."""
 
     revision: int
     file: int
@@ -55,9 +55,9 @@ class Stored(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a data directory holds. `workspace` are plain values, its `id` among them.
+    """The contents of a manifest. `workspace` has plain values, the `id` among them.
 
-    `version` is the number of the last record that the parts have.
+    `version` is the number of the last record in the parts.
     """
 
     generation: int
@@ -69,17 +69,17 @@ class Manifest:
 
     @property
     def size_bytes(self) -> int:
-        """What the parts take on disk."""
+        """The size of the parts on disk."""
         return sum(part.length for part in self.parts.values())
 
 
 def exists(folder: Path) -> bool:
-    """Whether a folder holds a workspace."""
+    """Whether a folder has a workspace."""
     return (folder / MANIFEST).exists() or (folder / _UNRELEASED).exists()
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """What a folder holds; None for nothing.
+    """The manifest of a folder; None if the folder has none.
 
     Raises CorruptSnapshotError, UnsupportedFormatError or DataDirectoryError.
     """
@@ -99,11 +99,11 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 
 def publish(folder: Path, manifest: Manifest, parts: Iterable[Part], *, purge: bool = False) -> Manifest:
-    """Write the parts that changed since a manifest, and the manifest after it; that one.
+    """Write the changed parts and then the next manifest, which is returned.
 
-    `manifest` is as it should become, apart from the parts, which are those before; its generation must not have been
-    tried before. With `purge`, no file is kept that holds anything beside current parts. Raises DataDirectoryError or
-    DiskFullError where the file system refuses; the snapshot before then stays.
+    `manifest` is the next one, still with the parts of the current one; its generation must not have been used, not
+    even by a failed attempt. With `purge`, every file with parts that are not current is rewritten. Raises
+    DataDirectoryError or DiskFullError if the file system refuses; the current snapshot then stays.
     """
     number = manifest.generation
     path = parts_path(folder, number)
@@ -129,7 +129,7 @@ def publish(folder: Path, manifest: Manifest, parts: Iterable[Part], *, purge: b
         frames.sync_directory(folder)
         frames.put_in_place(temporary, folder / MANIFEST)
     except OSError as error:
-        # Which manifest is in place is not known, so the parts of both have to stay.
+        # Either manifest may be in place, so the parts of both have to stay.
         raise file_error("cannot publish a snapshot in", folder, error) from error
     return whole
 
@@ -139,12 +139,12 @@ def published_at(folder: Path) -> float:
     try:
         return (folder / MANIFEST).stat().st_mtime
     except OSError as error:
-        raise file_error("cannot look at", folder / MANIFEST, error) from error
+        raise file_error("cannot read the time of", folder / MANIFEST, error) from error
 
 
 def tidy(folder: Path, manifest: Manifest) -> None:
-    """Remove files that the manifest has no part in."""
-    current = {each.file for each in manifest.parts.values()}
+    """Delete files without a current part."""
+    current = {stored.file for stored in manifest.parts.values()}
     frames.remove_temporary(folder / MANIFEST)
     for number, path in frames.numbered(folder, PREFIX):
         if number not in current:
@@ -152,7 +152,7 @@ def tidy(folder: Path, manifest: Manifest) -> None:
 
 
 def read_parts(folder: Path, manifest: Manifest) -> Iterator[tuple[Key, int, Any, int]]:
-    """Key, revision, state and stored length of every part, in the order they were given in.
+    """Key, revision, state and stored length in bytes of every part, in the order of `publish`.
 
     Raises CorruptSnapshotError, naming file and byte, UnsupportedFormatError or DataDirectoryError.
     """
@@ -170,14 +170,14 @@ def read_parts(folder: Path, manifest: Manifest) -> Iterator[tuple[Key, int, Any
 
 
 def copy(source: Path, manifest: Manifest, target: Path) -> None:
-    """Copy a snapshot into a folder that is empty, without the journal after it; the manifest comes last.
+    """Copy a snapshot, without the journal, into an empty folder; the manifest comes last.
 
-    Raises DataDirectoryError or DiskFullError where the file system refuses; what was copied is then removed.
+    Raises DataDirectoryError or DiskFullError if the file system refuses; the copied files are then removed.
     """
     written: list[Path] = []
     try:
         try:
-            for number in sorted({each.file for each in manifest.parts.values()}):
+            for number in sorted({stored.file for stored in manifest.parts.values()}):
                 with parts_path(source, number).open("rb") as reading:
                     written.append(parts_path(target, number))
                     frames.write_file(written[-1], lambda file: shutil.copyfileobj(reading, file, _COPY_BYTES))
@@ -194,7 +194,7 @@ def copy(source: Path, manifest: Manifest, target: Path) -> None:
 
 
 def parts_path(folder: Path, number: int) -> Path:
-    """The file of parts that has a number."""
+    """The path of the file of parts with a number."""
     return folder / f"{PREFIX}{number:08}"
 
 
@@ -208,9 +208,9 @@ def corrupt(path: Path, offset: int, what: str) -> CorruptSnapshotError:
 def _write_parts(file: BinaryIO, number: int, before: Mapping[Key, Stored], parts: Iterable[Part]) -> dict[Key, Stored]:
     stored: dict[Key, Stored] = {}
     for part in parts:
-        held = before.get(part.key)
-        if held is not None and held.revision == part.revision:
-            stored[part.key] = held
+        current = before.get(part.key)
+        if current is not None and current.revision == part.revision:
+            stored[part.key] = current
         else:
             offset, length = file.tell(), _write_frame(file, [part.key, part.state()])
             stored[part.key] = Stored(part.revision, number, offset, length)
@@ -220,10 +220,10 @@ def _write_parts(file: BinaryIO, number: int, before: Mapping[Key, Stored], part
 def _compacted(
     folder: Path, file: BinaryIO, number: int, stored: dict[Key, Stored], *, purge: bool
 ) -> dict[Key, Stored]:
-    """The same parts, those in files that are not worth keeping copied to the one that is written."""
+    """Where the parts are after those in mostly obsolete files were copied to the file being written."""
     live: dict[int, int] = {}
-    for each in stored.values():
-        live[each.file] = live.get(each.file, 0) + each.length
+    for place in stored.values():
+        live[place.file] = live.get(place.file, 0) + place.length
     leaving: dict[int, tuple[Path, BinaryIO, int]] = {}
     try:
         for old in live.keys() - {number}:
@@ -232,15 +232,15 @@ def _compacted(
             if live[old] < size if purge else live[old] * 2 < size:
                 leaving[old] = _opened(path)
         moved: dict[Key, Stored] = {}
-        for key, each in stored.items():
-            if each.file in leaving:
-                path, source, end = leaving[each.file]
-                payload = _payload(path, source, each, end)
+        for key, place in stored.items():
+            if place.file in leaving:
+                path, source, end = leaving[place.file]
+                payload = _payload(path, source, place, end)
                 offset = file.tell()
                 file.write(frames.header(payload))
                 file.write(payload)
-                each = Stored(each.revision, number, offset, each.length)
-            moved[key] = each
+                place = Stored(place.revision, number, offset, place.length)
+            moved[key] = place
         return moved
     finally:
         for _, source, _ in leaving.values():
@@ -267,7 +267,7 @@ def _state(path: Path, stored: Stored, key: Key, payload: bytes) -> Any:
     match contents:
         case [list(stored_key), state] if tuple(stored_key) == key:
             return state
-    raise corrupt(path, stored.offset, f"it does not hold the part {list(key)}")
+    raise corrupt(path, stored.offset, f"it does not have the part {list(key)}")
 
 
 def _opened(path: Path) -> tuple[Path, BinaryIO, int]:
@@ -295,7 +295,7 @@ def _payload(path: Path, file: BinaryIO, stored: Stored, end: int) -> bytes:
     except OSError as error:
         raise file_error("cannot read", path, error) from error
     if frames.HEADER_BYTES + len(payload) != stored.length:
-        raise corrupt(path, stored.offset, "the part has another length than the manifest says")
+        raise corrupt(path, stored.offset, "the length of the part differs from the manifest")
     return payload
 
 
@@ -306,7 +306,7 @@ def _read_manifest(path: Path, file: BinaryIO) -> Manifest:
     try:
         payload = frames.read(file, frames.MAGIC_BYTES, end)
         if frames.MAGIC_BYTES + frames.HEADER_BYTES + len(payload) != end:
-            raise corrupt(path, end, "there is more than should be")
+            raise corrupt(path, end, "unexpected bytes follow the manifest")
         return _manifest(start[-1], frames.unpack(payload))
     except frames.DamagedFrameError as damage:
         raise corrupt(path, damage.offset, damage.reason) from None
@@ -331,10 +331,10 @@ def _manifest(manifest_format: int, contents: Any) -> Manifest:
             numbers = (_natural(number) for number in (generation, journal, contents.get(name)))
             generation, journal, version = numbers
             if not isinstance(workspace.get("id"), str):
-                raise ValueError("it does not name its workspace")
+                raise ValueError("the workspace has no id")
             stored = dict(map(_stored, parts))
             return Manifest(generation, workspace, journal, version, stored, manifest_format)
-    raise ValueError("this is not a manifest")
+    raise ValueError("not a bitseg manifest")
 
 
 def _version_name(manifest_format: int) -> str:
@@ -344,9 +344,9 @@ def _version_name(manifest_format: int) -> str:
 def _stored(entry: Any) -> tuple[Key, Stored]:
     match entry:
         case [list(key), revision, file, offset, length]:
-            if all(each is None or isinstance(each, str | int) for each in key):
+            if all(item is None or isinstance(item, str | int) for item in key):
                 return tuple(key), Stored(*map(_natural, (revision, file, offset, length)))
-    raise ValueError(f"{entry!r:.200} does not say where a part lies")
+    raise ValueError(f"{entry!r:.200} is not the place of a part")
 
 
 def _natural(value: Any) -> int:

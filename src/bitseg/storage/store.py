@@ -1,4 +1,4 @@
-"""A workspace on disk: its lock, its snapshot, and the journal after it; and one that lives in memory alone."""
+"""The store of a workspace: on disk with a lock, a snapshot and a journal; or in memory, where nothing is stored."""
 
 import logging
 import secrets
@@ -17,24 +17,24 @@ from bitseg.storage.journal import Cut, Journal, SyncPolicy
 from bitseg.storage.recovery import Recovery
 from bitseg.storage.snapshot import Key, Manifest, Part
 
-# Bytes read so far, and in all.
+# Called with the bytes read so far, and the total.
 Progress = Callable[[int, int], None]
-# Takes back a part of a snapshot: its key, its state, and its revision.
+# Restores a part of a snapshot: its key, its state, and its revision.
 Restore = Callable[[Key, Any, int], None]
-# Does again what a record says: its number, and the value of its payload.
+# Replays a record: its number, and its unpacked payload.
 Replay = Callable[[int, Any], None]
 
 _log = logging.getLogger("bitseg.storage")
 
 
 class Store:
-    """Keeps a workspace in a directory that this process alone holds.
+    """Stores a workspace in a directory that this process has locked.
 
     A store is opened, then `recover` is called once, and then records are appended. Records are numbered without gaps;
-    a snapshot has all up to its `version`. What a snapshot and the journal have in them is for the caller to know.
+    a snapshot has all records up to its `version`. The store does not interpret parts and payloads.
     """
 
-    # Payloads are read again.
+    # Payloads are stored and read again.
     keeps_records = True
 
     def __init__(self, directory: DataDirectory, manifest: Manifest, policy: SyncPolicy) -> None:
@@ -56,39 +56,39 @@ class Store:
         version: int = 0,
         is_empty: bool = False,
     ) -> "Store":
-        """Make a workspace, with the records up to `version` in its parts, in a directory that has none.
+        """Make a workspace in a directory without one; its parts have the records up to `version`.
 
-        Where that is interrupted, an empty workspace can be made again; the directory of one with data is refused
-        from then on. DataDirectoryError for a directory that has a workspace, or what is left of one.
+        After an interruption, an empty workspace can be made again; one with data needs another directory.
+        DataDirectoryError for a directory with a workspace, complete or not.
         """
         if directory.has_workspace(path):
-            raise DataDirectoryError(f"{path} holds a workspace already", hint="name a directory that is empty or new")
-        held = DataDirectory(path)
+            raise DataDirectoryError(f"{path} has a workspace already", hint="use an empty or new directory")
+        locked = DataDirectory(path)
         try:
             with directory.creating(path, is_empty=is_empty):
                 settings = {**workspace, "id": secrets.token_hex(16)}
                 manifest = snapshot.publish(path, Manifest(1, settings, 1, version, {}), parts)
-            return cls(held, manifest, policy)
+            return cls(locked, manifest, policy)
         except BaseException:
-            held.close()
+            locked.close()
             raise
 
     @classmethod
     def open(cls, path: Path, policy: SyncPolicy) -> "Store | None":
-        """The workspace in a directory; None where there is none.
+        """The store of the workspace in a directory; None if there is no workspace.
 
-        DataDirectoryError for what is left of a workspace, naming what is missing; nothing is written there.
+        DataDirectoryError for an incomplete workspace, naming what is missing; nothing is written there.
         """
         if not directory.has_workspace(path):
             return None
-        held = DataDirectory(path)
+        locked = DataDirectory(path)
         try:
             manifest = snapshot.read_manifest(path)
             if manifest is None:
-                raise snapshot.corrupt(path / snapshot.MANIFEST, 0, "it is gone")
-            return cls(held, manifest, policy)
+                raise snapshot.corrupt(path / snapshot.MANIFEST, 0, "it was removed")
+            return cls(locked, manifest, policy)
         except BaseException:
-            held.close()
+            locked.close()
             raise
 
     @property
@@ -107,15 +107,15 @@ class Store:
 
     @property
     def version(self) -> int:
-        """The number of the last record that the current snapshot has."""
+        """The number of the last record in the current snapshot."""
         return self._manifest.version
 
     @property
     def needs_upgrade(self) -> bool:
-        """Whether the snapshot or the journal is of an older format.
+        """Whether the snapshot or the journal has an older format.
 
-        Numbers of records then count them, whatever they say. A snapshot that is published with a version brings both
-        up to date.
+        Records are then numbered by their position, not by the versions in them. Publishing a snapshot with a version
+        upgrades both.
         """
         return self._has_old_journal or self._manifest.format < snapshot.FORMAT
 
@@ -126,12 +126,12 @@ class Store:
 
     @property
     def snapshot_bytes(self) -> int:
-        """What the current snapshot takes on disk."""
+        """The size of the current snapshot on disk."""
         return self._manifest.size_bytes
 
     @property
     def journal_bytes(self) -> int:
-        """What the journal has grown by since the snapshot."""
+        """How many bytes the journal has grown by since the snapshot."""
         return self._journal.size_bytes
 
     @property
@@ -141,24 +141,23 @@ class Store:
 
     @property
     def journal_ms(self) -> int:
-        """When the oldest record that only the journal has was written, at the earliest; 0 where there is none."""
+        """The earliest time when the oldest record that is in no snapshot can have been written; 0 without one."""
         return self._journal.oldest_ms
 
     @property
     def has_failed(self) -> bool:
-        """Whether records are refused until a snapshot has succeeded."""
+        """Whether records are refused until a snapshot succeeds."""
         return self._journal.has_failed
 
     def recover(
         self, restore: Restore, replay: Replay, progress: Progress, finish: Callable[[], None] = lambda: None
     ) -> Recovered:
-        """Hand over the parts of the snapshot, and then the records of the journal after it.
+        """Pass the parts of the snapshot to `restore`, call `finish`, and pass the records of the journal to `replay`.
 
-        `finish` is called after the last part, before the first record. What a crash left of records that were not
-        acknowledged is saved aside and cut. `restore`, `finish` and `replay` raise ValueError or a BitsegError for
-        contents that make no sense. Raises CorruptSnapshotError and
-        CorruptJournalError, naming file and byte, for those; InternalError for any other error of `restore` and
-        `replay`, which is a fault of theirs. Nothing is cut or removed then.
+        Torn bytes of unacknowledged records are saved in a file and cut. `restore`, `finish` and `replay` raise
+        ValueError or a BitsegError for unexpected contents; these become CorruptSnapshotError and CorruptJournalError,
+        naming file and byte. Any other error of theirs is a bug and becomes InternalError. Nothing is cut or removed
+        then.
         """
         started = time.perf_counter()
         recovery = Recovery(self.path, self._id, self._manifest.journal, self._manifest.version)
@@ -196,11 +195,11 @@ class Store:
         )
 
     def append(self, payload: bytes) -> int:
-        """Write a record, in order; its number, for `sync`. Raises as `Journal.append` does."""
+        """Write a record and return its number, for `sync`. Raises as `Journal.append` does."""
         return self._journal.append(payload)
 
     def withdraw(self, payload: bytes) -> None:
-        """Take back the last record, which had this payload and was not acknowledged; no further ones are taken."""
+        """Remove the last record, which has this payload and was not acknowledged; further ones are refused."""
         self._journal.withdraw(payload)
 
     @property
@@ -209,29 +208,29 @@ class Store:
         return self._journal.last_record
 
     def sync(self, record: int) -> None:
-        """Wait until a record and all before it may be acknowledged; NotDurableError where they may be lost."""
+        """Wait until a record and all before it may be acknowledged; NotDurableError if they may be lost."""
         self._journal.sync(record)
 
     def flush(self) -> None:
-        """Make all records durable, whatever the policy; NotDurableError where they may be lost."""
+        """Make all records durable, whatever the policy; NotDurableError if they may be lost."""
         self._journal.flush()
 
     def cut(self) -> Cut:
-        """Cut the journal here, for a snapshot of what the records before have made."""
+        """Begin another journal file, for a snapshot that has all records before it."""
         return self._journal.cut()
 
     def publish(self, cut: Cut, parts: Iterable[Part], *, version: int | None = None, purge: bool) -> None:
-        """Make the parts, which are of a cut, the current snapshot, and remove what it makes superfluous.
+        """Make the parts of the state at a cut the current snapshot, and delete obsolete files.
 
-        `version` is the number of the last record that the parts have: that of the cut, other than for a store that
-        needs an upgrade. Records are then numbered from it, and none must have come since the cut.
+        `version` is the number of the last record in the parts: that of the cut, except for a store that needs an
+        upgrade. Records are then numbered from it, and none must have been appended since the cut.
 
-        Where it fails, the snapshot before stays, with the whole journal since. Raises DataDirectoryError or
-        DiskFullError. What is superfluous and cannot be removed is told to the log, and tried again the next time.
+        On failure the current snapshot and the whole journal stay. Raises DataDirectoryError or DiskFullError. An
+        obsolete file that cannot be deleted is logged and retried by the next snapshot.
         """
         version = cut.version if version is None else version
         if version != cut.version and (not self.needs_upgrade or self.last_record != cut.version):
-            raise InternalError(f"a snapshot of version {version} is of record {cut.version}")
+            raise InternalError(f"a snapshot of version {version} was cut at record {cut.version}")
         self._generation += 1
         wanted = replace(self._manifest, generation=self._generation, journal=cut.journal, version=version)
         self._manifest = snapshot.publish(self.path, wanted, parts, purge=purge)
@@ -240,22 +239,22 @@ class Store:
         self._remove_superfluous(also_torn=True)
 
     def copy_to(self, folder: Path) -> None:
-        """Copy the current snapshot, without what came after it, into a folder that is empty or new.
+        """Copy the current snapshot, without later records, into an empty or new folder.
 
-        The copy is a workspace once all of it is there. DataDirectoryError for a folder that is not empty.
+        The folder has a workspace once the copy is complete. DataDirectoryError if it is not empty.
         """
         with directory.creating(folder, is_empty=False):
             snapshot.copy(self.path, self._manifest, folder)
 
     def close(self) -> None:
-        """Make everything durable and let another process have the directory; NotDurableError."""
+        """Make everything durable and unlock the directory; NotDurableError if records may be lost."""
         try:
             self._journal.close()
         finally:
             self._directory.close()
 
     def abandon(self) -> None:
-        """Let go of the directory after a failure."""
+        """Unlock the directory after a failure, without writing."""
         try:
             with suppress(NotDurableError):
                 self._journal.close()
@@ -272,13 +271,13 @@ class Store:
                 path.unlink(missing_ok=True)
             directory.remove_markers(self.path)
         except (OSError, DataDirectoryError) as error:
-            _log.warning("cannot remove what a snapshot has replaced in %s: %s", self.path, error)
+            _log.warning("cannot delete obsolete files in %s: %s", self.path, error)
 
 
 class NullStore:
-    """The store of a workspace that lives in memory alone: it counts records and keeps nothing."""
+    """The store of a workspace in memory: it counts records and stores nothing."""
 
-    # Payloads need not be made.
+    # Payloads need not be packed.
     keeps_records = False
     path = None
     needs_upgrade = is_legacy = has_failed = False
@@ -296,34 +295,34 @@ class NullStore:
     def recover(
         self, restore: Restore, replay: Replay, progress: Progress, finish: Callable[[], None] = lambda: None
     ) -> Recovered:
-        """What there is: nothing."""
+        """Restore nothing."""
         return Recovered(snapshot_bytes=0, records=0, torn_bytes=0, torn_saved_as=None, seconds=0)
 
     def append(self, payload: bytes) -> int:
-        """Count a record; its number."""
+        """Count a record and return its number."""
         self._last += 1
         return self._last
 
     def withdraw(self, payload: bytes) -> None:
-        """Take back the last record."""
+        """Uncount the last record."""
         self._last -= 1
 
     def sync(self, record: int) -> None:
-        """Return at once: nothing is ever durable, and nobody expects it."""
+        """Return at once: a workspace in memory promises no durability."""
 
     def flush(self) -> None:
         """Return at once."""
 
     def cut(self) -> Cut:
-        """The moment after the last record."""
+        """The cut after the last record."""
         return Cut(1, self._last, False)
 
     def publish(self, cut: Cut, parts: Iterable[Part], *, version: int | None = None, purge: bool) -> None:
-        """Raise InvalidArgumentError: there is no snapshot of a workspace that lives in memory."""
+        """Raise InvalidArgumentError: a workspace in memory has no snapshots."""
         raise _no_directory()
 
     def copy_to(self, folder: Path) -> None:
-        """Raise InvalidArgumentError: there is no snapshot of a workspace that lives in memory."""
+        """Raise InvalidArgumentError: a workspace in memory has no snapshots."""
         raise _no_directory()
 
     def close(self) -> None:
@@ -334,18 +333,18 @@ class NullStore:
 
 
 class ClosedStore(NullStore):
-    """What a workspace writes to once it is closed: every record is refused."""
+    """The store of a closed workspace: every record is refused."""
 
     def append(self, payload: bytes) -> int:
         """Raise InvalidArgumentError."""
-        raise InvalidArgumentError("the workspace is closed, and takes no change", hint="open it again")
+        raise InvalidArgumentError("the workspace is closed and takes no changes", hint="open it again")
 
 
 AnyStore = Store | NullStore
 
 
 def _no_directory() -> InvalidArgumentError:
-    return InvalidArgumentError("the workspace lives in memory alone", hint="open one in a directory")
+    return InvalidArgumentError("the workspace is only in memory", hint="open a workspace in a directory")
 
 
 _Corrupt = TypeVar("_Corrupt", bound=DataDirectoryError)
@@ -353,16 +352,16 @@ _Corrupt = TypeVar("_Corrupt", bound=DataDirectoryError)
 
 @contextmanager
 def _reading(path: Path, offset: int, corrupt: Callable[[Path, int, str], _Corrupt]) -> Iterator[None]:
-    """Tell contents that make no sense from faults of the code that reads them."""
+    """Turn errors for unexpected contents into corruption errors, and all others into InternalError."""
     try:
         yield
     except (InternalError, MemoryError, OSError):
         raise
     except (ValueError, BitsegError) as error:
-        raise corrupt(path, offset, f"its contents make no sense ({type(error).__name__}: {error})") from error
+        raise corrupt(path, offset, f"unexpected contents ({type(error).__name__}: {error})") from error
     except Exception as error:
         raise InternalError(
             f"bitseg could not read {path} at byte {offset}: {type(error).__name__}: {error}; "
-            "this is a bug of bitseg, the files are unchanged",
+            "this is a bug in bitseg, and the files are unchanged",
             hint="report it; another version of bitseg may open the directory",
         ) from error

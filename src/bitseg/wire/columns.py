@@ -13,11 +13,11 @@ from bitseg.pb import ingest_pb2
 from bitseg.strings import StringArray
 from bitseg.values import Column, ValueType, empty, fits, present
 
-# A quarter of what a server takes in one message, so that dictionaries and framing never reach the limit.
+# A quarter of a server's limit for a message, so that dictionaries and framing never reach the limit.
 _MESSAGE_BYTES = 4 * 2**20
 _MAX_ROWS = 100_000
 
-# The field of a ValueColumn and within it, by type.
+# The field of a ValueColumn, and the field within it that has the items, by type.
 _FIELDS = {
     ValueType.NUMBER: ("numbers", "values"),
     ValueType.BOOLEAN: ("booleans", "values"),
@@ -29,12 +29,12 @@ _TYPES = {field: value_type for value_type, (field, _) in _FIELDS.items()}
 
 
 def can_send(columns: Columns) -> bool:
-    """Whether columns of this kind have a place in the protocol; others go as row operations."""
-    return all(isinstance(each, Column) and each.type in _FIELDS for each in columns.values.values())
+    """Whether the protocol has messages for these columns; others are sent as row operations."""
+    return all(isinstance(column, Column) and column.type in _FIELDS for column in columns.values.values())
 
 
 def to_messages(columns: Columns) -> Iterator[tuple[ingest_pb2.Columns, NDArray[np.int64]]]:
-    """Messages small enough to send, each with the rows' own numbers."""
+    """Messages within the size limit, each with the row numbers of the caller."""
     row_bytes = 16 * (2 + len(columns.values)) + StringArray.of(columns.user_ids).lengths
     parts = np.cumsum(row_bytes) // _MESSAGE_BYTES
     start = 0
@@ -69,17 +69,17 @@ def _to_message(columns: Columns) -> ingest_pb2.Columns:
 
 
 def from_message(message: ingest_pb2.Columns) -> Columns:
-    """The block of a message, with rows numbered from 0; InvalidArgumentError where its parts do not fit together."""
+    """The block of a message, with rows numbered from 0; InvalidArgumentError if it is inconsistent."""
     total = len(message.user_ids)
     if len(message.times_ms) != total:
         raise InvalidArgumentError(f"columns have {total:,} user ids and {len(message.times_ms):,} times")
     values: dict[str, Column] = {}
-    for each in message.values:
-        if each.name in values:
-            raise InvalidArgumentError(f"columns have two value columns named {each.name!r}")
-        column = _column(each, total)
+    for value_column in message.values:
+        if value_column.name in values:
+            raise InvalidArgumentError(f"columns have two value columns named {value_column.name!r}")
+        column = _column(value_column, total)
         if column is not None:
-            values[each.name] = column
+            values[value_column.name] = column
     return Columns(
         message.event if message.HasField("event") else None,
         StringArray.of(message.user_ids),
@@ -104,21 +104,19 @@ def _column(message: ingest_pb2.ValueColumn, total: int) -> Column | None:
         expected = len(rows)
         if (np.diff(rows) <= 0).any() or rows[-1] >= total:
             raise InvalidArgumentError(
-                f"the rows of the column {message.name!r} are not ascending or beyond the last, {total - 1:,}"
+                f"the rows of the column {message.name!r} must ascend and end at {total - 1:,} or before"
             )
     if len(items) != expected:
-        raise InvalidArgumentError(
-            f"the column {message.name!r} has {len(items):,} values, {expected:,} rows should have one"
-        )
+        raise InvalidArgumentError(f"the column {message.name!r} has {len(items):,} values for {expected:,} rows")
     entries = tuple(body.entries) if value_type is ValueType.STRING else ()
-    found = np.array(items, np.int64 if value_type is ValueType.STRING else data.dtype)
-    _check(message.name, value_type, found, entries)
-    data[rows] = found
+    column_values = np.array(items, np.int64 if value_type is ValueType.STRING else data.dtype)
+    _check(message.name, value_type, column_values, entries)
+    data[rows] = column_values
     return Column(value_type, data, entries)
 
 
 def _check(name: str, value_type: ValueType, values: NDArray[Any], entries: tuple[str, ...]) -> None:
-    """Raise InvalidArgumentError for values that no column holds."""
+    """Raise InvalidArgumentError for values that a column cannot have."""
     if value_type is ValueType.NUMBER and not np.isfinite(values).all():
         raise InvalidArgumentError(f"the column {name!r} has a number that is not finite")
     if value_type is ValueType.STRING:

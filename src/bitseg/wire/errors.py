@@ -1,7 +1,7 @@
 """Errors as gRPC statuses with details, and back: one table for both directions.
 
-A status carries `google.rpc.ErrorInfo`, whose reason names the class of the error; where something of the request was
-wrong also `google.rpc.BadRequest`; and for an error with a position `bitseg.v1.ExpressionError`.
+A status carries `google.rpc.ErrorInfo`, whose reason names the class of the error; for an invalid request also
+`google.rpc.BadRequest`; and for an error with a position `bitseg.v1.ExpressionError`.
 """
 
 import re
@@ -15,7 +15,7 @@ from bitseg.errors import BitsegError, Position, SegmentError, SegmentSyntaxErro
 from bitseg.pb import query_pb2
 
 DOMAIN = "bitseg"
-# Statuses travel in headers, of which clients accept 8 KiB; every text is in there up to three times, escaped.
+# Statuses are sent in headers, for which clients accept 8 KiB; every text occurs up to three times, escaped.
 MAX_TEXT_CHARACTERS = 250
 
 STATUS_CODES: dict[type[BitsegError], grpc.StatusCode] = {
@@ -64,7 +64,7 @@ def _shortened(text: str) -> str:
 
 
 def to_status(error: BitsegError) -> status_pb2.Status:
-    """The status that stands for an error."""
+    """The status of an error."""
     code = STATUS_CODES[type(error)]
     info = error_details_pb2.ErrorInfo(reason=_reason(type(error)), domain=DOMAIN)
     info.metadata["message"] = _shortened(error.message)
@@ -92,7 +92,7 @@ def to_status(error: BitsegError) -> status_pb2.Status:
 
 
 def from_status(status: status_pb2.Status) -> BitsegError:
-    """The error that a status stands for; RequestError where it names none of bitseg's."""
+    """The error of a status; RequestError if it does not name an error of bitseg."""
     info = error_details_pb2.ErrorInfo()
     position: Position | None = None
     expected: tuple[str, ...] = ()

@@ -20,16 +20,16 @@ _VALUE_TYPES = frozenset({str, float, int, bool, type(None)})
 
 
 def to_operations(operations: Iterable[Operation]) -> tuple[list[ingest_pb2.Operation], list[Rejection]]:
-    """The protobuf form of row operations, and what no message can hold.
+    """The protobuf form of row operations, and rejections of what messages cannot represent.
 
-    Values that are refused are left out. A row that is refused as a whole is an empty message, so that the server
-    counts the rows as the caller does.
+    Rejected values are left out. A row that is rejected as a whole becomes an empty message, so that the server
+    numbers the rows as the caller does.
     """
     messages: list[ingest_pb2.Operation] = []
     rejections: list[Rejection] = []
     for row, operation in enumerate(operations):
         if _is_plain(operation):
-            # What protobuf refuses even so, such as half of a surrogate pair, is refused below with its reason.
+            # Values that protobuf still refuses, such as unpaired surrogates, are rejected below with a reason.
             with suppress(ValueError):
                 messages.append(to_operation(operation))
                 continue
@@ -49,24 +49,24 @@ def to_operations(operations: Iterable[Operation]) -> tuple[list[ingest_pb2.Oper
 
 
 def _exact(row: int, values: Mapping[str, Any], what: str, rejections: list[Rejection]) -> Mapping[str, Any]:
-    """The values that the protocol can hold; a rejection for each other one."""
-    kept: dict[str, Any] = {}
+    """The values that the protocol can represent; all others become rejections."""
+    accepted: dict[str, Any] = {}
     for name, value in values.items():
         reason = malformed_text(name, what, MAX_NAME_BYTES)
         if reason is None:
             try:
-                kept[name] = exact(value)
+                accepted[name] = exact(value)
             except InvalidValueError as error:
                 rejections.append(Rejection(row, str(error), name))
         elif type(name) is not str:
             rejections.append(Rejection(row, reason, repr(name)))
         elif value is not None:
             rejections.append(Rejection(row, reason, name))
-    return kept
+    return accepted
 
 
 def _is_plain(operation: Operation) -> bool:
-    """Whether texts, time and values are of types that a message takes as they are: nearly all operations are."""
+    """Whether texts, time and values can go into a message unchanged, as in nearly all operations."""
     if type(operation) is Track:
         values = operation.properties
         is_text = type(operation.event) is str
@@ -87,7 +87,7 @@ def _is_plain(operation: Operation) -> bool:
 
 
 def to_operation(operation: Operation) -> ingest_pb2.Operation:
-    """The protobuf form of a row operation, whose values are plain."""
+    """The protobuf form of a row operation with plain values."""
     message = ingest_pb2.Operation()
     match operation:
         case Identify(user_id, traits, timestamp_ms, message_id):
@@ -114,7 +114,7 @@ def to_operation(operation: Operation) -> ingest_pb2.Operation:
 
 
 def from_operation(message: ingest_pb2.Operation, now_ms: int) -> Operation | None:
-    """The row operation of a message, at `now_ms` where it has no timestamp; None for an empty one."""
+    """The row operation of a message, at `now_ms` if it has no timestamp; None for an empty one."""
     kind = message.WhichOneof("operation")
     if kind is None:
         return None
@@ -131,12 +131,12 @@ def from_operation(message: ingest_pb2.Operation, now_ms: int) -> Operation | No
 
 
 def plain_struct(struct: Struct) -> dict[str, Any]:
-    """A struct as the JSON object it stands for."""
+    """The JSON object of a struct."""
     return {name: plain_value(value) for name, value in struct.fields.items()}
 
 
 def plain_value(value: Any) -> Any:
-    """A `google.protobuf.Value` as the JSON value it stands for."""
+    """The JSON value of a `google.protobuf.Value`."""
     kind = value.WhichOneof("kind")
     if kind == "list_value":
         return [plain_value(item) for item in value.list_value.values]

@@ -35,31 +35,31 @@ def from_saved_segment(message: catalog_pb2.SavedSegment) -> SavedSegment:
 
 
 def query_of(message: catalog_pb2.SavedSegment) -> str | Condition | None:
-    """What a request says that a segment is; None where it does not say.
+    """The definition of a segment in a request; None if the request has none.
 
-    Raises InvalidArgumentError where expression and definition are different segments, and SegmentError for what is
-    none.
+    Raises InvalidArgumentError if expression and definition are different segments, and SegmentError for an invalid
+    one.
     """
     if not message.HasField("definition"):
         return message.expression or None
     definition = from_message(message.definition)
     if message.expression and format(parse(message.expression)) != format(definition):
         raise InvalidArgumentError(
-            "expression and definition are different segments", hint="set one of them, or name it in update_mask"
+            "expression and definition are different segments", hint="set only one of them, or name one in update_mask"
         )
     return definition
 
 
-def to_user_list(found: StaticList) -> catalog_pb2.UserList:
+def to_user_list(user_list: StaticList) -> catalog_pb2.UserList:
     """The protobuf form of a list."""
     return catalog_pb2.UserList(
-        name=found.name,
-        description=found.details.description,
-        labels=found.details.labels,
-        size=found.size,
-        create_time=_time(found.details.created_ms),
-        update_time=_time(found.details.updated_ms),
-        etag=found.etag,
+        name=user_list.name,
+        description=user_list.details.description,
+        labels=user_list.details.labels,
+        size=user_list.size,
+        create_time=_time(user_list.details.created_ms),
+        update_time=_time(user_list.details.updated_ms),
+        etag=user_list.etag,
     )
 
 
@@ -69,9 +69,9 @@ def from_user_list(message: catalog_pb2.UserList) -> StaticList:
 
 
 def masked(mask: FieldMask | None, known: Sequence[str], is_set: Callable[[str], bool]) -> Collection[str]:
-    """The fields that a request changes: those of its mask, all for *, or without a mask those that are set.
+    """The fields that a request changes: those in its mask, all for *, or without a mask the fields that are set.
 
-    Raises InvalidArgumentError, naming them, for others than those known.
+    Raises InvalidArgumentError, naming them, for unknown fields.
     """
     if mask is None:
         return {name for name in known if is_set(name)}

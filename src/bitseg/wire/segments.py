@@ -1,7 +1,7 @@
 """Segment trees to protobuf and JSON, and back.
 
-The codec is generic: a node class has the name and the fields of its message, a union of node classes is a
-message with a oneof, and an enum value's name is the protobuf value's without its prefix.
+The codec is generic: a node class and its message have the same name and fields, a union of node classes is a message
+with a oneof, and an enum value's name is that of the protobuf value without its prefix.
 """
 
 from dataclasses import MISSING, fields
@@ -19,7 +19,7 @@ from bitseg.segment import nodes, validate
 from bitseg.segment.nodes import And, Condition, Or
 from bitseg.wire.timestamps import from_timestamp, to_timestamp
 
-# Messages that stand for a union of node classes, by the name of the message.
+# The unions of node classes, by the name of their message.
 _UNIONS: dict[str, Any] = {
     "Segment": nodes.Condition,
     "Predicate": nodes.Predicate,
@@ -41,8 +41,8 @@ def to_message(condition: Condition) -> segment_pb2.Segment:
 def from_message(message: segment_pb2.Segment) -> Condition:
     """The tree of a protobuf form.
 
-    An and or an or of a single condition is that condition. Raises InvalidSegmentError, naming the field, for a
-    message that is incomplete and for a tree that means nothing.
+    An And or Or of a single condition becomes that condition. Raises InvalidSegmentError, naming the field, for an
+    incomplete message and an invalid tree.
     """
     condition: Condition = _read_union(message, "definition")
     validate(condition)
@@ -60,7 +60,7 @@ def from_json(text: str | bytes) -> Condition:
     try:
         json_format.Parse(text, message)
     except (json_format.ParseError, UnicodeDecodeError) as error:
-        # The message repeats itself for every level; the innermost is the one that tells.
+        # protobuf repeats its message for every level; the innermost names the cause.
         reason = str(error).rsplit("Failed to parse", 1)[-1].strip()
         raise InvalidSegmentError(f"the JSON is not a segment: {reason}") from None
     return from_message(message)
@@ -149,7 +149,9 @@ def _read(message: Any, kind: type, path: str) -> Any:
         try:
             return nodes.Day(date.fromisoformat(message.value))
         except ValueError:
-            raise InvalidSegmentError(f"{path}.value is no day: {message.value!r}", hint="write YYYY-MM-DD") from None
+            raise InvalidSegmentError(
+                f"{path}.value is not a date: {message.value!r}", hint="write YYYY-MM-DD"
+            ) from None
     values: dict[str, Any] = {}
     for field in fields(kind):
         descriptor = message.DESCRIPTOR.fields_by_name[field.name]
@@ -173,11 +175,11 @@ def _read_value(value: Any, descriptor: Any, path: str) -> Any:
         name = descriptor.message_type.name
         return _read_union(value, path) if name in _UNIONS else _read(value, getattr(nodes, name), path)
     if descriptor.enum_type is not None:
-        found = descriptor.enum_type.values_by_number.get(value)
-        if found is None or value == 0:
+        enum_value = descriptor.enum_type.values_by_number.get(value)
+        if enum_value is None or value == 0:
             raise InvalidSegmentError(f"{path} is not set", hint="set it to a value of its enum")
-        return getattr(nodes, descriptor.enum_type.name)[found.name.removeprefix(_enum_prefix(descriptor))]
+        return getattr(nodes, descriptor.enum_type.name)[enum_value.name.removeprefix(_enum_prefix(descriptor))]
     if isinstance(value, float):
-        # Adding zero turns -0.0 into 0.0, which is how the text form reads it back.
+        # Adding zero turns -0.0 into 0.0, as the text form does.
         return value + 0.0
     return value

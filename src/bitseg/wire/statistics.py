@@ -6,7 +6,7 @@ from bitseg.pb import admin_pb2
 from bitseg.results import Statistics
 from bitseg.wire.timestamps import from_timestamp, to_timestamp
 
-# Fields of instants, and what they are called in the message.
+# The fields that are instants, and their names in the message.
 _INSTANTS = {"snapshot_ms": "snapshot_time", "journal_ms": "journal_time"}
 
 
@@ -14,7 +14,7 @@ def to_statistics(statistics: Statistics) -> admin_pb2.Statistics:
     """The protobuf form of statistics."""
     values = asdict(statistics)
     instants = {_INSTANTS[name]: values.pop(name) for name in _INSTANTS}
-    values |= {name: to_timestamp(each) for name, each in instants.items() if each}
+    values |= {name: to_timestamp(instant_ms) for name, instant_ms in instants.items() if instant_ms}
     return admin_pb2.Statistics(**values)
 
 

@@ -1,4 +1,4 @@
-"""Users and the segments that they are in to protobuf and back."""
+"""Users and their segments to protobuf and back."""
 
 from bitseg.pb import query_pb2
 from bitseg.results import EventSummary, UserRecord, UserSegments
@@ -11,12 +11,12 @@ def to_user_response(record: UserRecord) -> query_pb2.GetUserResponse:
     response = query_pb2.GetUserResponse(version=record.version)
     response.user.user_id = record.user_id
     response.user.attributes.update(dict(record.attributes))
-    for each in record.events:
+    for summary in record.events:
         response.user.events.add(
-            event=each.event,
-            count=each.count,
-            first_time=to_timestamp(each.first_ms),
-            last_time=to_timestamp(each.last_ms),
+            event=summary.event,
+            count=summary.count,
+            first_time=to_timestamp(summary.first_ms),
+            last_time=to_timestamp(summary.last_ms),
         )
     return response
 
@@ -24,16 +24,20 @@ def to_user_response(record: UserRecord) -> query_pb2.GetUserResponse:
 def from_user_response(response: query_pb2.GetUserResponse) -> UserRecord:
     """The user of a protobuf form."""
     events = tuple(
-        EventSummary(each.event, each.count, from_timestamp(each.first_time), from_timestamp(each.last_time))
-        for each in response.user.events
+        EventSummary(
+            summary.event, summary.count, from_timestamp(summary.first_time), from_timestamp(summary.last_time)
+        )
+        for summary in response.user.events
     )
     attributes = dict(sorted(plain_struct(response.user.attributes).items()))
     return UserRecord(response.user.user_id, attributes, events, response.version)
 
 
-def to_segments_response(found: UserSegments) -> query_pb2.ListUserSegmentsResponse:
+def to_segments_response(user_segments: UserSegments) -> query_pb2.ListUserSegmentsResponse:
     """The protobuf form of the segments of a user."""
-    return query_pb2.ListUserSegmentsResponse(segments=found.segments, version=found.version, warnings=found.warnings)
+    return query_pb2.ListUserSegmentsResponse(
+        segments=user_segments.segments, version=user_segments.version, warnings=user_segments.warnings
+    )
 
 
 def from_segments_response(response: query_pb2.ListUserSegmentsResponse) -> UserSegments:

@@ -1,1 +1,1 @@
-"""What every call passes on its way to a handler, one concern a module; `pipeline` puts them in order."""
+"""Interceptors of every call, one concern per module; `pipeline` orders them."""

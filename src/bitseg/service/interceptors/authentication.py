@@ -1,4 +1,4 @@
-"""Who calls, and whether they may: by token, by client certificate, or anybody where neither is required."""
+"""Authenticates and authorizes callers, by token or client certificate, or everyone if neither is required."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -19,7 +19,7 @@ _HOW = (
 
 
 class Authentication:
-    """Admits callers by their metadata, and ends streams whose token is revoked.
+    """Admits callers by their metadata, and ends streams whose token was revoked.
 
     Raises InvalidArgumentError for settings that would expose the server without authentication.
     """
@@ -31,7 +31,7 @@ class Authentication:
             self._require_protection(settings)
 
     def admit(self, call: Call) -> Caller:
-        """The caller, if the method is allowed to them; UnauthenticatedError or PermissionDeniedError otherwise."""
+        """The caller, if it may call the method; UnauthenticatedError or PermissionDeniedError otherwise."""
         role = METHOD_ROLES.get(call.method)
         if role is None:
             raise PermissionDeniedError(f"nobody may call {call.method}")
@@ -39,7 +39,7 @@ class Authentication:
         if caller.role < role:
             raise PermissionDeniedError(
                 f'{call.method} needs the role {role.title}, and "{caller.name}" is {caller.role.title}',
-                hint="ask whoever runs the server for a token with that role",
+                hint="ask the operator of the server for a token with that role",
             )
         return caller
 
@@ -90,16 +90,16 @@ class Authentication:
         return self._checker is not None and self._checker.has_tokens
 
     def _require_protection(self, settings: Settings) -> None:
-        """Raise InvalidArgumentError where other machines reach the server without credentials or encryption."""
+        """Raise InvalidArgumentError if other machines can reach the server without credentials or encryption."""
         if not self._requires_tokens and self._certificate_role is None:
             raise InvalidArgumentError(
-                f"other machines reach {settings.address}, and nobody would have to show credentials",
-                hint="make a token with bitseg token create, or set --tls-client-ca; --insecure lets everybody in",
+                f"other machines can reach {settings.address} without credentials",
+                hint="make a token with bitseg token create, or set --tls-client-ca; --insecure allows it",
             )
         if settings.tls_certificate is None:
             raise InvalidArgumentError(
-                f"other machines reach {settings.address}, and tokens and data would not be encrypted on their way",
-                hint="set --tls-certificate and --tls-key; --insecure does without",
+                f"other machines can reach {settings.address}, and tokens and data would not be encrypted",
+                hint="set --tls-certificate and --tls-key; --insecure allows it",
             )
 
 

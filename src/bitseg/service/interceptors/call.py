@@ -1,4 +1,4 @@
-"""A call under way, and what an interceptor is."""
+"""A call under way, and the interface of interceptors."""
 
 import re
 import secrets
@@ -22,7 +22,7 @@ Metadata = tuple[tuple[str, str | bytes], ...]
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who makes a call, with which role, and by which token if there is one."""
+    """The name and the role of a caller, and the token if there is one."""
 
     name: str
     role: Role
@@ -38,9 +38,9 @@ class Call:
     request_id: str
     # True if the request id came from the caller.
     has_callers_request_id: bool
-    # Set once the caller is authenticated; until then None, as is that of a refused call.
+    # None until the caller is authenticated, and for refused calls.
     caller: Caller | None = None
-    # Why the call is refused, until that is raised.
+    # Why the call is refused; None again once it is raised.
     refusal: BitsegError | None = None
     # The error that ended the call.
     status: status_pb2.Status | None = None
@@ -48,27 +48,27 @@ class Call:
 
     @classmethod
     def arriving(cls, details: grpc.HandlerCallDetails) -> "Call":
-        """The call that a server has just received, under the request id of its metadata or a random one."""
+        """A call that has just arrived, with the request id of its metadata or a random one."""
         metadata: Metadata = tuple(details.invocation_metadata or ())
         request_id = next((value for key, value in metadata if key == REQUEST_ID), None)
         is_valid = isinstance(request_id, str) and _REQUEST_ID.fullmatch(request_id) is not None
         return cls(str(details.method), metadata, str(request_id) if is_valid else secrets.token_hex(8), is_valid)
 
     def take_refusal(self) -> BitsegError:
-        """The error to raise for a refused call, without leaving the call in a cycle with the error's traceback."""
+        """Remove and return the error of a refused call, whose traceback would form a cycle with the call."""
         error, self.refusal = self.refusal, None
         assert error is not None
         return error
 
 
-# Answers a call. Requests come as an iterator even where there is one only; where the method streams responses, the
-# result is an iterator of them.
+# Answers a call. Requests are always an iterator, even of a single request. The result is an iterator if the method
+# streams responses.
 Endpoint = Callable[[Call, Iterator[Any], grpc.ServicerContext], Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A method of a service, by its path, and which of its messages are streams."""
+    """The path of a service's method, and whether its requests and responses are streams."""
 
     path: str
     streams_requests: bool
@@ -81,8 +81,8 @@ class Method:
 
 
 class Interceptor(Protocol):
-    """Does something for a call before, while or after another endpoint answers it."""
+    """Does something before, during or after the answer of another endpoint."""
 
     def wrap(self, method: Method, inner: Endpoint) -> Endpoint:
-        """An endpoint around `inner`, made once per method; `inner` itself where the method needs nothing."""
+        """An endpoint around `inner`, made once per method; `inner` itself if the method needs no such endpoint."""
         ...

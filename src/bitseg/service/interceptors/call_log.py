@@ -1,4 +1,4 @@
-"""What is recorded of each call: metrics, a span, a line in the log, and the request id in the answer."""
+"""Records calls: metrics, a span, a line in the log, and the request id in the answer."""
 
 import logging
 import time
@@ -12,14 +12,14 @@ from bitseg.service import tracing
 from bitseg.service.interceptors.call import REQUEST_ID, Call, Endpoint, Method
 from bitseg.service.metrics import Metrics
 
-# A call that takes longer has a line in the log at the level "info".
+# A call that takes longer is logged at the level "info".
 _SLOW_SECONDS = 1.0
 
 _log = logging.getLogger("bitseg.calls")
 
 
 class CallLog:
-    """Records calls when they end, refused ones too."""
+    """Records calls when they end, including refused ones."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -44,7 +44,7 @@ class CallLog:
     def _responding(self, method: Method, inner: Endpoint) -> Endpoint:
         def respond(call: Call, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
             span = _span(call)
-            # A stream that its caller leaves is closed at a yield, without an error.
+            # A stream that its caller cancels is closed at a yield, without an error.
             code = "CANCELLED"
             try:
                 yield from inner(call, requests, context)
@@ -55,7 +55,7 @@ class CallLog:
         return respond
 
     def _record(self, method: Method, call: Call, context: grpc.ServicerContext, code: str, span: Any) -> None:
-        """Record a call with a code, or with that of the error that ended it."""
+        """Record a call with the code of the error that ended it, or with `code` if it has none."""
         seconds = time.perf_counter() - call.arrived
         if call.status is not None:
             code = code_pb2.Code.Name(call.status.code)
@@ -79,7 +79,7 @@ def log_fields(call: Call, **more: Any) -> dict[str, Any]:
 
 
 def _span(call: Call) -> Any:
-    """The span of an admitted call, from its arrival on. Callers without credentials cannot make any."""
+    """The span of an admitted call, from its arrival on. Callers without credentials cannot create spans."""
     if call.caller is None:
         return None
     return tracing.begin(call.method, call.request_id, call.metadata, time.perf_counter() - call.arrived)

@@ -1,4 +1,4 @@
-"""The end of work that takes too long, or whose caller has given up."""
+"""Ends work that takes too long, or whose caller has cancelled."""
 
 import time
 from collections.abc import Iterator
@@ -17,19 +17,19 @@ GIVEN_UP = "the caller has given up"
 
 
 def require_active(context: grpc.ServicerContext) -> None:
-    """Raise CancelledError where the caller has given up, or the call was ended."""
+    """Raise CancelledError if the caller has cancelled, or the call has ended."""
     if not context.is_active():
         raise CancelledError(GIVEN_UP)
 
 
 class Deadlines:
-    """Ends queries after `max_query_seconds` and when their callers give up. Calls that change something go on."""
+    """Ends queries after `max_query_seconds` and when their callers cancel. Calls that change something go on."""
 
     def __init__(self, max_query_seconds: float) -> None:
         self._max_query_seconds = max_query_seconds
 
     def wrap(self, method: Method, inner: Endpoint) -> Endpoint:
-        """Bound the answer of a query, or the time to the first message of its stream."""
+        """Bound the time of a query, or of the first message of its stream."""
         if method.path.startswith(_QUERIES):
             return self._bounded_stream(inner) if method.streams_responses else self._bounded(inner)
         return _cancellable_stream(inner) if method.streams_responses else inner
@@ -44,7 +44,7 @@ class Deadlines:
     def _bounded_stream(self, inner: Endpoint) -> Endpoint:
         def respond(call: Call, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
             responses = inner(call, requests, context)
-            # Only what comes before the first message takes long, and bounds must not outlast a yield.
+            # Only the work before the first message takes long, and the bounds must end before a yield.
             with self._bounds(call, context):
                 response = next(responses, None)
             while response is not None:
@@ -60,7 +60,7 @@ class Deadlines:
 
         def require_wanted() -> None:
             if time.perf_counter() > ends_at:
-                raise TimeLimitError(f"the answer took more than {limit:g} seconds, the limit of the server")
+                raise TimeLimitError(f"the query took more than {limit:g} seconds, the limit of the server")
             require_active(context)
 
         return interruptible(require_wanted)

@@ -19,10 +19,10 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 class ErrorStatuses:
-    """Ends a call that raises with the status of its error; an unforeseen error is logged and stays unnamed."""
+    """Ends a call with the status of the error that it raises. Unexpected errors are logged without telling callers."""
 
     def wrap(self, method: Method, inner: Endpoint) -> Endpoint:
-        """Turn what the endpoint raises into a status."""
+        """Turn the errors of the endpoint into statuses."""
 
         def answer(call: Call, requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
             try:
@@ -43,7 +43,7 @@ def _abort(call: Call, context: grpc.ServicerContext, error: Exception) -> NoRet
     if isinstance(error, BitsegError):
         call.status = to_status(error)
     else:
-        _log.exception("unforeseen error", exc_info=error, extra=log_fields(call))
+        _log.exception("unexpected error", exc_info=error, extra=log_fields(call))
         message = f"internal error; the server's log has the details under the request id {call.request_id}"
         call.status = status_pb2.Status(code=code_pb2.INTERNAL, message=message)
     context.abort_with_status(_Status(call.status, call.request_id))

@@ -18,7 +18,7 @@ _PREFIX = "/grpc.health.v1.Health/"
 
 
 class HealthInterceptor(grpc.ServerInterceptor):
-    """Runs health checks on threads of their own, and bounds how many watchers there are; they hold no thread."""
+    """Runs health checks on threads of their own, and limits watchers, which occupy no thread."""
 
     def __init__(self, threads: ThreadPoolExecutor, stalls: StallDetector) -> None:
         self._threads = threads
@@ -30,7 +30,7 @@ class HealthInterceptor(grpc.ServerInterceptor):
         continuation: "Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler[Any, Any] | None]",
         handler_call_details: grpc.HandlerCallDetails,
     ) -> "grpc.RpcMethodHandler[Any, Any] | None":
-        """A handler for a health call; for any other call, that of the next interceptor."""
+        """A handler for a health call; for any other call, the handler of the next interceptor."""
         handler = continuation(handler_call_details)
         method = str(handler_call_details.method)
         if handler is None or not method.startswith(_PREFIX) or method not in OPEN_METHODS:
@@ -40,7 +40,7 @@ class HealthInterceptor(grpc.ServerInterceptor):
         behaviour: Any
         if watch is not None:
             make, behaviour = grpc.stream_stream_rpc_method_handler, partial(self._watch, watch)
-            # grpc looks for this attribute, and then has the behaviour send its responses by a callback.
+            # With this attribute, grpc lets the behaviour send its responses by a callback.
             behaviour.experimental_non_blocking = True
         else:
             make, behaviour = grpc.stream_unary_rpc_method_handler, partial(self._check, check)

@@ -1,4 +1,4 @@
-"""How many streams of each kind may be open at the same time."""
+"""Limits how many streams of every kind may be open."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -35,7 +35,7 @@ class StreamLimits:
         self._metrics = metrics
 
     def wrap(self, method: Method, inner: Endpoint) -> Endpoint:
-        """Hold one of the method's places until the stream ends. KeyError for a stream that has no limit."""
+        """Count a stream against the limit of its method until it ends. KeyError for a method without a limit."""
         if not method.is_stream:
             return inner
         path, limit = method.path, self._limits[method.path]

@@ -1,4 +1,4 @@
-"""The messages of a call between its peer and its handler, with the waits for the peer noted for the StallDetector."""
+"""Passes messages between the peer and the handler of a call, and reports waits for the peer to the StallDetector."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,7 +12,7 @@ from bitseg.service.streams import StallDetector
 
 
 def endpoint(method: Method, behaviour: Callable[..., Any], stalls: StallDetector) -> Endpoint:
-    """The innermost endpoint of a method, which has a handler's behaviour answer."""
+    """The innermost endpoint of a method, which calls a handler's behaviour."""
     receive = all_requests if method.streams_requests else only_request
 
     def answer(_: Call, requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
@@ -27,7 +27,7 @@ def endpoint(method: Method, behaviour: Callable[..., Any], stalls: StallDetecto
 
 
 def only_request(requests: Iterator[Any], context: grpc.ServicerContext, stalls: StallDetector) -> Any:
-    """The request of a call that has one; InvalidArgumentError if there is none, CancelledError if none can come."""
+    """The only request of a call; InvalidArgumentError if there is no request, CancelledError if the call has ended."""
     try:
         with stalls.waiting_for_peer(context):
             request = next(requests, None)
@@ -41,8 +41,8 @@ def only_request(requests: Iterator[Any], context: grpc.ServicerContext, stalls:
 def all_requests(requests: Iterator[Any], context: grpc.ServicerContext, stalls: StallDetector) -> Iterator[Any]:
     """The requests of a stream.
 
-    A caller may wait between them as long as it likes. Raises NotReadyError where the server stops, so that the
-    requests so far are not taken for all.
+    The time between requests is not limited. Raises NotReadyError if the server stops, so that the handler does not
+    mistake the requests so far for all of them.
     """
     while True:
         try:

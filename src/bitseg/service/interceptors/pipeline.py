@@ -33,7 +33,7 @@ def build_interceptors(
     stalls: StallDetector,
     metrics: Metrics,
 ) -> list[grpc.ServerInterceptor]:
-    """All that a call passes on its way to a handler, outermost first."""
+    """The interceptors of every call, outermost first."""
     authentication = Authentication(settings)
     return [
         Pipeline(
@@ -48,9 +48,9 @@ def build_interceptors(
 
 
 class Pipeline(grpc.ServerInterceptor):
-    """Admits calls, and has each answered by its method's handler within interceptors.
+    """Admits calls, and answers them by the handler of their method within interceptors.
 
-    Refused calls pass only those in `always`, and nothing of their requests is read. Both sequences are outermost
+    Refused calls pass only the interceptors in `always`, and their requests are not read. Both sequences are outermost
     first. The endpoint of a method is composed once, by its first call.
     """
 
@@ -94,7 +94,7 @@ class Pipeline(grpc.ServerInterceptor):
         method = Method(path, handler.request_streaming, handler.response_streaming)
         behaviour = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
         assert behaviour is not None
-        # A single request is received like a stream of one, because only the wait for a stream can be ended.
+        # A single request is received like a stream of one, because only a wait for a stream can be interrupted.
         make = partial(
             _stream_handler if method.streams_responses else _handler,
             request_deserializer=handler.request_deserializer,
@@ -109,7 +109,7 @@ class Pipeline(grpc.ServerInterceptor):
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    """How calls of a method run: their endpoint, the threads for it, and what makes a handler of a behaviour."""
+    """How calls of a method run: their endpoint, its threads, and the function that makes a handler of a behaviour."""
 
     endpoint: Endpoint
     threads: ThreadPoolExecutor
@@ -130,7 +130,7 @@ class _Routes:
 
 
 def _within(interceptors: Sequence[Interceptor], method: Method, endpoint: Endpoint) -> Endpoint:
-    """The endpoint within interceptors, of which the first is outermost."""
+    """The endpoint within interceptors, the first one outermost."""
     for interceptor in reversed(interceptors):
         endpoint = interceptor.wrap(method, endpoint)
     return endpoint
