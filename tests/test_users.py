@@ -30,12 +30,12 @@ def test_User_is_in_the_segments_whose_members_have_the_user(seed):
     for batch in generator.batches():
         engine.ingest(batch)
         for operation in batch:
+            if operation.message_id in seen:
+                continue
+            seen |= {operation.message_id} - {None}
             if isinstance(operation, Delete):
                 done.pop(operation.user_id, None)
-                continue
-            is_repeated = operation.message_id in seen
-            seen |= {operation.message_id} - {None}
-            if isinstance(operation, Track) and not is_repeated:
+            elif isinstance(operation, Track):
                 done.setdefault(operation.user_id, Counter())[operation.event] += 1
     for number in range(8):
         engine.catalog.save_segment(f"random {number}", generator.segment())

@@ -84,11 +84,11 @@ def test_Bad_line_is_rejected_and_the_others_are_imported(tmp_path, line, words)
 
 def test_Gzipped_file_is_unpacked(tmp_path):
     path = tmp_path / "in.jsonl.gz"
-    path.write_bytes(gzip.compress(b'{"type": "delete", "userId": "u"}\n'))
+    path.write_bytes(gzip.compress(b'{"type": "delete", "userId": "u"}\n', mtime=0))
     assert [batch.operations for batch in read_jsonl(path, Calendar("UTC"), 0)] == [[Delete("u")]]
 
 
-@pytest.mark.parametrize("content", [None, b"\x1f\x8bnot gzip", gzip.compress(b"{}" * 1000)[:-20]])
+@pytest.mark.parametrize("content", [None, b"\x1f\x8bnot gzip", gzip.compress(b"{}" * 1000, mtime=0)[:-20]])
 def test_Unreadable_file_is_one_clear_error(tmp_path, content):
     path = tmp_path / "in.jsonl.gz"
     if content is not None:

@@ -40,7 +40,7 @@ def test_Broken_workspace_is_told_everywhere_and_the_server_ends(tmp_path, monke
         assert statuses() == {health_pb2.HealthCheckResponse.NOT_SERVING}
         with pytest.raises(WorkspaceBrokenError) as raised:
             client.count("everyone")
-        assert "start the server again" in raised.value.hint
+        assert "restart the server" in raised.value.hint
         with urllib.request.urlopen(f"http://{server.metrics_address}/metrics") as answer:
             assert b"\nbitseg_ready 0.0\n" in answer.read()
     server.stop(0)
