@@ -388,7 +388,7 @@ def test_Bug_in_the_reading_code_is_not_damage(data, error):
 
     for ways in ([fail, lambda *_: None], [lambda *_: None, fail]):
         store = Store.open(data, SyncPolicy.ALWAYS)
-        with pytest.raises(InternalError, match="this is a bug in bitseg, and the files are unchanged") as raised:
+        with pytest.raises(InternalError, match="this is a bug of bitseg, and the files are unchanged") as raised:
             store.recover(*ways, lambda done, total: None)
         assert not isinstance(raised.value, DataDirectoryError)
         store.abandon()

@@ -362,6 +362,6 @@ def _reading(path: Path, offset: int, corrupt: Callable[[Path, int, str], _Corru
     except Exception as error:
         raise InternalError(
             f"bitseg could not read {path} at byte {offset}: {type(error).__name__}: {error}; "
-            "this is a bug in bitseg, and the files are unchanged",
+            "this is a bug of bitseg, and the files are unchanged",
             hint="report it; another version of bitseg may open the directory",
         ) from error
