@@ -48,7 +48,7 @@ def plain(value: Any) -> Any:
         return int.__index__(value)
     if isinstance(value, float):
         return float.__float__(value)
-    raise InvalidValueError(f"a {type(value).__name__} is no value")
+    raise InvalidValueError(f"a value of type {type(value).__name__} cannot be stored")
 
 
 def exact(value: Any) -> Any:

@@ -407,8 +407,8 @@ def test_Many_rows_are_sent_in_messages_that_fit(client):
         ({"values": [{"name": "n", "rows": [0, 0], "numbers": {"values": [1.0, 1.0]}}]}, "must ascend"),
         ({"values": [{"name": "s", "strings": {"entries": ["x"], "codes": [1]}}]}, "beyond its 1 entries"),
         ({"values": [{"name": "s", "strings": {"entries": ["x" * 9_000], "codes": [0]}}]}, "too long"),
-        ({"values": [{"name": "d", "dates": {"days": [2**31 - 1]}}]}, "outside the years"),
-        ({"values": [{"name": "t", "datetimes": {"times_ms": [2**62]}}]}, "outside the years"),
+        ({"values": [{"name": "d", "dates": {"days": [2**31 - 1]}}]}, "outside the supported years"),
+        ({"values": [{"name": "t", "datetimes": {"times_ms": [2**62]}}]}, "outside the supported years"),
         ({"values": [{"name": "n", "numbers": {"values": [1.0]}}] * 2}, "two value columns"),
     ],
 )

@@ -74,7 +74,7 @@ def test_Unsupported_value_is_rejected_by_row_and_name():
     assert from_operation(first, 0).traits == {"good": 1}
     assert from_operation(second, 0).properties == {"exact": 2**53}
     assert refused == [
-        Rejection(0, "values of type set are not supported", "bad"),
+        Rejection(0, "a value of type set cannot be stored", "bad"),
         Rejection(1, "an integer beyond 2^53 cannot be stored exactly; send it as a string", "large"),
     ]
 

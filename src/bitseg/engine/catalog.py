@@ -352,7 +352,8 @@ def _condition(query: Query) -> Condition:
     if isinstance(query, str):
         return parse(query)
     if not isinstance(query, Condition):
-        raise InvalidArgumentError(f"a segment is given as text or as a tree, not as a {type(query).__name__}")
+        kind = type(query).__name__
+        raise InvalidArgumentError(f"a segment is given as text or as a tree, not as a value of type {kind}")
     validate(query)
     text = format(query)
     try:

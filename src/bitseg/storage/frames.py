@@ -63,7 +63,7 @@ def unpack(payload: bytes | memoryview) -> Any:
     try:
         return msgpack.unpackb(payload, ext_hook=_unpack_array, strict_map_key=False, unicode_errors="surrogatepass")
     except (ValueError, TypeError, OverflowError, struct.error, msgpack.UnpackException) as error:
-        raise ValueError(f"the payload cannot be decoded: {error}") from None
+        raise ValueError(f"the payload cannot be decoded: {str(error) or type(error).__name__}") from None
 
 
 def header(payload: bytes) -> bytes:
