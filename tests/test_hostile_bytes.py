@@ -146,6 +146,7 @@ def outcome(folder):
 @pytest.mark.parametrize("name", ["manifest", "parts-00000002", "journal-00000002"])
 @steadily
 @given(st.data())
+@pytest.mark.slow
 def test_File_of_any_bytes_is_an_error(folder, name, source):
     """Without checksums that match, and with."""
     target = folder / "b"
@@ -199,6 +200,7 @@ def misshapen(value, random, depth=0):
 
 @steadily
 @given(st.integers(0, 2**32))
+@pytest.mark.slow
 def test_Part_of_another_shape_is_damage_and_not_a_bug(folder, seed):
     """Whoever reads "this is a bug of bitseg" looks for it in the code."""
     random = Random(seed)
@@ -391,6 +393,7 @@ def test_Hostile_operations_are_rejected_one_by_one_and_the_others_are_applied(t
         assert (engine.user_count, engine.event_count, engine.verify()) == (users, events, [])
 
 
+@pytest.mark.slow
 def test_Million_attribute_names_stop_at_the_limit():
     engine = Engine(clock=CLOCK)
     rejected = 0

@@ -409,6 +409,7 @@ def serve(folder, address="127.0.0.1:0"):
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped"])
+@pytest.mark.slow
 def test_Client_resumes_after_a_restart_of_the_server(tmp_path, number, monkeypatch):
     resumed = []
     resume = Client._resumed

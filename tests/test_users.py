@@ -119,6 +119,7 @@ def test_Segment_that_cannot_be_evaluated_is_a_warning(filled):
     assert "no_such_attribute" in found.warnings[0]
 
 
+@pytest.mark.slow
 def test_Command_prints_a_user(filled, tmp_path):
     filled.backup(tmp_path / "bitseg-data")
 

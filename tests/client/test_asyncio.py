@@ -80,6 +80,7 @@ def test_Producer_applies_each_batch_once_over_connections_that_break(engine, se
     assert (engine.user_count, engine.last_sequence("p")) == (1_000, 20)
 
 
+@pytest.mark.slow
 def test_Producer_waits_for_a_server_that_restarts(engine):
     first = Server(engine, Settings(address="127.0.0.1:0"))
     first.start()

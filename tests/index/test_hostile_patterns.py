@@ -44,6 +44,7 @@ def engine():
     ],
     ids=lambda value: str(value)[:40],
 )
+@pytest.mark.slow
 def test_Hostile_pattern_finishes_within_the_bound(engine, text, count):
     started = time.monotonic()
     assert engine.count(text).count == count

@@ -140,6 +140,7 @@ CASES = {
 # An interrupt while a generator is closed is printed, not raised. The query then goes on, and its answer must be right.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(("case", "options"), CASES.items(), ids=CASES)
+@pytest.mark.slow
 def test_Interrupted_reader_leaves_an_index_that_answers_right(monkeypatch, case, options):
     few, by_line = options.get("few", False), options.get("by_line", False)
     monkeypatch.setattr(attributes, "SMALLEST", 1)

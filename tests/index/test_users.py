@@ -30,6 +30,7 @@ def restored(directory):
 )
 @settings(deadline=None)
 @given(steps)
+@pytest.mark.slow
 def test_Directory_is_a_dict(hashes, plan):
     """Even if most ids have the same hash, so that their bytes decide."""
     with pytest.MonkeyPatch.context() as patch:

@@ -141,6 +141,7 @@ def members(session, segment, now_ms):
 
 
 @pytest.mark.parametrize("seed", range(12))
+@pytest.mark.slow
 def test_Materialised_answer_equals_a_fresh_one(seed):
     source = random.Random(seed)
     clock = FixedClock(START)

@@ -55,6 +55,7 @@ def test_True_and_1_are_not_taken_for_repeats():
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**63))
+@pytest.mark.slow
 def test_Normalising_keeps_the_members(seed):
     generator = Generator(seed)
     engine = workspace(generator)

@@ -48,6 +48,7 @@ def whole(source, depth=2):
 
 
 @pytest.mark.parametrize("seed", range(12))
+@pytest.mark.slow
 def test_Pinned_answer_equals_a_fresh_one(seed):
     source = random.Random(seed)
     clock = FixedClock(START)

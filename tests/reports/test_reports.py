@@ -33,6 +33,7 @@ def parts_of(generator):
 @settings(max_examples=40, deadline=None)
 @example(8)
 @given(st.integers(0, 2**63))
+@pytest.mark.slow
 def test_Count_over_split_users_equals_the_count_over_all(seed):
     generator = Generator(seed)
     whole, *parts = [parts_of(generator)[0], *parts_of(generator)]

@@ -66,6 +66,7 @@ def test_Lock_excludes_other_threads_under_contention():
     assert lock.waiting == 0
 
 
+@pytest.mark.slow
 def test_Interrupted_wait_gives_up_its_place_in_the_queue():
     lock, taken, release = FairLock(), threading.Event(), threading.Event()
 

@@ -122,6 +122,7 @@ def test_Position_counts_lines():
     ],
     ids=lambda text: repr(text[:12]) + f"…{len(text)}",
 )
+@pytest.mark.slow
 def test_Hostile_text_is_refused_quickly_with_a_position(text):
     started = time.monotonic()
     with pytest.raises(SegmentError) as caught:

@@ -226,6 +226,7 @@ def test_Revoked_token_ends_streams_before_another_message_is_accepted(secured, 
     assert engine.event_count == events + 1
 
 
+@pytest.mark.slow
 def test_Tokens_are_unchanged_when_their_file_is_damaged_or_missing(secured, tokens, tmp_path, caplog):
     path = tmp_path / "tokens.json"
     whole = path.read_bytes()
@@ -386,6 +387,7 @@ def test_Loopback_is_recognised(address, expected):
     assert is_loopback(address) is expected
 
 
+@pytest.mark.slow
 def test_Tls_needs_the_right_authority(engine, tmp_path, authority):
     trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")
     with serving(engine, **tls(tmp_path)) as server:
@@ -396,6 +398,7 @@ def test_Tls_needs_the_right_authority(engine, tmp_path, authority):
                 client.count("everyone")
 
 
+@pytest.mark.slow
 def test_Mutual_tls_asks_for_a_certificate_and_tokens_raise_the_role(engine, tmp_path, authority, tokens):
     issue(authority, tmp_path, "client", "sender")
     issue(trustme.CA(), tmp_path, "stranger", "sender")
@@ -531,6 +534,7 @@ def test_Work_ends_when_its_caller_has_given_up(large, caplog):
     assert large.statistics().materialised_conditions == 0
 
 
+@pytest.mark.slow
 def test_Slow_readers_are_ended_and_delay_nobody(large):
     with serving(large, max_streams=4, stall_seconds=1.0) as server, ExitStack() as stack:
         stalled = []
@@ -627,6 +631,7 @@ def test_Calls_without_credentials_delay_nobody(secured, tokens):
         until(has_room)
 
 
+@pytest.mark.slow
 def test_Half_requests_occupy_threads_only_for_a_while(engine):
     def never():
         threading.Event().wait(20)

@@ -491,6 +491,7 @@ def test_Upload_whose_caller_dies_changes_nothing(engine, head, uploads):
 
 
 @pytest.mark.parametrize("head", [{}, {"is_complete": False}])
+@pytest.mark.slow
 def test_Upload_of_invalid_protobuf_changes_nothing(server, engine, head, uploads):
     before = engine.catalog.create_list("L", [f"u{number}" for number in range(1_000)])
     messages = [

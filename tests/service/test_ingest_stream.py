@@ -137,6 +137,7 @@ def test_Batch_sent_again_changes_nothing_and_a_gap_is_refused(serving, durable)
     assert durable.event_count == 2
 
 
+@pytest.mark.slow
 def test_Producer_survives_a_restart_of_the_server(tmp_path):
     """The producer waits for another server on the same port and directory, and every batch is applied once."""
     with socket.socket() as free:

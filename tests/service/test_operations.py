@@ -332,6 +332,7 @@ def test_Configuration_comes_from_flags_then_environment_then_file(tmp_path):
         ("max_streams = 0", "0 is not in the range"),
     ],
 )
+@pytest.mark.slow
 def test_Bad_configuration_is_an_error_that_says_where(tmp_path, content, message):
     (tmp_path / "c.toml").write_text(content)
     command = [COMMAND, "serve", "--print-config", "--config", "c.toml"]

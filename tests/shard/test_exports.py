@@ -52,6 +52,7 @@ def test_Snapshot_ends_an_export_whose_reader_stopped_reading(opened):
     assert len(names(next(again)[2])) == 100
 
 
+@pytest.mark.slow
 def test_Regular_snapshots_go_on_when_a_reader_stops_reading(tmp_path):
     with Engine.open(tmp_path, clock=FixedClock(NOW_MS), snapshot_after_bytes=1_000) as engine:
         engine._exports = Exports(idle_seconds=0.1)

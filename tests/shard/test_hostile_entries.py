@@ -67,6 +67,7 @@ def listed(count):
     return f"a in ({','.join('1' * count)})"
 
 
+@pytest.mark.slow
 def test_Segment_whose_canonical_text_is_too_long_is_refused(engine):
     text = listed(131_000)
     assert len(text) <= MAX_CHARACTERS
@@ -75,6 +76,7 @@ def test_Segment_whose_canonical_text_is_too_long_is_refused(engine):
     assert engine.count("everyone").count == engine.version == 0
 
 
+@pytest.mark.slow
 def test_Renaming_that_makes_a_segment_too_long_is_refused(engine):
     engine.catalog.save_segment("x", "everyone")
     engine.catalog.save_list("x", [])

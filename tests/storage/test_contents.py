@@ -129,6 +129,7 @@ def mutate_a_record(folder, source):
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("mutate", [mutate_a_part, mutate_a_record])
 @pytest.mark.parametrize("seed", range(4))
+@pytest.mark.slow
 def test_Unexpected_contents_are_damage_or_do_no_harm(whole, tmp_path, mutate, seed):
     source, refused = random.Random(seed), 0
     for number in range(60):

@@ -24,6 +24,7 @@ DAY_MS = 24 * HOUR_MS
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**63))
+@pytest.mark.slow
 def test_History_survives_snapshots_closings_and_crashes(tmp_path_factory, seed):
     """A durable engine, reopened in every way between batches, answers as one in memory that never stopped."""
     generator = Generator(seed)

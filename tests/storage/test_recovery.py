@@ -123,6 +123,7 @@ def test_Damage_to_records_that_were_never_durable_is_cut_with_all_later_ones(un
     assert records_in(unsynced) == [*VALUES[:count], "later"]
 
 
+@pytest.mark.slow
 def test_Journal_cut_at_every_byte_gives_the_last_whole_record(data, tmp_path):
     (path,) = journals(data)
     whole, ends = path.read_bytes(), frame_offsets(path)
