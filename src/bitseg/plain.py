@@ -30,7 +30,7 @@ def are_plain(values: Sequence[Any]) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """The JSON value of a value; InvalidValueError, with the reason, if there is none."""
+    """The JSON value of a value; InvalidValueError, with the reason, for a value that JSON cannot express."""
     if type(value) in _SCALARS:
         return value
     if isinstance(value, np.generic) and not isinstance(item := value.item(), np.generic):

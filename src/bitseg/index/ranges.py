@@ -73,7 +73,7 @@ class RangeIndex:
 
     @property
     def is_skewed(self) -> bool:
-        """Whether so many values have moved that the bins may be uneven and should be rebuilt."""
+        """Whether enough values have moved to make the bins uneven, so that a rebuild is due."""
         return self._moved > self._total // 2 + SMALLEST
 
     def below(self, limit: Any, column: NDArray[Any]) -> BitMap:

@@ -99,7 +99,7 @@ class TokenFile:
         return text
 
     def revoke(self, name: str) -> Token:
-        """Revoke the valid token with a name or an id; NotFoundError if there is none."""
+        """Revoke the valid token with a name or an id; NotFoundError if no valid token has it."""
         with self._changing() as tokens:
             for index, token in enumerate(tokens):
                 if name in (token.name, token.id) and token.revoked is None:
@@ -152,7 +152,7 @@ class TokenChecker:
         return self._has_tokens
 
     def find(self, text: str) -> Token | None:
-        """The valid token with a text; None if there is none."""
+        """The valid token with a text; None if the token is unknown or revoked."""
         self._refresh()
         token = self._valid.get(text.split("_")[1] if text.startswith(f"{_PREFIX}_") else "")
         # Hashed and compared even if no token has the id, so that the time does not reveal which ids exist.

@@ -90,7 +90,7 @@ class CursorStore:
         return members
 
     def _used(self, cursor_id: bytes, version: int) -> _Result | None:
-        """The result of a cursor; this counts as a use of it. None if there is none of that version."""
+        """The result of a cursor; this counts as a use of it. None if that version has no cursor."""
         now = time.time()
         with self._lock:
             expired = self._expired(now)
