@@ -144,6 +144,6 @@ def _shared(result: CountResult | Evaluation) -> dict[str, Any]:
 
 
 def _at_least_one(pages: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The fields of all pages, or of one empty page if no user is a member, because a caller needs total and version."""
+    """The fields of all pages, or of one empty page if there is no member, because a caller needs total and version."""
     yield next(pages, {})
     yield from pages
