@@ -98,8 +98,7 @@ class CatalogApi:
         """
         condition = _condition(query)
         with self._editing():
-            before = self._before(SEGMENTS, name, etag)
-            details = _edited(Details() if before is None else before.details, description, labels)
+            details = _edited(self._details_before(SEGMENTS, name, etag), description, labels)
             return self._save_segment(name, condition, details)
 
     def update_segment(
@@ -194,8 +193,7 @@ class CatalogApi:
         """
         distinct = _distinct(user_ids)
         with self._editing():
-            before = self._before(LISTS, name, etag)
-            details = _edited(Details() if before is None else before.details, description, labels)
+            details = _edited(self._details_before(LISTS, name, etag), description, labels)
             return self._save_list(name, distinct, details)
 
     def update_list(
@@ -248,11 +246,12 @@ class CatalogApi:
             )
         return entry
 
-    def _before(self, kind: EntryKind[T], name: str, etag: str) -> T | None:
-        """The entry with a name, or None; with an etag as `_current`."""
+    def _details_before(self, kind: EntryKind[Any], name: str, etag: str) -> Details:
+        """The details of the entry with a name, empty without an entry; with an etag, errors as `_current`."""
         if not etag and (type(name) is not str or name not in self._catalog.collections[kind.name]):
-            return None
-        return self._current(kind, name, etag)
+            return Details()
+        before: Details = self._current(kind, name, etag).details
+        return before
 
     def _require_free(self, kind: EntryKind[Any], name: str) -> None:
         if type(name) is str and name in self._catalog.collections[kind.name]:
