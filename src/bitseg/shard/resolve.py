@@ -148,12 +148,16 @@ class Resolver:
             if value is None:
                 continue
             try:
-                value_type = infer(value)
-                convert(value, value_type, self._calendar)
+                return self._type_of(value)
             except InvalidValueError:
                 continue
-            return value_type
         return None
+
+    def _type_of(self, value: Any) -> ValueType:
+        """The type of a value that is not null; InvalidValueError if the value is not acceptable."""
+        value_type = infer(value)
+        convert(value, value_type, self._calendar)
+        return value_type
 
     def _without_type(
         self,
@@ -170,7 +174,7 @@ class Resolver:
                 nulls.append(place)
                 continue
             try:
-                convert(value, infer(value), self._calendar)
+                self._type_of(value)
             except InvalidValueError as error:
                 rejections.append(Rejection(int(block.rows[rows[place]]), str(error), name))
         if block.event is not None or not nulls:
